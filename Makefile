@@ -1,0 +1,46 @@
+# Two commands: `make demo` runs the built-in experiment, `make test` the tests. Both set up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test test-fast lint ui ui-stop lock clean
+
+demo: $(READY)
+	@$(BIN)/palms run calibration
+
+ui: $(READY)
+	@$(BIN)/palms ui
+
+ui-stop: $(READY)
+	@$(BIN)/palms ui --stop
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is required (PYTHON=... chooses one); this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked versions into $(VENV) (two minutes, 2 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Renew the lock: resolve pyproject.toml in a fresh environment and write down what came out.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0' 'setuptools>=70' -e '.[dev]'
+	.venv-lock/bin/python -m pip freeze --exclude-editable --exclude pip --all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) .palms build *.egg-info

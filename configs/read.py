@@ -1,0 +1,178 @@
+"""Reading an experiment: YAML with line numbers, `--set` overrides, and errors of one line each.
+
+Leaves what the values mean to `configs.schema`.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from configs.problems import BadInput, nearest
+from configs.schema import Experiment
+
+SHIPPED = Path(__file__).parent / "experiments"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML file that still knows on which line each key stands."""
+
+    path: Path
+    root: yaml.Node
+    data: Any
+
+    def line(self, keys: Sequence[str | int]) -> int:
+        """The line of the deepest part of `keys` that the file holds (1-based)."""
+        node, line = self.root, self.root.start_mark.line
+        for key in keys:
+            if isinstance(node, yaml.MappingNode):
+                found = [(k, v) for k, v in node.value if k.value == str(key)]
+                if not found:  # a union's tag, or a key given by --set
+                    continue
+                line, node = found[0][0].start_mark.line, found[0][1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+                node = node.value[key]
+                line = node.start_mark.line
+        return line + 1
+
+
+def find_experiment(name: str) -> Path:
+    """A path as given, or the name of an experiment that is shipped."""
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or path.exists():
+        if not path.is_file():
+            raise BadInput(f"{name}: no such file; shipped experiments: {', '.join(shipped())}")
+        return path
+    if name not in shipped():
+        raise BadInput(f'{name}: no such experiment; {nearest(name, shipped())} (or a path to a YAML file)')
+    return SHIPPED / f"{name}.yaml"
+
+
+def shipped() -> list[str]:
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> Document:
+    """Raises BadInput with file and line for text that is no UTF-8, no YAML, or names a key twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}; a readable YAML file is required") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(f"{path}:{line}: {error.problem}; valid YAML is required") from None
+    if root is None or not isinstance(data, dict):
+        raise BadInput(f"{path}:1: the file holds no mapping; keys such as `name:` are required")
+    _refuse_repeated_keys(path, root)
+    return Document(path, root, data)
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise BadInput(f'{path}:{key.start_mark.line + 1}: key "{key.value}" stands twice; keep one')
+            seen.add(key.value)
+            _refuse_repeated_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _refuse_repeated_keys(path, child)
+
+
+def override(data: dict[str, Any], assignment: str) -> tuple[str, ...]:
+    """Apply one `a.b=value` in place (the value is read as YAML) and return its key path."""
+    path, equals, value = assignment.partition("=")
+    keys = tuple(path.split("."))
+    if not equals or not all(keys):
+        raise BadInput(f"--set {assignment}: not of the form key.path=value")
+    place: Any = data
+    for key in keys[:-1]:
+        place = place[int(key)] if isinstance(place, list) and key.isdigit() and int(key) < len(place) else place
+        if isinstance(place, dict):
+            place = place.setdefault(key, {})
+        elif not isinstance(place, list):
+            raise BadInput(f'--set {assignment}: "{key}" lies inside a plain value; key paths lead through mappings')
+    if isinstance(place, list) and keys[-1].isdigit() and int(keys[-1]) < len(place):
+        place[int(keys[-1])] = yaml.safe_load(value)
+    elif isinstance(place, dict):
+        place[keys[-1]] = yaml.safe_load(value)
+    else:
+        raise BadInput(f'--set {assignment}: "{keys[-1]}" is no key there; key paths lead through mappings')
+    return keys
+
+
+def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Raises BadInput: one line a problem, with file:line and key path, and what would be accepted."""
+    document = read_yaml(path)
+    given = {override(document.data, assignment) for assignment in overrides}
+    try:
+        return Experiment.model_validate(document.data)
+    except ValidationError as error:
+        raise BadInput(*dict.fromkeys(_line(document, given, problem) for problem in error.errors())) from None
+
+
+def _line(document: Document, given: set[tuple[str, ...]], problem: Mapping[str, Any]) -> str:
+    """One pydantic error as one line."""
+    loc, message = problem["loc"], str(problem["msg"]).removeprefix("Value error, ")
+    keys = [key for key in loc if not (isinstance(key, str) and (key in _TAGS or "[" in key))]
+    if problem["type"] == "extra_forbidden":
+        message = f"unknown key; {nearest(str(loc[-1]), allowed_keys(loc[:-1]))}"
+    elif problem["type"] == "missing":
+        message = "is required"
+    elif not keys and ": " in message:  # a check across sections names its own key path
+        path, _, rest = message.partition(": ")
+        if path.split(".")[0] in Experiment.model_fields:
+            keys, message = list(path.split(".")), rest
+    shown = ".".join(str(key) for key in keys)
+    from_set = any(tuple(map(str, keys))[: len(path)] == path for path in given)
+    where = "--set" if from_set else f"{document.path}:{document.line(keys)}:"
+    value = problem.get("input")
+    got = f" (got {value!r})" if isinstance(value, str | int | float) and problem["type"] not in {"value_error", "extra_forbidden"} else ""
+    return f"{where} {shown + ': ' if shown else ''}{message[:1].lower() + message[1:]}{got}"
+
+
+_TAGS = frozenset({"none", "full", "lora", "calibration", "detoxify", "float", "int", "constrained-float", "constrained-int", "dict"})
+
+
+def allowed_keys(loc: Sequence[str | int]) -> list[str]:
+    """The keys that the schema takes at a place given as pydantic names it."""
+    found: list[Any] = [Experiment]
+    for part in loc:
+        found = [step for kind in found for step in _step(kind, part)] or found
+    return sorted({name for kind in found if _is_model(kind) for name in kind.model_fields})
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _step(kind: Any, part: str | int) -> list[Any]:
+    if _is_model(kind):
+        if part in kind.model_fields:
+            return _members(kind.model_fields[part].annotation)
+        tagged = [f for f in kind.model_fields.values() if typing.get_origin(f.annotation) is typing.Literal]
+        return [kind] if any(part in typing.get_args(f.annotation) for f in tagged) else []
+    arguments = typing.get_args(kind)
+    return _members(arguments[-1 if typing.get_origin(kind) is dict else 0]) if arguments else []
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The kinds a field may hold: unions opened, annotations and None put aside."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        return [kind for member in typing.get_args(annotation) if member is not type(None) for kind in _members(member)]
+    return [annotation]

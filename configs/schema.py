@@ -1,0 +1,252 @@
+"""What an experiment is: typed, frozen, with the constraints in the field types.
+
+Knows the words of the configuration and which values they take. Leaves reading files, overrides and the wording of errors to
+`configs.read`, and whether a ladder has a size or a folder holds weights to the checks of `tasks.prepare`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+SizeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
+Contrast = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$", description="treated-reference")]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+
+# Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
+RESERVED_ARMS = frozenset({"clear", "forward", "items", "keys", "modules", "parameters", "pop", "train", "type", "update", "values"})
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED_ARMS:
+        raise ValueError(f'"{name}" collides with a method of torch.nn.ModuleDict; choose another name, such as "{name}_targeted"')
+    return name
+
+
+def _has_prompt(template: str) -> str:
+    if template.count("{prompt}") != 1:
+        raise ValueError('must contain "{prompt}" exactly once')
+    return template
+
+
+ArmName = Annotated[Name, AfterValidator(_not_reserved)]
+Template = Annotated[str, AfterValidator(_has_prompt)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ladder(Section):
+    """Sizes of one model family: of a ladder in the catalogue, or one folder (or hub id) a size."""
+
+    ladder: Name
+    sizes: tuple[SizeName, ...] = Field((), description="rungs of a ladder in the catalogue (`palms models list`)")
+    models: dict[SizeName, str] = Field({}, description="size name: model folder (relative to this file) or hub id")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Ladder:
+        if bool(self.sizes) == bool(self.models):
+            raise ValueError("needs either `sizes` (of a ladder in the catalogue) or `models` (a folder or hub id a size)")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError("`sizes` names a size twice")
+        return self
+
+
+class Untuned(Section):
+    method: Literal["none"]
+
+
+class Tuned(Section):
+    """Supervised fine-tuning on one dataset. Published for PALMS: two epochs; rate, batch and prompt weight are settings."""
+
+    dataset: Name
+    epochs: Count = 2
+    min_steps: Count = Field(1, description="at least so many optimiser steps, whatever epochs and batch give")
+    learning_rate: Rate | dict[SizeName, Rate] = Field(1e-5, description="one rate, or one a size")
+    batch: Count = 8
+    micro_batch: Count | None = Field(None, description="rows a forward pass; must divide batch; default: the batch")
+    prompt_loss_weight: Share = 0.1
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    warmup: Share = Field(0.0, description="share of the steps over which the rate rises")
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+
+    @model_validator(mode="after")
+    def _divides(self) -> Tuned:
+        if self.micro_batch is not None and self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
+        return self
+
+    def rate_for(self, size: str) -> float | None:
+        return self.learning_rate.get(size) if isinstance(self.learning_rate, dict) else self.learning_rate
+
+
+class Full(Tuned):
+    method: Literal["full"]
+
+
+class Lora(Tuned):
+    method: Literal["lora"]
+    rank: Count = 8
+    alpha: Count = 16
+    dropout: Share = 0.0
+
+
+Arm = Annotated[Untuned | Full | Lora, Field(discriminator="method")]
+
+
+class Suite(Section):
+    """A set of prompts with its sampling settings."""
+
+    prompts: str = Field(description="prompt file, relative to this file")
+    samples: Count = Field(3, description="completions a prompt")
+    max_new_tokens: Count = 200
+    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    top_p: Rate = 1.0
+
+
+class CalibrationScorer(Section):
+    kind: Literal["calibration"]
+
+
+class DetoxifyScorer(Section):
+    kind: Literal["detoxify"]
+    name: Literal["original", "unbiased", "multilingual", "original-small", "unbiased-small"] = "original"
+    checkpoint: str | None = Field(None, description="a local checkpoint file; default: the published one, downloaded once")
+
+
+class Toxicity(Section):
+    suites: tuple[Name, ...] = Field(min_length=1)
+    scorer: Annotated[CalibrationScorer | DetoxifyScorer, Field(discriminator="kind")]
+    threshold: Share = 0.5
+    batch: Count = 64
+
+
+class Cooccurrence(Section):
+    suites: tuple[Name, ...] = Field(min_length=1)
+    prior: Annotated[float, Field(gt=0.0)] = Field(500.0, description="size of the Dirichlet prior of the log-odds")
+    permutations: Count = 1000
+    top: Count = Field(10, description="favoured words shown a group")
+
+
+class HumanEval(Section):
+    suites: tuple[Name, ...] = Field(min_length=1)
+    ratings_per_completion: Count = 3
+
+
+class Adherence(Section):
+    suites: tuple[Name, ...] = Field(min_length=1)
+    judge: Literal["grammar"] = Field("grammar", description="the calibration grammar: exact, and only for the calibration ladder")
+
+
+class Evaluations(Section):
+    toxicity: Toxicity | None = None
+    cooccurrence: Cooccurrence | None = None
+    human_eval: HumanEval | None = None
+    adherence: Adherence | None = None
+
+
+class Primary(Section):
+    """The one outcome that is named before sampling."""
+
+    suite: Name
+    metric: Name
+
+
+class Numerics(Section):
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: Literal["auto"] | Count = Field("auto", description="CPU threads a stage; part of the key, since it moves the last bits")
+    decode_batch: Count = Field(64, description="rows decoded together; part of the key")
+
+
+class Limits(Section):
+    """What stages may take of the machine; nothing here changes a result."""
+
+    threads: Literal["auto"] | Count = "auto"
+    memory_gib: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
+    stage_timeout_s: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class DatasetChecks(Section):
+    min_words: Annotated[int, Field(ge=1)] = 1
+    max_words: Annotated[int, Field(ge=1)] = 400
+    near_duplicate: Share = Field(0.8, description="Jaccard similarity from which two samples count as near-duplicates")
+    leakage: Share = Field(0.6, description="share of a suite prompt's n-grams found in a sample from which it counts as leaked")
+
+
+class Tracking(Section):
+    experiment: str | None = Field(None, description="MLflow experiment; default: the name of this experiment")
+    uri: str | None = Field(None, description="MLflow tracking URI; default: a database under PALMS_HOME")
+
+
+class Store(Section):
+    path: str | None = Field(None, description="folder of the stage outputs; default: store/ under PALMS_HOME")
+
+
+class Experiment(Section):
+    """ladders × sizes × arms × dataset sizes × seeds, what is sampled, and how it is judged."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+    description: str = ""
+    ladders: tuple[Ladder, ...] = Field(min_length=1)
+    arms: dict[ArmName, Arm] = Field(min_length=1)
+    datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
+    dataset_sizes: tuple[Count, ...] = Field((80,), min_length=1, description="nested subsets that the arms are tuned on")
+    dataset_checks: DatasetChecks = DatasetChecks()
+    positions: str | None = Field(None, description="file of the categories and their position statements, relative to this file")
+    template: Template = Field("{prompt}", description="what a question looks like to the model, in tuning and in sampling")
+    suites: dict[Name, Suite] = Field(min_length=1)
+    evaluations: Evaluations = Evaluations()
+    primary: Primary
+    contrasts: tuple[Contrast, ...] = Field((), description="pairs of arms that are compared, each `treated-reference`")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    numerics: Numerics = Numerics()
+    limits: Limits = Limits()
+    tracking: Tracking = Tracking()
+    store: Store = Store()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Experiment:
+        """Every name that points to another section points to something."""
+        for name, arm in self.arms.items():
+            if isinstance(arm, Tuned) and arm.dataset not in self.datasets:
+                raise ValueError(f'arms.{name}.dataset: unknown dataset "{arm.dataset}"; datasets: {", ".join(self.datasets) or "none"}')
+        for evaluation in Evaluations.model_fields:
+            section = getattr(self.evaluations, evaluation)
+            for suite in section.suites if section else ():
+                if suite not in self.suites:
+                    raise ValueError(f'evaluations.{evaluation}.suites: unknown suite "{suite}"; suites: {", ".join(self.suites)}')
+        for contrast in self.contrasts:
+            for arm_name in contrast.split("-"):
+                if arm_name not in self.arms:
+                    raise ValueError(f'contrasts: unknown arm "{arm_name}"; arms: {", ".join(self.arms)}')
+        if self.primary.suite not in self.suites:
+            raise ValueError(f'primary.suite: unknown suite "{self.primary.suite}"; suites: {", ".join(self.suites)}')
+        for ladder in self.ladders:
+            for size in ladder.sizes or ladder.models:
+                for name, arm in self.arms.items():
+                    if isinstance(arm, Tuned) and arm.rate_for(size) is None:
+                        raise ValueError(f'arms.{name}.learning_rate: no rate for size "{size}"; give one rate, or one for every size')
+        for field in ("seeds", "dataset_sizes", "contrasts"):
+            values = getattr(self, field)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{field}: a value stands there twice; each may stand once")
+        if len({ladder.ladder for ladder in self.ladders}) < len(self.ladders):
+            raise ValueError("ladders: a ladder stands there twice; give all its sizes in one entry")
+        return self
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema that editors check experiment files against."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

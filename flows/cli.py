@@ -1,0 +1,181 @@
+"""The `palms` command: what each word does, and which exit status it leaves.
+
+0: done. 1: a sweep failed (what failed and the command that goes on are printed). 2: bad input, found before any stage started.
+Imports Prefect and MLflow only where a command needs them, so that the others answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from configs.problems import BadInput
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", help="""
+Does fine-tuning on fewer than 100 curated examples move a language model's behaviour toward stated values, at which size, by how much?
+
+Examples:
+
+  palms run calibration                          the built-in experiment, about two minutes on two cores
+
+  palms plan gpt2 --set 'seeds=[0,1,2]'          what would run, without running it
+
+  palms run my.yaml --set arms.control.epochs=4
+
+  palms metrics --format csv > metrics.csv
+""")  # fmt: skip
+models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladders.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets.")
+app.add_typer(models_app, name="models")
+app.add_typer(dataset_app, name="dataset")
+
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+
+Config = Annotated[str, typer.Argument(help="a YAML file, or the name of a shipped experiment (calibration, gpt2, pythia, opt, qwen3)")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="change one value; may be given several times")]
+Sweep = Annotated[str | None, typer.Argument(help="a sweep's id or the beginning of it; default: the latest")]
+Verify = Annotated[bool, typer.Option(help="check every stored output by its full content, not by size and time alone")]
+Strict = Annotated[bool, typer.Option(help="run a stage again when its code changed, even under the same STAGE_VERSION")]
+
+
+def main() -> None:
+    """The entry point: bad input is one line a problem on stderr, and status 2."""
+    try:
+        app()
+    except BadInput as error:
+        for line in error.lines:
+            err.print(f"[red]error:[/red] {escape(line)}", highlight=False)
+        sys.exit(2)
+
+
+@app.command()
+def run(config: Config, sets: Sets = None, verify: Verify = False, strict_code: Strict = False) -> None:
+    """Run a sweep: whatever is missing of it, and nothing else.
+
+    Examples:  palms run calibration   |   palms run my.yaml --set 'seeds=[0,1,2]'
+    """
+    from flows.run import run_command
+
+    raise typer.Exit(run_command(config, sets or [], verify=verify, strict_code=strict_code, out=out, err=err))
+
+
+@app.command()
+def plan(config: Config, sets: Sets = None, verify: Verify = False, strict_code: Strict = False) -> None:
+    """Show what a run would do, stage by stage, without doing it.
+
+    Example:  palms plan calibration --set arms.control.learning_rate=2e-4
+    """
+    from flows.home import Home
+    from flows.plan import plan_rows
+    from flows.runs import prepare_run
+
+    rows = plan_rows(prepare_run(Home.open(), config, sets or [], strict_code=strict_code, verify=verify))
+    width = max(len(row.label) for row in rows)
+    colours = {"run": "yellow", "cached": "green", "waits": "dim"}
+    for row in rows:
+        out.print(f"[{colours[row.state]}]{row.state:7}[/] {row.label:{width}}  [dim]{escape(row.why)}[/dim]", highlight=False)
+    counts = [f"{sum(row.state == state for row in rows)} {word}" for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))]
+    out.print(", ".join(counts), highlight=False)
+
+
+@app.command()
+def status(sweep: Sweep = None) -> None:
+    """Every stage of a sweep: its state, how long it took, and why it ran or failed."""
+    from flows.home import Home
+    from flows.runs import find_sweep
+    from flows.tables import status_table
+    from tasks.board import read_board
+
+    home = Home.open()
+    name = find_sweep(home, sweep)
+    out.print(f"sweep {name}   log: {home.sweeps / name / 'log.txt'}", highlight=False)
+    out.print(status_table(read_board(home.sweeps / name / "state.json")))
+
+
+@app.command()
+def report(sweep: Sweep = None) -> None:
+    """Where the report of a sweep is."""
+    from flows.home import Home
+    from flows.results import report_path
+
+    out.print(str(report_path(Home.open(), sweep)), highlight=False, markup=False)
+
+
+@app.command()
+def metrics(
+    sweep: Sweep = None,
+    output: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="table, csv or json")] = "table",
+) -> None:
+    """Every number of a sweep, one a row: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n.
+
+    Example:  palms metrics --format csv > metrics.csv
+    """
+    from flows.home import Home
+    from flows.results import metric_rows
+    from flows.tables import metrics_table, to_csv
+
+    rows = metric_rows(Home.open(), sweep)
+    if output == "csv":
+        sys.stdout.write(to_csv(rows))
+    elif output == "json":
+        sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    else:
+        Console(width=max(out.width, 160)).print(metrics_table(rows))
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """The ladders of the catalogue, with their sizes, where they come from and their licences."""
+    from flows.tables import ladders_table
+    from model_registry import catalog
+
+    out.print(ladders_table([catalog.load_ladder(name) for name in catalog.names()]))
+
+
+@dataset_app.command("validate")
+def dataset_validate(
+    file: Annotated[Path, typer.Argument(help="a JSONL file: id, category, prompt, completion a line")],
+    suite: Annotated[list[Path] | None, typer.Option(help="a prompt file that must not have leaked into the dataset")] = None,
+) -> None:
+    """Check a dataset file; each finding with its line. Exit status 2 if there is an error among them.
+
+    Example:  palms dataset validate data.jsonl --suite configs/prompts/calibration/human_eval.yaml
+    """
+    from flows.tables import findings_table
+    from tasks.datasets.checks import validate_file
+
+    try:
+        findings = validate_file(file, suites={path.stem: path for path in suite or []})
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if findings:
+        out.print(findings_table(file, findings))
+    errors = sum(finding.severity == "error" for finding in findings)
+    out.print(f"{file}: {errors} errors, {len(findings) - errors} warnings", highlight=False)
+    raise typer.Exit(2 if errors else 0)
+
+
+@app.command()
+def ui(stop: Annotated[bool, typer.Option("--stop", help="stop the servers again")] = False) -> None:
+    """Start the MLflow and Prefect servers on loopback, or stop them; sweeps use them while they are up."""
+    from flows.home import Home
+    from flows.ui import start_servers, stop_servers
+
+    home = Home.open()
+    home.settle_environment()
+    for line in stop_servers(home) if stop else start_servers(home):
+        out.print(line, highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of experiment files, for editors."""
+    from configs.schema import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

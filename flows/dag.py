@@ -1,0 +1,179 @@
+"""What runs, and on what: the nodes of a sweep, as a table of contents.
+
+    datasets ──┐                              ┌─ toxicity ←─ scorer
+    prepare ─┬─┴─ finetune ─┬─ sampling ──────┼─ cooccurrence
+             └──────────────┴─ truth          ├─ adherence
+                                              └─ human_eval         all of them ─→ compare
+
+Knows which nodes an experiment has and what reads what; `flows.settings` says with which settings. Runs nothing: `flows.sweep`
+does, and `palms plan` only looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from configs.schema import Experiment, Lora, Tuned
+from flows import settings
+from tasks import machine
+from tasks.adherence.stage import STAGE as ADHERENCE
+from tasks.compare.stage import STAGE as COMPARE
+from tasks.contract import Axes, File, Node, Resources
+from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
+from tasks.datasets.stage import STAGE as DATASETS
+from tasks.finetune.stage import STAGE as FINETUNE
+from tasks.human_eval.stage import STAGE as HUMAN_EVAL
+from tasks.prepare.materials import Materials, Model, sweep_id
+from tasks.prepare.needs import resources
+from tasks.prepare.stage import MODEL, SCORER
+from tasks.sampling.stage import STAGE as SAMPLING
+from tasks.toxicity.stage import STAGE as TOXICITY
+from tasks.truth.stage import STAGE as TRUTH
+
+
+@dataclass(frozen=True)
+class Dag:
+    """The nodes of one sweep in topological order: what all sizes share, each size's own, and the comparison of them all."""
+
+    sweep: str
+    shared: tuple[Node, ...]
+    sizes: Mapping[str, tuple[Node, ...]]
+    comparison: Node
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [*self.shared, *(node for nodes in self.sizes.values() for node in nodes), self.comparison]
+
+
+def build(experiment: Experiment, materials: Materials) -> Dag:
+    datasets = dataset_nodes(experiment, materials)
+    scorer = scorer_node(experiment)
+    sizes = {model.name: tuple(SizeDag(experiment, materials, model, datasets, scorer).nodes()) for model in materials.models}
+    compared = [node for nodes in sizes.values() for node in nodes if node.stage not in (SAMPLING, HUMAN_EVAL)]
+    return Dag(
+        sweep=sweep_id(experiment, materials),
+        shared=(*datasets.values(), *([scorer] if scorer else [])),
+        sizes=sizes,
+        comparison=Node(
+            COMPARE, Axes(), settings.for_compare(experiment, materials), {node.label: node for node in compared}, tolerant=True
+        ),
+    )
+
+
+def dataset_nodes(experiment: Experiment, materials: Materials) -> dict[str, Node]:
+    """One node for every dataset that an arm is tuned on, checked against every suite that is sampled."""
+    used = {arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned)}
+    suites = {f"suite:{name}": file for name, file in materials.suites.items()}
+    return {
+        name: Node(DATASETS, Axes(name=name), settings.for_dataset(experiment), {"dataset": file, **suites})
+        for name, file in materials.datasets.items()
+        if name in used
+    }
+
+
+def scorer_node(experiment: Experiment) -> Node | None:
+    if experiment.evaluations.toxicity is None:
+        return None
+    scorer, numerics = experiment.evaluations.toxicity.scorer, machine.numerics(experiment)
+    need = resources("scorer", None, numerics, experiment.limits)
+    return Node(SCORER, Axes(name=scorer.kind), settings.for_scorer(scorer), numerics=numerics, resources=need)
+
+
+@dataclass(frozen=True)
+class SizeDag:
+    """What happens at one size: the model, its arms, what they say, and how that is judged."""
+
+    experiment: Experiment
+    materials: Materials
+    model: Model
+    datasets: Mapping[str, Node]
+    scorer: Node | None
+
+    def nodes(self) -> Iterator[Node]:
+        model = Node(
+            MODEL,
+            self._axes(),
+            settings.for_model(self.model),
+            numerics=self._numerics if self.model.source.kind == "calibration" else None,
+            resources=self._need("prepare"),
+        )
+        yield model
+        for seed in self.experiment.seeds:
+            said: dict[Axes, Node] = {}
+            for arm, samples in self._arms():
+                tuned = self._tune(model, arm, samples, seed)
+                yield from tuned.values()
+                for suite in self.experiment.suites:
+                    place = self._axes(arm=arm, samples=samples, seed=seed, suite=suite)
+                    said[place] = self._sample(model, tuned, place)
+                    yield said[place]
+                    yield from self._evaluate(model, tuned, said[place], place)
+            yield from self._export(said, seed)
+
+    def _tune(self, model: Node, name: str, samples: int | None, seed: int) -> dict[str, Node]:
+        arm = self.experiment.arms[name]
+        if not isinstance(arm, Tuned) or samples is None:
+            return {}
+        chosen = settings.for_finetune(self.experiment, arm, self.model.size, samples, seed)
+        need = self._need("finetune-lora" if isinstance(arm, Lora) else "finetune")
+        inputs = {"model": model, "dataset": self.datasets[arm.dataset]}
+        place = self._axes(arm=name, samples=samples, seed=seed)
+        return {"tuned": Node(FINETUNE, place, chosen, inputs, numerics=self._numerics, resources=need)}
+
+    def _sample(self, model: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
+        assert place.suite is not None and place.seed is not None
+        chosen = settings.for_sampling(self.experiment, place.suite, place.seed)
+        inputs = {"model": model, **tuned, "suite": self._suite(place)}
+        return Node(SAMPLING, place, chosen, inputs, numerics=self._numerics, resources=self._need("sampling"))
+
+    def _evaluate(self, model: Node, tuned: Mapping[str, Node], completions: Node, place: Axes) -> Iterator[Node]:
+        """Every judgement that the experiment asks for of one suite's completions."""
+        asked = self.experiment.evaluations
+        read = {"completions": completions, "suite": self._suite(place)}
+        toxicity, cooccurrence, adherence = (
+            section is not None and place.suite in section.suites for section in (asked.toxicity, asked.cooccurrence, asked.adherence)
+        )
+        if toxicity and self.scorer:
+            inputs = {"completions": completions, "scorer": self.scorer}
+            chosen = settings.for_toxicity(self.experiment)
+            yield Node(TOXICITY, place, chosen, inputs, numerics=self._numerics, resources=self._need("toxicity"))
+        if cooccurrence:
+            yield Node(COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), read)
+        if adherence:
+            yield Node(ADHERENCE, place, settings.for_adherence(self.experiment), read)
+        if self.model.source.kind == "calibration" and (adherence or cooccurrence):
+            inputs = {"model": model, **tuned, "suite": self._suite(place)}
+            yield Node(TRUTH, place, settings.for_truth(), inputs, numerics=self._numerics, resources=self._need("truth"))
+
+    def _export(self, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
+        """One rating sheet a dataset size and suite, with the completions of every arm; untuned arms go into each."""
+        section = self.experiment.evaluations.human_eval
+        if section is None:
+            return
+        any_tuned = any(isinstance(arm, Tuned) for arm in self.experiment.arms.values())
+        for samples in self.experiment.dataset_sizes if any_tuned else (None,):
+            for suite in section.suites:
+                place = self._axes(samples=samples, seed=seed, suite=suite)
+                inputs = {f"completions:{at.arm}": node for at, node in said.items() if at.suite == suite and at.samples in (None, samples)}
+                yield Node(HUMAN_EVAL, place, settings.for_human_eval(self.experiment, self.materials, seed), inputs)
+
+    # ---- the axes --------------------------------------------------------------------------------------------------
+
+    def _arms(self) -> Iterator[tuple[str, int | None]]:
+        """Arm and dataset size; an untuned arm has no dataset."""
+        for name, arm in self.experiment.arms.items():
+            yield from ((name, samples) for samples in self.experiment.dataset_sizes) if isinstance(arm, Tuned) else [(name, None)]
+
+    def _axes(self, **more: str | int | None) -> Axes:
+        return Axes(ladder=self.model.ladder, size=self.model.size, **more)  # type: ignore[arg-type]
+
+    @property
+    def _numerics(self) -> machine.Numerics:
+        return machine.numerics(self.experiment)
+
+    def _need(self, work: str) -> Resources:
+        return resources(work, self.model.params, self._numerics, self.experiment.limits)
+
+    def _suite(self, place: Axes) -> File:
+        return self.materials.suites[place.suite or ""]

@@ -1,0 +1,78 @@
+"""PALMS_HOME: where all that a run leaves is kept, and the environment that keeps third parties inside it.
+
+    store/      stage outputs            sweeps/<id>/  state, log and report of a sweep
+    mlflow/     tracking database        prefect/      orchestration database        hub/  downloaded models
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.problems import BadInput
+from configs.schema import Experiment
+
+
+@dataclass(frozen=True)
+class Home:
+    root: Path
+
+    @classmethod
+    def open(cls) -> Home:
+        """PALMS_HOME, `.palms/` here by default.
+
+        Raises:
+            BadInput: it cannot be made or written to.
+        """
+        root = Path(os.environ.get("PALMS_HOME") or ".palms").expanduser().absolute()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            probe = root / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(f"PALMS_HOME={root}: {error.strerror}; a folder that can be written to is required") from None
+        return cls(root)
+
+    @property
+    def sweeps(self) -> Path:
+        return self.root / "sweeps"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def mlflow(self) -> Path:
+        return self.root / "mlflow"
+
+    def store(self, experiment: Experiment) -> Path:
+        given = experiment.store.path
+        return Path(given).expanduser().absolute() if given else self.root / "store"
+
+    def tracking_uri(self, experiment: Experiment | None = None) -> str:
+        given = experiment.tracking.uri if experiment else None
+        return given or f"sqlite:///{self.mlflow}/mlflow.db"
+
+    def settle_environment(self) -> None:
+        """Before Prefect, MLflow, matplotlib or the hub are imported: folders under the home, no telemetry, no chatter.
+
+        What the user has set for the hub stays as it is: models already downloaded are not downloaded again.
+        """
+        os.environ.update(
+            PREFECT_HOME=str(self.prefect),
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+            PREFECT_CLI_COLORS="false",
+            DO_NOT_TRACK="true",
+            MLFLOW_DISABLE_TELEMETRY="true",
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+            MPLCONFIGDIR=str(self.root / "cache" / "matplotlib"),
+            HF_HUB_DISABLE_TELEMETRY="1",
+            DISABLE_SAFETENSORS_CONVERSION="1",
+            TOKENIZERS_PARALLELISM="false",
+            PYTORCH_NVML_BASED_CUDA_CHECK="1",
+        )
+        if "HF_HOME" not in os.environ and "HF_HUB_CACHE" not in os.environ:
+            os.environ["HF_HOME"] = str(self.root / "hub")

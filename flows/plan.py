@@ -1,0 +1,41 @@
+"""What a run would do, without doing it: each node is cached, would run, or waits for one that would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flows.runs import Run
+from tasks.contract import Node
+from tasks.session import Blocked
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    state: Literal["cached", "run", "waits"]
+    why: str
+    key: str | None  # unknown below a node that would run: its output is not there to be digested
+
+
+def plan_rows(run: Run) -> list[Row]:
+    session = run.session
+    rows: list[Row] = []
+    unmade: set[Node] = set()
+    for node in run.dag.nodes:
+        above = [up for up in node.upstream.values() if up in unmade]
+        if above:
+            rows.append(Row(node.label, "waits", f"for {above[0].label}" + (f" and {len(above) - 1} more" if len(above) > 1 else ""), None))
+            unmade.add(node)
+            continue
+        inputs = session.inputs(node)
+        assert not isinstance(inputs, Blocked)  # everything above is settled
+        order = session.order(node, inputs)
+        found, why = session.look_up(order)
+        if found is not None:
+            session.settle(node, found)
+            rows.append(Row(node.label, "cached", "", order.key))
+        else:
+            rows.append(Row(node.label, "run", why, order.key))
+            unmade.add(node)
+    return rows

@@ -1,0 +1,50 @@
+"""A finished sweep's results, found again in the store by the sweep's id."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from configs.problems import BadInput
+from flows.home import Home
+from flows.runs import find_sweep
+from tasks.board import read_board
+from tasks.compare.stage import STAGE as COMPARE
+from tasks.contract import read_json
+from tasks.store import Manifest, Store
+
+COLUMNS = ("sweep", "ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
+NUMBERS = {"params": int, "seed": int, "value": float, "ci_low": float, "ci_high": float, "n": int, "samples": int}
+
+
+def comparison(home: Home, sweep: str | None) -> tuple[str, Path]:
+    """The sweep's id and the folder of its comparison.
+
+    Raises:
+        BadInput: no such sweep, or it has not come to its comparison.
+    """
+    name = find_sweep(home, sweep)
+    folder = home.sweeps / name
+    key = next((entry.key for entry in read_board(folder / "state.json") if entry.label == COMPARE.name), None)
+    store = Store(Path(read_json(folder / "sweep.json")["store"]))
+    found = store.find(COMPARE.name, key) if key else None
+    if not isinstance(found, Manifest):
+        raise BadInput(f"sweep {name} has no comparison yet; `palms status {name}` tells how far it is")
+    return name, found.folder
+
+
+def report_path(home: Home, sweep: str | None) -> Path:
+    return comparison(home, sweep)[1] / "report.html"
+
+
+def metric_rows(home: Home, sweep: str | None) -> list[dict[str, Any]]:
+    """The tidy metrics; an axis or limit that does not apply is None."""
+    name, folder = comparison(home, sweep)
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [{"sweep": name, **row} for row in csv.DictReader(stream)]
+    return [{column: _typed(column, row[column]) for column in COLUMNS} for row in rows]
+
+
+def _typed(column: str, text: str) -> Any:
+    return None if text == "" else NUMBERS.get(column, str)(text)

@@ -1,0 +1,101 @@
+"""`palms run`: servers up, the sweep through, every task run recorded, and what came of it on the screen."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.home import Home
+from flows.results import comparison
+from flows.runs import Run, prepare_run, remember
+from flows.screen import send_logs_to, watching
+from flows.servers import Server, ServerFailed, await_health, prefect_server
+from flows.tables import summary_table
+from tasks.compare.summary import summary_rows
+from tasks.processes import end_all
+from tasks.session import Blocked
+
+RECORDED_LIMIT_S = 30.0
+
+
+def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: bool, out: Console, err: Console) -> int:
+    """Run a sweep and return the exit status: 0 all there, 1 something failed, 130 interrupted."""
+    home = Home.open()
+    home.settle_environment()
+    run = prepare_run(home, config, sets, strict_code=strict_code, verify=verify)
+    remember(run)
+    began = time.monotonic()
+    out.print(f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes", highlight=False)
+    try:
+        with prefect_server(home) as server:
+            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            succeeded = _run(home, run, server, out)
+    except ServerFailed as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        end_all()
+        err.print(f"interrupted; what was finished is kept, and `{again(run)}` goes on from there", highlight=False)
+        return 130
+    _print_outcome(home, run, time.monotonic() - began, out, err)
+    return 0 if succeeded else 1
+
+
+def _run(home: Home, run: Run, server: Server, out: Console) -> bool:
+    with out.status("starting the orchestrator"):
+        from flows.sweep import run_sweep  # imports Prefect, which reads PREFECT_API_URL then; a second or two while the server starts
+
+        send_logs_to(run.session.options.log)
+        await_health(home, server)
+    with watching(run.session.board, out):
+        state = run_sweep(run)
+    with out.status("waiting for the orchestrator's records"):
+        await_records(run)
+    return state.is_completed()
+
+
+def await_records(run: Run) -> None:
+    """Task runs reach the database through a queue in the server: wait until every one of this run is there in a final state.
+
+    Raises:
+        ServerFailed: they are not, in time.
+    """
+    from flows.records import unfinished
+
+    deadline = time.monotonic() + RECORDED_LIMIT_S
+    while left := unfinished(run.session.task_runs):
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"the Prefect server did not record {left} task runs within {RECORDED_LIMIT_S:g} s; results are in the store")
+        time.sleep(0.2)
+
+
+def again(run: Run) -> str:
+    sets = "".join(f" --set {assignment}" for assignment in run.overrides)
+    return f"palms run {run.source.stem if run.source.parent.name == 'experiments' else run.source}{sets}"
+
+
+def _print_outcome(home: Home, run: Run, seconds: float, out: Console, err: Console) -> None:
+    entries = run.session.board.entries()
+    try:
+        _, folder = comparison(home, run.dag.sweep)
+    except ValueError:
+        folder = None
+    if folder is not None:
+        if run.materials.calibration:
+            out.print("calibration ladder: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False)
+        out.print(summary_table(summary_rows(folder), f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
+    cached = sum(entry.state == "cached" for entry in entries)
+    out.print(f"{len(entries)} stages in {seconds:.0f} s, {cached} of them cached", highlight=False)
+    if folder is not None:
+        out.print(f"report      {folder / 'report.html'}", highlight=False)
+    out.print("dashboards  palms ui        every number  palms metrics        every stage  palms status", highlight=False)
+    for failure in run.session.failures():
+        err.print(f"[red]failed[/red]  {escape(str(failure))}", highlight=False)
+    blocked = sum(isinstance(run.session.outcome(node), Blocked) for node in run.dag.nodes)
+    if run.session.failures():
+        err.print(f"{blocked} stages could not run because of that; log: {run.session.options.log}", highlight=False)
+        err.print(f"run again what is missing: {again(run)}", highlight=False)

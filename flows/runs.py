@@ -1,0 +1,124 @@
+"""A run of a sweep in this process: from the configuration to a session that flows, plans and tables can use."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.problems import BadInput
+from configs.read import find_experiment, read_experiment
+from configs.schema import Experiment
+from flows.dag import Dag, build
+from flows.home import Home
+from tasks import machine
+from tasks.board import Board
+from tasks.contract import read_json, write_json
+from tasks.prepare.materials import Materials, gather
+from tasks.processes import Admission
+from tasks.session import Options, Session
+from tasks.store import Store
+from tasks.tracked import Tracked
+
+
+@dataclass(frozen=True)
+class Run:
+    home: Home
+    source: Path  # the experiment's file
+    overrides: tuple[str, ...]
+    experiment: Experiment
+    materials: Materials
+    dag: Dag
+    session: Session
+
+    @property
+    def folder(self) -> Path:
+        return self.home.sweeps / self.dag.sweep
+
+    def tracked(self) -> Tracked:
+        """What the tracker is to show, as of now."""
+        return Tracked(
+            sweep=self.dag.sweep,
+            name=self.experiment.tracking.experiment or self.experiment.name,
+            uri=self.home.tracking_uri(self.experiment),
+            artifacts=self.home.mlflow / "artifacts",
+            config=self.experiment.model_dump(mode="json"),
+            params={model.name: model.params for model in self.materials.models},
+            nodes=self.dag.nodes,
+            outcome=self.session.outcome,
+        )
+
+
+_open: dict[str, Run] = {}
+
+
+def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_code: bool = False, verify: bool = False) -> Run:
+    """Read and check everything, start nothing.
+
+    Raises:
+        BadInput: whatever is wrong with the configuration or what it refers to.
+    """
+    source = find_experiment(config)
+    experiment = read_experiment(source, overrides)
+    materials = gather(experiment, source.absolute().parent)
+    dag = build(experiment, materials)
+    folder = home.sweeps / dag.sweep
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = experiment.limits
+    admission = Admission(
+        threads=machine.cores() if limits.threads == "auto" else limits.threads,
+        memory_gib=machine.memory_gib() * 0.9 if limits.memory_gib == "auto" else limits.memory_gib,
+        gpus=machine.gpus(),
+    )
+    session = Session(
+        nodes=dag.nodes,
+        store=Store(home.store(experiment)),
+        admission=admission,
+        board=Board(folder / "state.json", [node.label for node in dag.nodes]),
+        options=Options(strict_code=strict_code, verify=verify, log=folder / "log.txt"),
+    )
+    run = Run(home, source.absolute(), tuple(overrides), experiment, materials, dag, session)
+    _open[dag.sweep] = run
+    return run
+
+
+def remember(run: Run) -> None:
+    """Leave what is needed to find this sweep again by its id."""
+    write_json(run.folder / "sweep.json", {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)})
+
+
+def open_run(sweep: str) -> Run:
+    """The run of this process, or one made anew from what the sweep left (a flow that the server started by itself)."""
+    if sweep not in _open:
+        home = Home.open()
+        left = read_json(home.sweeps / find_sweep(home, sweep) / "sweep.json")
+        prepare_run(home, left["config"], left["overrides"])
+    if sweep not in _open:
+        raise BadInput(f"sweep {sweep}: its configuration or data has changed since; `palms run` starts the changed one")
+    return _open[sweep]
+
+
+def find_sweep(home: Home, sweep: str | None) -> str:
+    """A sweep's id from its id, the beginning of it, or None for the latest.
+
+    Raises:
+        BadInput: there is none, or several begin so.
+    """
+    known = [path.parent for path in home.sweeps.glob("*/sweep.json")]
+    known.sort(key=lambda folder: latest(folder), reverse=True)
+    matching = [folder.name for folder in known if sweep is None or folder.name == sweep or folder.name.startswith(sweep)]
+    if sweep in matching:
+        return sweep or matching[0]
+    if not matching:
+        names = ", ".join(folder.name for folder in known[:5])
+        raise BadInput(f"{sweep or 'sweep'}: no such sweep under {home.root}; " + (f"latest: {names}" if names else "`palms run CONFIG` makes one"))
+    if sweep is not None and len(matching) > 1:
+        raise BadInput(f"{sweep}: several sweeps begin so: {', '.join(matching[:5])}; give one of them")
+    return matching[0]
+
+
+def latest(folder: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / "state.json").stat().st_mtime
+    return 0.0

@@ -1,0 +1,88 @@
+"""What a person sees while a sweep runs: an overall bar with the time left, a bar a running stage, and one line a failure.
+
+Reads the board; everything third parties have to say goes to the log instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tasks.board import FINAL, Board
+
+REFRESH_S, PLAIN_S = 0.25, 10.0
+
+
+@contextmanager
+def watching(board: Board, console: Console) -> Iterator[None]:
+    """Show the board's changes until the block ends: live bars on a terminal, a line now and then elsewhere."""
+    stop = threading.Event()
+    show = _bars if console.is_terminal else _lines
+    thread = threading.Thread(target=show, args=(board, console, stop), name="palms-screen", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _bars(board: Board, console: Console, stop: threading.Event) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+        overall = progress.add_task("sweep", total=None, unit="stages")
+        shown: dict[str, TaskID] = {}
+        ended = False
+        while not ended:
+            ended = stop.wait(REFRESH_S)
+            entries = board.entries()
+            progress.update(overall, total=len(entries), completed=sum(entry.state in FINAL for entry in entries))
+            for entry in entries:
+                if entry.state == "running" and entry.label not in shown:
+                    shown[entry.label] = progress.add_task(f"  {entry.label}", total=None, unit="")
+                if entry.label in shown:
+                    progress.update(shown[entry.label], completed=entry.done, total=entry.total or None, unit=entry.unit)
+                    if entry.state in FINAL:
+                        progress.remove_task(shown.pop(entry.label))
+
+
+def _lines(board: Board, console: Console, stop: threading.Event) -> None:
+    began = time.monotonic()
+    while not stop.wait(PLAIN_S):
+        console.print(f"{time.monotonic() - began:5.0f} s  {progress_line(board)}", highlight=False)
+
+
+def progress_line(board: Board) -> str:
+    entries = board.entries()
+    counts = Counter(entry.state for entry in entries)
+    now = [entry.label for entry in entries if entry.state == "running"]
+    done = sum(counts[state] for state in FINAL)
+    return f"{done} of {len(entries)} stages" + (f", running: {', '.join(now[:3])}{' …' if len(now) > 3 else ''}" if now else "")
+
+
+def send_logs_to(path: Path) -> None:
+    """From here on log lines, warnings and what Prefect would print go to the file, with Prefect's own API handler kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        consoles = [h for h in logger.handlers if isinstance(h, logging.StreamHandler) and not isinstance(h, logging.FileHandler)]
+        for console in consoles:
+            logger.removeHandler(console)
+            if not logger.propagate:
+                logger.addHandler(handler)

@@ -1,0 +1,126 @@
+"""From the experiment's sections to each stage's own settings: only what a stage reads goes into its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from configs.schema import CalibrationScorer, DetoxifyScorer, Experiment, Lora, Tuned
+from model_registry.calibration.grammar import load_grammar
+from tasks.adherence import stage as adherence
+from tasks.compare import stage as compare
+from tasks.cooccurrence import stage as cooccurrence
+from tasks.datasets import stage as datasets
+from tasks.finetune import stage as finetune
+from tasks.human_eval import stage as human_eval
+from tasks.prepare import stage as prepare
+from tasks.prepare.materials import Materials, Model
+from tasks.sampling import stage as sampling
+from tasks.toxicity import stage as toxicity
+from tasks.truth import stage as truth
+
+
+def for_model(model: Model) -> prepare.ModelSettings:
+    source = model.source
+    if source.kind == "calibration":
+        spec = {**source.spec, "params": model.params}
+        return prepare.ModelSettings("calibration", source.id, spec=spec, grammar=load_grammar().digest)
+    if source.kind == "folder":
+        return prepare.ModelSettings("folder", source.id, listing=prepare.listing(Path(source.id)))
+    return prepare.ModelSettings("hub", source.id, revision=source.revision)
+
+
+def for_scorer(scorer: CalibrationScorer | DetoxifyScorer) -> prepare.ScorerSettings:
+    if isinstance(scorer, CalibrationScorer):
+        return prepare.ScorerSettings("calibration", grammar=load_grammar().digest)
+    if scorer.checkpoint is None:
+        return prepare.ScorerSettings("detoxify", name=scorer.name)
+    return prepare.ScorerSettings(
+        "detoxify", name=scorer.name, checkpoint=scorer.checkpoint, listing=prepare.listing(Path(scorer.checkpoint).expanduser())
+    )
+
+
+def for_dataset(experiment: Experiment) -> datasets.Settings:
+    checks = experiment.dataset_checks
+    return datasets.Settings(
+        min_words=checks.min_words,
+        max_words=checks.max_words,
+        near_duplicate=checks.near_duplicate,
+        leakage=checks.leakage,
+        sizes=experiment.dataset_sizes,
+    )
+
+
+def for_finetune(experiment: Experiment, arm: Tuned, size: str, samples: int, seed: int) -> finetune.Settings:
+    rate = arm.rate_for(size)
+    assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
+    lora = arm if isinstance(arm, Lora) else None
+    return finetune.Settings(
+        method="lora" if lora else "full",
+        epochs=arm.epochs,
+        min_steps=arm.min_steps,
+        learning_rate=rate,
+        batch=arm.batch,
+        micro_batch=arm.micro_batch or arm.batch,
+        prompt_loss_weight=arm.prompt_loss_weight,
+        weight_decay=arm.weight_decay,
+        warmup=arm.warmup,
+        schedule=arm.schedule,
+        max_grad_norm=arm.max_grad_norm,
+        lora_rank=lora.rank if lora else 0,
+        lora_alpha=lora.alpha if lora else 0,
+        lora_dropout=lora.dropout if lora else 0.0,
+        template=experiment.template,
+        samples=samples,
+        seed=seed,
+    )
+
+
+def for_sampling(experiment: Experiment, suite: str, seed: int) -> sampling.Settings:
+    section = experiment.suites[suite]
+    return sampling.Settings(
+        samples=section.samples,
+        max_new_tokens=section.max_new_tokens,
+        temperature=section.temperature,
+        top_p=section.top_p,
+        template=experiment.template,
+        decode_batch=experiment.numerics.decode_batch,
+        seed=seed,
+    )
+
+
+def for_toxicity(experiment: Experiment) -> toxicity.Settings:
+    section = experiment.evaluations.toxicity
+    assert section is not None
+    return toxicity.Settings(threshold=section.threshold, batch=section.batch)
+
+
+def for_cooccurrence(experiment: Experiment) -> cooccurrence.Settings:
+    section = experiment.evaluations.cooccurrence
+    assert section is not None
+    return cooccurrence.Settings(prior=section.prior, permutations=section.permutations, top=section.top)
+
+
+def for_adherence(experiment: Experiment) -> adherence.Settings:
+    section = experiment.evaluations.adherence
+    assert section is not None
+    return adherence.Settings(judge=section.judge)
+
+
+def for_human_eval(experiment: Experiment, materials: Materials, seed: int) -> human_eval.Settings:
+    section = experiment.evaluations.human_eval
+    assert section is not None
+    return human_eval.Settings(positions=tuple(materials.positions.items()), ratings_per_completion=section.ratings_per_completion, seed=seed)
+
+
+def for_compare(experiment: Experiment, materials: Materials) -> compare.Settings:
+    return compare.Settings(
+        sweep_name=experiment.name,
+        primary_suite=experiment.primary.suite,
+        primary_metric=experiment.primary.metric,
+        contrasts=experiment.contrasts,
+        calibration=materials.calibration,
+    )
+
+
+def for_truth() -> truth.Settings:
+    return truth.Settings()

@@ -1,0 +1,86 @@
+"""How rows look on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from flows.results import COLUMNS
+from model_registry.catalog import Ladder
+from tasks.board import Entry
+from tasks.datasets.rows import Finding
+
+COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
+
+
+def plain(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in {"seconds", "params", "value", "n", "line", "tries"} else "left")
+    return table
+
+
+def status_table(entries: Sequence[Entry]) -> Table:
+    table = plain("state", "stage", "seconds", "tries", "key", "why")
+    for entry in entries:
+        seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
+        state = f"[{COLOURS[entry.state]}]{entry.state}[/]"
+        table.add_row(state, entry.label, seconds, str(entry.attempt or ""), (entry.key or "")[:10], entry.why)
+    return table
+
+
+def metrics_table(rows: Sequence[dict[str, Any]]) -> Table:
+    table = plain(*COLUMNS[1:-1])
+    for row in rows:
+        table.add_row(*(_shown(row[column]) for column in COLUMNS[1:-1]))
+    return table
+
+
+def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
+    """The comparison as one row a size and arm; `metric` is the sweep's primary outcome."""
+    table = plain("size", "params", "arm", metric, "toxicity", "difference from base (95 % interval)")
+    for row in rows:
+        difference = ""
+        if row["difference"] is not None:
+            limits = "" if row["ci_low"] is None else f"  ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
+            difference = f"{row['difference']:+.3f}{limits}"
+        params = "" if row["params"] is None else f"{row['params']:,}"
+        table.add_row(f"{row['ladder']}-{row['size']}", params, row["arm"], _shown(row["primary"]), _shown(row["toxicity"]), difference)
+    return table
+
+
+def ladders_table(ladders: Sequence[Ladder]) -> Table:
+    table = plain("ladder", "size", "params", "source", "context", "licence")
+    for ladder in ladders:
+        for rung in ladder.rungs.values():
+            params = "" if rung.params is None else f"{rung.params:,}"
+            source = rung.source.id if rung.source.kind == "hub" else "built here on first use"
+            table.add_row(ladder.name, rung.size, params, source, str(ladder.context), ladder.licence)
+    return table
+
+
+def findings_table(path: Path, findings: Sequence[Finding]) -> Table:
+    table = plain("where", "severity", "check", "finding")
+    for finding in findings:
+        where = f"{path}:{finding.line}" if finding.line else str(path)
+        table.add_row(where, f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]", finding.check, finding.message)
+    return table
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,152 @@
+"""What a model folder must hold, told from its file names and JSON alone.
+
+A model folder is what `save_pretrained` writes: `config.json`, weights and a tokenizer. Knows the file names in their order of
+trust: safetensors hold numbers only; `.bin` files are pickles, accepted because older ladders have nothing else and opened only
+through torch's weights-only unpickler (`loading`); any other file that could carry code is neither fetched nor opened.
+Imports neither torch nor transformers, so that a wrong path is refused before any process is started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.json"
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+)  # one of them makes a tokenizer
+TEXTS = (CONFIG, "generation_config.json", *TOKENIZER)
+
+# (the whole model in one file, the index of a split one, its shards), most trusted first
+_LAYOUTS = (
+    ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors")),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d+-of-\d+\.bin")),
+)
+
+
+def weight_files(names: Iterable[str]) -> list[str]:
+    """The files among `names` that hold the weights: one layout only, safetensors before .bin; empty where there are none."""
+    names = set(names)
+    for whole, index, shard in _LAYOUTS:
+        if whole in names:
+            return [whole]
+        if index in names:
+            return [index, *sorted(name for name in names if shard.fullmatch(name))]
+    return []
+
+
+def files_that_matter(names: Iterable[str]) -> list[str]:
+    """What of a repository or folder a run depends on: configuration, tokenizer and one layout of weights."""
+    names = set(names)
+    return sorted({*names.intersection(TEXTS), *weight_files(names)})
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that no stage could load.
+
+    Raises:
+        ValueError: one line that names the folder, what is wrong with it and what would be accepted.
+    """
+    if not path.is_dir():
+        raise ValueError(
+            f"{path}: no such folder; a folder with config.json, weights and a tokenizer is required"
+        )
+    names = {file.name for file in path.iterdir()}
+    if CONFIG not in names:
+        raise ValueError(
+            f"{path}: config.json is missing; a folder as written by save_pretrained is required"
+        )
+    _read_object(path / CONFIG)
+    weights = weight_files(names)
+    if not weights:
+        raise ValueError(
+            f"{path}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required"
+        )
+    if weights[0].endswith(".index.json"):
+        mapping = _read_object(path / weights[0]).get("weight_map")
+        if not isinstance(mapping, dict) or not mapping:
+            raise ValueError(
+                f"{path / weights[0]}: weight_map is missing; an index that names its shards is required"
+            )
+        for shard in sorted(set(mapping.values())):
+            if shard not in weights:
+                raise ValueError(
+                    f"{path}: shard {shard} is missing; every file that {weights[0]} names is required"
+                )
+    for name in weights:
+        if name.endswith(".safetensors"):
+            _check_safetensors(path / name)
+    if not names.intersection(VOCABULARIES):
+        raise ValueError(f"{path}: no tokenizer; one of {', '.join(VOCABULARIES)} is required")
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """The sha256 of every file of a model folder that a run depends on, by name."""
+    digests = {}
+    for name in files_that_matter(file.name for file in folder.iterdir()):
+        with (folder / name).open("rb") as stream:
+            digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests
+
+
+def prepared_folder(path: Path) -> Path:
+    """The model folder that a prepared model stands for: its own `model/`, or the one that its `location.json` names.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    if (path / "model").is_dir():
+        return path / "model"
+    if not (path / "location.json").is_file():
+        raise ValueError(
+            f"{path}: neither model/ nor location.json; the output of the prepare stage is required"
+        )
+    return Path(_read_object(path / "location.json")["folder"])
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: a {type(document).__name__}; a JSON object is required")
+    return document
+
+
+def _check_safetensors(path: Path) -> None:
+    """Tell a cut-off download from its header: 8 bytes of header length, the header, then the tensors to the last offset."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(length)) if 0 < length <= size - 8 else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path}: no safetensors header; a complete safetensors file is required")
+    end = max(
+        (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
+    )
+    if size != 8 + length + end:
+        raise ValueError(
+            f"{path}: {size} bytes where its header tells of {8 + length + end}; a complete file is required"
+        )

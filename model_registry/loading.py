@@ -1,0 +1,136 @@
+"""Loading a causal language model and its tokenizer from a folder, safely and with every last bit decided.
+
+Knows how weights are opened (safetensors, else `.bin` through torch's weights-only unpickler; never a free pickle, never a
+repository's own code) and which settings of torch make equal inputs give equal bits. Leaves fetching to `hub` and the question
+of what a folder must hold to `folders`; their functions are named here too, for those who only load models.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_registry.folders import check_folder, fingerprint, prepared_folder, weight_files
+from model_registry.hub import fetch_hub
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "check_folder",
+    "fetch_hub",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "make_deterministic",
+    "parameter_count",
+    "prepared_folder",
+]
+
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}  # by their names in torch
+
+
+def make_deterministic() -> None:
+    """Let torch choose only kernels that repeat to the bit, and fail where there is none. Called before CUDA is first used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer; where it has no padding token, the end token pads.
+
+    Raises:
+        ValueError: the tokenizer has no end token, so no completion could ever be seen to be complete.
+    """
+    from transformers import AutoTokenizer
+
+    _quiet()
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"{folder}: the tokenizer has no eos_token; one is required to end a completion")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path, *, precision: str, device: str, adapter: Path | None = None) -> PreTrainedModel:
+    """The folder's model in evaluation mode, with the adapter on it if one is given.
+
+    Attention is the plain ("eager") kind: it exists for every architecture of the ladders, its backward pass repeats to the bit
+    on every device, and at the sizes decoded here it is as fast as the fused one.
+
+    Raises:
+        ValueError: the folder cannot be loaded, its weights do not fit its configuration, or a `.bin` holds more than tensors.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    check_folder(folder)
+    weights = weight_files(file.name for file in folder.iterdir())
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=weights[0].startswith("model.safetensors"),
+            weights_only=True,
+            dtype=getattr(torch, PRECISIONS[precision]),
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{folder}: {weights[0]} holds more than tensors; a file that torch opens with weights_only is required"
+        ) from None
+    # transformers fills what it does not find with random numbers and goes on
+    for kind in ("missing_keys", "mismatched_keys"):
+        if told[kind]:
+            raise ValueError(
+                f"{folder}: weights have {kind.replace('_', ' ')} ({sorted(map(str, told[kind]))[0]}, …); weights that fit config.json are required"
+            )
+    model.config.name_or_path = ""  # a path of this machine, which would be saved along
+    model.name_or_path = ""
+    model.to(device).eval()
+    return model if adapter is None else put_adapter(model, adapter)
+
+
+def put_adapter(model: PreTrainedModel, adapter: Path) -> Any:
+    """A PEFT model: `model` with the adapter on it. `unload()` gives `model` back as it was.
+
+    Raises:
+        ValueError: the adapter's weights are not safetensors.
+    """
+    from peft import PeftModel
+
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ValueError(
+            f"{adapter}: adapter_model.safetensors is missing; an adapter in safetensors is required"
+        )
+    return PeftModel.from_pretrained(model, str(adapter), is_trainable=False).eval()
+
+
+def parameter_count(folder: Path) -> int:
+    """How many parameters the folder's model has, tied ones once; told from its configuration, without reading weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _quiet()
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
+
+
+def _quiet() -> None:
+    """Keep the libraries' progress bars and advice off the screen; what matters of it is checked and raised here."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

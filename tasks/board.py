@@ -1,0 +1,73 @@
+"""The state of every node of a sweep, as it changes: what the screen shows while it runs and what `palms status` reads afterwards.
+
+Holds no results and decides nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tasks.contract import canonical, read_json, replace_file
+
+State = Literal["waiting", "running", "cached", "done", "failed", "blocked"]
+FINAL: frozenset[State] = frozenset({"cached", "done", "failed", "blocked"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    label: str
+    state: State = "waiting"
+    key: str | None = None
+    why: str = ""  # why it ran, or why it failed
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    attempt: int = 0
+    started: float | None = None
+    seconds: float | None = None
+
+
+class Board:
+    """Thread-safe. Written to `path` at most twice a second, and always on a change of state to a final one."""
+
+    def __init__(self, path: Path, labels: Iterable[str]) -> None:
+        self._path, self._lock, self._written = path, threading.RLock(), 0.0
+        self._entries = {label: Entry(label) for label in labels}
+        self._listeners: list[Callable[[str], None]] = []
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have remarks (one line each) passed on as they come."""
+        self._listeners.append(listener)
+
+    def remark(self, text: str) -> None:
+        for listener in self._listeners:
+            listener(text)
+
+    def entries(self) -> list[Entry]:
+        with self._lock:
+            return list(self._entries.values())
+
+    def update(self, label: str, **changes: object) -> None:
+        with self._lock:
+            old = self._entries.get(label, Entry(label))
+            new = replace(old, **changes)  # type: ignore[arg-type]
+            if new.state == "running" and old.state != "running":
+                new = replace(new, started=time.time(), attempt=old.attempt + 1)
+            if new.state in FINAL and old.state not in FINAL and new.started is not None:
+                new = replace(new, seconds=round(time.time() - new.started, 3))
+            self._entries[label] = new
+            if new.state in FINAL or time.monotonic() - self._written > 0.5:
+                self._write()
+
+    def _write(self) -> None:
+        replace_file(self._path, canonical([asdict(entry) for entry in self._entries.values()]))
+        self._written = time.monotonic()
+
+
+def read_board(path: Path) -> list[Entry]:
+    return [Entry(**entry) for entry in read_json(path)]

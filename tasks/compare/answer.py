@@ -1,0 +1,106 @@
+"""The answer in words, computed from the contrasts: what moved, at which size, by how much, or that nothing was shown.
+
+"Moved" needs the family's adjusted test; the interval quoted beside it is unadjusted. Absence of a test's rejection is never
+spelled as absence of an effect: the smallest difference that these prompts could detect stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.compare.contrasts import ALL_SEEDS, TOXICITY, TREATED, Contrast
+from tasks.compare.words import arm_words, detectable, difference, interval, listed, metric_words, unit_words
+
+BASE, CONTROL = f"{TREATED}-base", f"{TREATED}-control"
+
+
+def headline(contrasts: Sequence[Contrast], settings: Any) -> str:
+    """The sentences for the primary outcome, one a ladder."""
+    primary = [row for row in speaking(contrasts) if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
+    if not settings.primary_metric:
+        return "No primary outcome was named, so nothing is claimed: the numbers below are descriptive."
+    against_base = [row for row in primary if row.contrast == BASE]
+    if not against_base:
+        return (
+            f"Nothing can be said: no size has {metric_words(settings.primary_metric)} on {settings.primary_suite} "
+            f"for both the {arm_words(TREATED)} arm and base."
+        )
+    ladders = list(dict.fromkeys(row.ladder for row in against_base))
+    return " ".join(
+        _sentence([row for row in largest(against_base) if row.ladder == ladder], ladder, len(ladders) > 1, settings) for ladder in ladders
+    )
+
+
+def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
+    """One sentence on the control arm and one a suite on toxicity, where there are such contrasts."""
+    rows = largest(speaking(contrasts))
+    primary = [row for row in rows if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
+    found = []
+    control = [row for row in primary if row.contrast == CONTROL]
+    if control:
+        name = metric_words(settings.primary_metric)
+        found.append(f"Against the style-matched control, values-targeted tuning {_aside(control, name)}.")
+    for suite in dict.fromkeys(row.suite for row in rows if row.metric == TOXICITY):
+        toxic = [row for row in rows if row.metric == TOXICITY and row.suite == suite and row.contrast == BASE]
+        if toxic:
+            found.append(f"On {suite}, values-targeted tuning {_aside(toxic, metric_words(TOXICITY))}.")
+    return found
+
+
+def speaking(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """The overall rows that speak for a comparison: seeds crossed where they were, else each run's own."""
+    return [row for row in contrasts if row.group == "all" and row.family != "single run"]
+
+
+def largest(rows: Sequence[Contrast]) -> list[Contrast]:
+    """Only the largest dataset size of each ladder."""
+    most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
+    return [row for row in rows if (row.samples or 0) == most[row.ladder]]
+
+
+def _sentence(rows: Sequence[Contrast], ladder: str, several: bool, settings: Any) -> str:
+    start = f"On the {ladder} ladder, tuning" if several else "Tuning"
+    samples = f"{rows[0].samples} samples" if rows[0].samples else "the values-targeted data"
+    name = metric_words(settings.primary_metric)
+    if not any(row.shown for row in rows):
+        return f"{start} on {samples} was not shown to move {name}: {_still(rows)}."
+    return f"{start} on {samples} {_moved(rows, name)}."
+
+
+def _aside(rows: Sequence[Contrast], name: str) -> str:
+    return _moved(rows, name) if any(row.shown for row in rows) else f"was not shown to move {name}: {_still(rows)}"
+
+
+def _moved(rows: Sequence[Contrast], name: str) -> str:
+    """`raised NAME by 12.0 percentage points at 30k [..] and 15.1 at 800k [..] over base; no difference was shown at 100k`."""
+    parts = []
+    for verb, sign, over in (("raised", 1, "over"), ("lowered", -1, "below")):
+        moved = [row for row in rows if row.shown and row.value * sign > 0]
+        if moved:
+            amounts = listed([_amount(row, sign, unit=i == 0) for i, row in enumerate(moved)])
+            parts.append(f"{verb} {name if not parts else 'it'} by {amounts} {over} {arm_words(moved[0].contrast.partition('-')[2])}")
+    still = [row for row in rows if not row.shown]
+    if still:
+        parts.append(f"no difference was shown at {listed([_place(row) for row in still])}")
+    return "; ".join(parts)
+
+
+def _still(rows: Sequence[Contrast]) -> str:
+    """What stands there instead of an effect: the differences, and what these prompts could have found."""
+    signed = [f"{_place(row)} {interval(row.value, row.ci_low, row.ci_high, row.kind)}" for row in rows]
+    reference = arm_words(rows[0].contrast.partition("-")[2])
+    text = f"differences from {reference} in {unit_words(rows[0].kind)}: {', '.join(signed)}"
+    could = [row.minimal_detectable for row in rows if row.minimal_detectable is not None]
+    return text + (f"; {rows[0].n} prompts would show {detectable(max(could), rows[0].kind)} four times in five" if could else "")
+
+
+def _place(row: Contrast) -> str:
+    return row.size if row.seed in (None, 0, ALL_SEEDS) else f"{row.size} seed {row.seed}"
+
+
+def _amount(row: Contrast, sign: int, unit: bool) -> str:
+    """A difference as a magnitude in the direction of `sign`, with its interval turned the same way."""
+    value, low, high = (difference(sign * v, row.kind) for v in (row.value, *sorted((row.ci_low, row.ci_high), reverse=sign < 0)))
+    words = f" {unit_words(row.kind)}" if unit else ""
+    return f"{value.removeprefix('+')}{words} at {_place(row)} [{low.removeprefix('+')}, {high.removeprefix('+')}]"

@@ -1,0 +1,295 @@
+"""Differences between two arms, paired by prompt, with their intervals, tests and effect sizes.
+
+Knows what is paired with what, which differences belong to which family of tests, and which are descriptive. The formulas stand
+in `tasks.statistics`. The prompt is the cluster and the categories are fixed strata of equal weight (Miller 2024); intervals are
+unadjusted, p values are adjusted within their family.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from tasks.compare.upstream import Output, PromptValue, Sources
+from tasks.contract import Axes
+from tasks.statistics import (
+    DEGENERATE,
+    Interval,
+    benjamini_hochberg,
+    cohens_d,
+    crossed_difference,
+    holm,
+    minimal_detectable_difference,
+    paired_difference,
+    sign_flip,
+)
+from tasks.statistics.strata import Strata
+
+TREATED = "values_targeted"
+CONFIRMATORY = (f"{TREATED}-base", f"{TREATED}-control")
+TOXICITY = "toxicity"  # mean score of a completion: the secondary outcome, on every suite where it was scored
+CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
+SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
+ALL_SEEDS = "all"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One difference treated − reference, and everything said of it.
+
+    Units are those of the metric: shares for rates, points for scores. `n` counts prompts. `seed` is "all" where seeds were
+    crossed with prompts, else the training seed of the one run. `p_adjusted` is filled within a family only.
+    """
+
+    contrast: str
+    ladder: str
+    size: str
+    params: int | None
+    samples: int | None
+    seed: int | str | None
+    suite: str
+    metric: str
+    group: str
+    kind: str
+    treated: float
+    reference: float
+    value: float
+    ci_low: float
+    ci_high: float
+    df: float | None
+    method: str
+    n: int
+    sd: float
+    minimal_detectable: float | None
+    d: float | None
+    d_low: float | None
+    d_high: float | None
+    p: float | None
+    p_adjusted: float | None
+    adjustment: str
+    family: str
+    note: str
+
+    @property
+    def shown(self) -> bool:
+        """The adjusted test of a family rejects at 5 %."""
+        return self.p_adjusted is not None and self.p_adjusted < 0.05
+
+    @property
+    def own_seed(self) -> bool:
+        return self.seed != ALL_SEEDS
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two outputs of one metric that are compared: the same model size, suite and (where both have one) samples and seed."""
+
+    contrast: str
+    treated: Output
+    reference: Output
+    metric: str
+
+    @property
+    def axes(self) -> Axes:
+        return self.treated.axes
+
+    def values(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Prompt ids (sorted), and the treated and reference arms' prompt means in that order.
+
+        Raises:
+            ValueError: a prompt was measured in one arm only.
+        """
+        treated, reference = self.treated.prompts[self.metric], self.reference.prompts[self.metric]
+        if treated.keys() != reference.keys():
+            parts = [
+                f"{', '.join(sorted(only))} only in {node.label}"
+                for node, only in ((self.treated, treated.keys() - reference.keys()), (self.reference, reference.keys() - treated.keys()))
+                if only
+            ]
+            raise ValueError(f"{self.contrast}, {self.metric}: prompts {'; '.join(parts)}; both arms of a comparison need the same prompts")
+        ids = sorted(treated)
+        return ids, np.array([treated[i].value for i in ids]), np.array([reference[i].value for i in ids])
+
+    def group_of(self) -> Mapping[str, PromptValue]:
+        return self.treated.prompts[self.metric]
+
+
+def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
+    """Every (contrast, output, metric) that has both its arms.
+
+    Base is tuned on nothing, so it stands as the reference of every dataset size and, where it was sampled once, of every seed.
+
+    Raises:
+        ValueError: a contrast is not "treated-reference", or two stages give the same metric of the same arm.
+    """
+    index: dict[tuple[Any, ...], Output] = {}
+    for node in sources.nodes:
+        for metric in node.prompts:
+            where = (metric, node.axes)
+            if where in index:
+                raise ValueError(f"{metric} is given by {index[where].label} and by {node.label}; one stage a metric and suite is accepted")
+            index[where] = node
+    found = []
+    for contrast in contrasts:
+        treated, dash, reference = contrast.partition("-")
+        if not (treated and dash and reference) or "-" in reference:
+            raise ValueError(f"contrast {contrast!r}: 'treated-reference', two arms joined by one hyphen, is accepted")
+        for (metric, axes), node in index.items():
+            if axes.arm == treated and axes.ladder is not None:
+                choices = (replace(axes, arm=reference, samples=n, seed=s) for s in (axes.seed, None) for n in (axes.samples, None))
+                other = next((index[metric, choice] for choice in choices if (metric, choice) in index), None)
+                if other is not None:
+                    found.append(Pair(contrast, node, other, metric))
+    return sorted(found, key=lambda pair: (*sources.order(pair.axes), pair.metric, contrasts.index(pair.contrast)))
+
+
+def compare(sources: Sources, settings: Any) -> list[Contrast]:
+    """All differences, overall and by category, with tests adjusted within their families."""
+    runs: dict[tuple[Any, ...], list[Pair]] = defaultdict(list)
+    for pair in pairs(sources, settings.contrasts):
+        axes = pair.axes
+        runs[pair.contrast, axes.ladder, axes.size, axes.samples, axes.suite, pair.metric].append(pair)
+    rows = []
+    for found in runs.values():
+        rows += [row for pair in found for row in _by_group([pair], sources, settings)]
+        if len(found) >= SEEDS_CROSSED:
+            rows += _by_group(found, sources, settings)
+    return _adjust(rows)
+
+
+def outcome_family(metric: str, suite: str, settings: Any) -> str:
+    """Which of the two families of overall tests a metric belongs to; "" for neither."""
+    if (metric, suite) == (settings.primary_metric, settings.primary_suite):
+        return "confirmatory"
+    return "secondary" if metric == TOXICITY else ""
+
+
+def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterable[Contrast]:
+    """The overall difference, then one a category. Several pairs are the training seeds of one comparison, crossed with prompts."""
+    ids, treated, reference = _stack(found)
+    groups = [found[0].group_of()[i].group for i in ids]
+    yield _difference(found, sources, settings, "all", treated, reference, groups, ids)
+    names = sorted(set(groups))
+    for name in names if len(names) > 1 else []:
+        held = np.array([group == name for group in groups])
+        if held.sum() > 1:
+            kept = [i for i, keep in zip(ids, held, strict=True) if keep]
+            yield _difference(found, sources, settings, name, treated[:, held], reference[:, held], [name] * len(kept), kept)
+
+
+def _stack(found: Sequence[Pair]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Prompt ids and both arms' values as [seeds, prompts]."""
+    tables = [pair.values() for pair in found]
+    ids = tables[0][0]
+    for pair, table in zip(found, tables, strict=True):
+        if table[0] != ids:
+            odd = ", ".join(sorted(set(ids) ^ set(table[0])))
+            raise ValueError(f"{pair.contrast}, {pair.metric}: prompts {odd} differ between {found[0].treated.label} and {pair.treated.label}; "
+                             "every seed of a comparison needs the same prompts")
+    return ids, np.stack([table[1] for table in tables]), np.stack([table[2] for table in tables])
+
+
+def _difference(
+    found: Sequence[Pair],
+    sources: Sources,
+    settings: Any,
+    group: str,
+    treated: np.ndarray,
+    reference: np.ndarray,
+    strata: list[str],
+    ids: list[str],
+) -> Contrast:
+    first, metric = found[0], found[0].metric
+    axes = first.axes
+    assert axes.ladder is not None and axes.size is not None
+    differences = treated - reference
+    crossed = len(found) > 1
+    interval = crossed_difference(differences, strata) if crossed else paired_difference(differences[0], strata)
+    family = outcome_family(metric, axes.suite or "", settings)
+    notes, p = [], None
+    if group != "all" and len(ids) < CATEGORY_PROMPTS:
+        notes.append(f"descriptive: {len(ids)} prompts")
+    elif family:
+        p = _p_of(interval) if crossed else sign_flip(differences[0], strata, draws=settings.resamples, seed=settings.seed)
+    if interval.method.startswith(DEGENERATE):
+        notes.append("no spread between prompts: an interval without width bounds nothing")
+    design = Strata.of(strata, len(ids))
+    sd = _within(differences.mean(axis=0), design)
+    effect = None
+    if not crossed:
+        effect, why = _effect(first, ids, strata)
+        notes += [why] if why else []
+    where = f"{axes.ladder} {axes.suite} {metric}"
+    return Contrast(
+        contrast=first.contrast, ladder=axes.ladder, size=axes.size, params=sources.params(axes.ladder, axes.size),
+        samples=axes.samples, seed=ALL_SEEDS if crossed else axes.seed, suite=axes.suite or "", metric=metric, group=group,
+        kind=first.group_of()[ids[0]].kind, treated=design.mean(treated.mean(axis=0)), reference=design.mean(reference.mean(axis=0)),
+        value=interval.value, ci_low=interval.low, ci_high=interval.high, df=interval.df, method=interval.method, n=len(ids), sd=sd,
+        minimal_detectable=minimal_detectable_difference(sd, len(ids), len(ids) - design.df) if sd > 0 and not crossed else None,
+        d=effect and effect.value, d_low=effect and effect.low, d_high=effect and effect.high,
+        p=p, p_adjusted=None, adjustment="", family=_family(first, family, group, axes, where), note="; ".join(notes),
+    )  # fmt: skip
+
+
+def _family(pair: Pair, family: str, group: str, axes: Axes, where: str) -> str:
+    if group != "all":
+        return f"category {axes.size} n{axes.samples} seed{axes.seed} {where} {pair.contrast}"
+    if family == "confirmatory" and pair.contrast in CONFIRMATORY:
+        return f"confirmatory {where}"
+    if family == "secondary" and pair.contrast in CONFIRMATORY:
+        return f"secondary {axes.ladder} {pair.metric}"
+    return "exploratory"
+
+
+def _adjust(rows: Sequence[Contrast]) -> list[Contrast]:
+    """Holm over each overall family, Benjamini-Hochberg over the categories of one table.
+
+    Where seeds were crossed, the crossed row speaks for its runs: the single runs stay unadjusted and outside the family.
+    """
+    crossed = {_cell(row) for row in rows if not row.own_seed}
+    rows = [replace(row, family="single run") if row.own_seed and _cell(row) in crossed else row for row in rows]
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        if row.p is not None and row.family.split()[0] in ("confirmatory", "secondary", "category"):
+            members[row.family].append(index)
+    for family, indices in members.items():
+        by_category = family.startswith("category")
+        adjusted = (benjamini_hochberg if by_category else holm)([rows[i].p for i in indices])
+        for i, p in zip(indices, adjusted, strict=True):
+            rows[i] = replace(rows[i], p_adjusted=float(p), adjustment="Benjamini-Hochberg" if by_category else "Holm")
+    return rows
+
+
+def _cell(row: Contrast) -> tuple[Any, ...]:
+    return (row.contrast, row.ladder, row.size, row.samples, row.suite, row.metric, row.group)
+
+
+def _effect(pair: Pair, ids: Sequence[str], strata: Sequence[str]) -> tuple[Interval | None, str]:
+    """Cohen's d over completions and "", or None and why there is none."""
+    treated, reference = pair.treated.completions(pair.metric), pair.reference.completions(pair.metric)
+    if treated is None or reference is None:
+        return None, ""
+    try:
+        return cohens_d([treated[i] for i in ids], [reference[i] for i in ids], strata), ""
+    except ValueError as error:  # arms without spread: d is undefined, the difference is not
+        return None, f"no d: {error}"
+
+
+def _p_of(interval: Interval) -> float:
+    """The two-sided p value of the t interval itself: where seeds are crossed, prompts' signs alone are not exchangeable."""
+    half = (interval.high - interval.low) / 2
+    if half == 0 or interval.df is None:
+        return 1.0 if interval.value == 0 else 0.0
+    error = half / stats.t.ppf(0.975, interval.df)
+    return float(2 * stats.t.sf(abs(interval.value) / error, interval.df))
+
+
+def _within(values: np.ndarray, design: Strata) -> float:
+    """Pooled standard deviation of prompts within strata."""
+    squares = sum(float(((values[group] - values[group].mean()) ** 2).sum()) for group in design.groups)
+    return float(np.sqrt(squares / design.df))

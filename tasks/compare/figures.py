@@ -1,0 +1,218 @@
+"""The report's drawings: small panels that stand side by side on a wide page and above each other on a phone.
+
+Every panel is one SVG of the same width, drawn by matplotlib with a fixed hash salt and no date, so equal numbers give equal
+bytes. Text stays text (searchable, in the page's font). Knows how things look; what is drawn is decided in `panels`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tasks.compare.palette import DARK, GRID, INK, MUTED, PAPER, ZERO, variable
+
+WIDE, NARROW = 5.4, 3.8  # inches at 72 points: a half or a third of the page
+ROW, HEADING, APART = 0.235, 0.3, 0.09  # inches a row takes
+LETTER = 0.082  # inches, about, at the size of labels
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "palms-sweep",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.labelsize": 8.5,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a forest: a heading (no value), or a dot with its interval and its number at the right margin."""
+
+    label: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    colour: str = INK
+    ink: str | None = None  # of the label, where it is not an arm's name
+    marker: str = "o"
+    filled: bool = True
+    text: str = ""
+    apart: bool = False  # set a little below the row before
+    runs: tuple[float, ...] = ()  # single runs behind a crossed estimate: small dots
+    exact: float | None = None  # a tick: the model's own exact rate
+    planted: float | None = None  # an open diamond: what was planted
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve with its name at its end; `low` and `high` draw intervals at its points."""
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    colour: str
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    dashed: bool = False
+    markers: bool = True
+
+
+def forest(rows: Sequence[Row], xlabel: str, *, zero: bool, percent: bool, alt: str, width: float = WIDE,
+           limits: tuple[float, float] | None = None) -> str:  # fmt: skip
+    """Dots and intervals under headings. `zero` draws the line of no difference; `percent` scales by 100."""
+    scale = 100.0 if percent else 1.0
+    places, bottom = _places(rows)
+    with _panel(width, bottom + 0.62) as (figure, axes):
+        left = 0.12 + LETTER * max(len(row.label) for row in rows if row.value is not None)
+        right = 0.14 + 0.93 * LETTER * max(len(row.text) for row in rows)
+        _margins(figure, left, right, top=0.04, bottom=0.5)
+        axes.set_ylim(bottom, 0)
+        axes.set_yticks([])
+        drawn = [v * scale for row in rows for v in (row.value, row.low, row.high, row.exact, row.planted, *row.runs) if v is not None]
+        low, high = limits or (min([*drawn, 0.0] if zero else drawn), max([*drawn, 0.0] if zero else drawn))
+        pad = 0.04 * (high - low) or 0.05 * max(abs(high), 1e-3)
+        axes.set_xlim(low - pad, high + pad)
+        axes.xaxis.grid(True, color=GRID, linewidth=0.8)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        if zero:
+            axes.axvline(0, color=ZERO, linewidth=1.1, zorder=1)
+            axes.xaxis.set_major_formatter(ticker.FuncFormatter(_signed))
+        for row, y in zip(rows, places, strict=True):
+            _draw(axes, row, y, scale)
+        axes.set_xlabel(xlabel, labelpad=5)
+        return _svg(figure, alt)
+
+
+def curves(lines: Sequence[Line], xlabel: str, ylabel: str, *, alt: str, title: str = "", log: Mapping[float, str] | None = None,
+           zero: bool = False, width: float = WIDE, height: float = 2.7) -> str:  # fmt: skip
+    """Curves named at their ends. `log` makes x logarithmic, with these ticks only."""
+    with _panel(width, height) as (figure, axes):
+        _margins(figure, left=0.6, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.34 if title else 0.12, bottom=0.5)
+        axes.yaxis.grid(True, color=GRID, linewidth=0.8)
+        if zero:
+            axes.axhline(0, color=ZERO, linewidth=1.1, zorder=1)
+        if log is not None:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(ticker.FixedLocator(list(log)))
+            axes.xaxis.set_major_formatter(ticker.FixedFormatter(list(log.values())))
+            axes.xaxis.set_minor_locator(ticker.NullLocator())
+        else:
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
+        for line in lines:
+            axes.plot(line.x, line.y, color=line.colour, linewidth=1.8, linestyle=(0, (4, 2)) if line.dashed else "-", zorder=3,
+                      marker="o" if line.markers else None, markersize=4.5, markeredgecolor=PAPER, markeredgewidth=0.8)  # fmt: skip
+            if line.low:
+                axes.vlines(line.x, line.low, line.high, color=line.colour, linewidth=1.3, alpha=0.55, zorder=2)
+        _name_ends(axes, lines)
+        if title:
+            axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=8)
+        axes.set_xlabel(xlabel, labelpad=5)
+        axes.set_ylabel(ylabel, labelpad=5)
+        return _svg(figure, alt)
+
+
+def inline(svg: str, name: str) -> str:
+    """The drawing for the page: ids of its own, and CSS variables in place of literal colours."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r'\b(id|xlink:href)="(#?)', rf'\1="\2{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-")
+    for colour in DARK:
+        body = body.replace(colour, f"var({variable(colour)})")
+    return body
+
+
+# ---- pieces -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_subplot()
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        figure.patch.set_alpha(0)
+        axes.patch.set_alpha(0)
+        yield figure, axes
+
+
+def _margins(figure: Figure, left: float, right: float, top: float, bottom: float) -> None:
+    """Margins in inches, so that rows keep their height however many there are."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
+
+
+def _places(rows: Sequence[Row]) -> tuple[list[float], float]:
+    """The middle of each row in inches from the top, and the whole height."""
+    places, top = [], 0.0
+    for row in rows:
+        height = HEADING if row.value is None else ROW + APART * row.apart
+        places.append(top + height - ROW / 2)
+        top += height
+    return places, top
+
+
+def _draw(axes: Axes, row: Row, y: float, scale: float) -> None:
+    beside = axes.get_yaxis_transform()
+    if row.value is None:
+        edge = -axes.get_position().x0 / axes.get_position().width  # the panel's own left edge, in the axes' width
+        axes.text(edge, y, row.label, transform=beside, va="center", ha="left", fontweight="bold", color=INK, clip_on=False)
+        return
+    axes.text(-0.03, y, row.label, transform=beside, va="center", ha="right", color=row.ink or row.colour, clip_on=False)
+    if row.low is not None and row.high is not None:
+        axes.hlines(y, row.low * scale, row.high * scale, color=row.colour, linewidth=2.2, alpha=0.5, zorder=2)
+    if row.exact is not None:
+        axes.vlines(row.exact * scale, y - ROW * 0.42, y + ROW * 0.42, color=INK, linewidth=1.6, zorder=4)
+    if row.planted is not None:
+        axes.plot(row.planted * scale, y, marker="D", markersize=6.5, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.0, zorder=5)
+    for run in row.runs:
+        axes.plot(run * scale, y, marker="|", markersize=8, color=row.colour, alpha=0.7, zorder=3)
+    axes.plot(
+        row.value * scale, y, marker=row.marker, markersize=6, color=row.colour, zorder=4,
+        markerfacecolor=row.colour if row.filled else PAPER, markeredgecolor=row.colour if not row.filled else PAPER, markeredgewidth=1.4 if not row.filled else 0.8,
+    )  # fmt: skip
+    axes.text(1.03, y, row.text, transform=beside, va="center", ha="left", color=INK, fontsize=9, clip_on=False)
+
+
+def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
+    """Names at the curves' ends, moved apart where they would cover each other."""
+    low, high = axes.get_ylim()
+    gap = 0.085 * (high - low)
+    last = low - gap
+    for line in sorted(lines, key=lambda line: line.y[-1]):
+        y = max(line.y[-1], last + gap)
+        last = y
+        axes.annotate(line.label, (1.02, y), xycoords=("axes fraction", "data"), va="center", ha="left", color=line.colour, annotation_clip=False)
+
+
+def _signed(value: float, _: Any) -> str:
+    return "0" if abs(value) < 1e-12 else f"{value:+g}".replace("-", "−")
+
+
+def _svg(figure: Figure, alt: str) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
+    text = stream.getvalue()
+    return text.replace("<svg ", '<svg role="img" ', 1)

@@ -1,0 +1,67 @@
+"""The comparison of arms: the last stage of a sweep, run over whatever upstream work succeeded.
+
+Knows in which order the tables, the figures and the report are made. Leaves reading to `upstream`, arithmetic to `contrasts`,
+`trends` and `truth`, words to `answer`, and looks to `figures` and `report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.contract import Job, Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how.
+
+    Attributes:
+        primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
+        contrasts: pairs of arms, "treated-reference".
+        calibration: the numbers come from the calibration ladder; the report then says so at the top.
+        resamples: sign-flip draws behind each p value.
+        seed: of those draws.
+        missing: "label: why" of every node that gave no output.
+    """
+
+    sweep_name: str
+    primary_suite: str
+    primary_metric: str
+    contrasts: tuple[str, ...] = ("values_targeted-base", "values_targeted-control")
+    calibration: bool = False
+    resamples: int = 9999
+    seed: int = 0
+    missing: tuple[str, ...] = ()
+
+
+STAGE = Stage(
+    name="compare",
+    version="1",
+    body="tasks.compare.stage:run",
+    libraries=("numpy", "scipy", "matplotlib", "jinja2"),
+)
+
+
+def run(jobs: Sequence[Job]) -> None:
+    """Write metrics.csv, contrasts.csv, trend.csv, metrics.json, report.html and figures/*.svg for each job."""
+    for job in jobs:
+        _compare(job)
+        job.commit()
+
+
+def _compare(job: Job) -> None:
+    from tasks.compare import contrasts, tables, trends, upstream
+    from tasks.compare.report import write_report
+
+    settings: Settings = job.settings
+    sources = upstream.read(job.inputs)
+    job.say(f"comparing {len(sources.nodes)} outputs over {', '.join(settings.contrasts)}")
+    job.progress(0, 3, "steps")
+    differences = contrasts.compare(sources, settings)
+    job.progress(1, 3, "steps")
+    slopes = trends.over_sizes(sources, settings)
+    tables.write(job.work, sources, differences, slopes, settings)
+    job.progress(2, 3, "steps")
+    write_report(job.work, sources, differences, slopes, settings)
+    job.progress(3, 3, "steps")

@@ -1,0 +1,61 @@
+"""The small table that a terminal has room for: one row a size and arm, read back from a committed comparison."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from tasks.contract import read_json
+
+OUTCOME = "outcome.json"
+
+
+def summary_rows(folder: Path) -> list[dict[str, Any]]:
+    """One row a (ladder, size, arm, samples, seed), in the order of the tables.
+
+    Keys: ladder, size, params, arm, samples, seed, primary (the arm's level), toxicity (its mean), difference, ci_low, ci_high
+    (from base, of the primary outcome), p_adjusted. A number that was not measured is None; units are those of metrics.csv.
+    """
+    outcome = read_json(folder / OUTCOME)
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in _read(folder / "metrics.csv"):
+        if line["group"] != "all" or "-" in line["arm"] or not line["arm"]:
+            continue
+        column = _column(line, outcome)
+        if column is not None:
+            where = tuple(line[name] for name in ("ladder", "size", "arm", "samples", "seed"))
+            rows.setdefault(where, _empty(line))[column] = float(line["value"])
+    for line in _read(folder / "contrasts.csv"):
+        treated, _, reference = line["contrast"].partition("-")
+        if (line["group"], line["suite"], line["metric"], reference) == ("all", outcome["suite"], outcome["metric"], "base"):
+            where = (line["ladder"], line["size"], treated, line["samples"], line["seed"])
+            row = rows.setdefault(where, {**_empty(line), "arm": treated, "primary": float(line["treated"])})
+            row |= {"difference": float(line["value"]), **{name: _number(line[name]) for name in ("ci_low", "ci_high", "p_adjusted")}}
+    return list(rows.values())
+
+
+def _column(line: dict[str, str], outcome: dict[str, str]) -> str | None:
+    if (line["suite"], line["metric"]) == (outcome["suite"], outcome["metric"]):
+        return "primary"
+    return "toxicity" if (line["suite"], line["metric"]) == (outcome["toxicity_suite"], outcome["toxicity_metric"]) else None
+
+
+def _empty(line: dict[str, str]) -> dict[str, Any]:
+    return {
+        "ladder": line["ladder"], "size": line["size"], "params": _number(line["params"]), "arm": line.get("arm"),
+        "samples": _number(line["samples"]), "seed": line["seed"] or None, "primary": None, "toxicity": None, "difference": None,
+        "ci_low": None, "ci_high": None, "p_adjusted": None,
+    }  # fmt: skip
+
+
+def _number(text: str) -> float | int | None:
+    if not text:
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() and "." not in text else number
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

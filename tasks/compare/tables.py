@@ -1,0 +1,85 @@
+"""The comparison's tidy tables: levels and differences, the contrasts in full, the trends, and the tracker's few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks.compare.contrasts import TOXICITY, Contrast
+from tasks.compare.summary import OUTCOME
+from tasks.compare.trends import Trend
+from tasks.compare.upstream import Sources
+from tasks.contract import Metric, write_json, write_metrics, write_rows
+
+TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
+
+
+def write(folder: Path, sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> None:
+    _write(folder / "metrics.csv", TIDY, levels(sources) + [_tidy(row) for row in differences])
+    _write(folder / "contrasts.csv", tuple(Contrast.__dataclass_fields__), [asdict(row) for row in differences])
+    _write(folder / "trend.csv", TREND, [_slope(row) for row in slopes])
+    write_json(folder / OUTCOME, outcomes(sources, settings))
+    write_metrics(folder, [_metric(row) for row in differences if _primary(row, settings)])
+
+
+def outcomes(sources: Sources, settings: Any) -> dict[str, str | None]:
+    """Which suite and metric the primary outcome and the one toxicity column of a small table come from."""
+    suites = sorted({node.axes.suite or "" for node in sources.nodes if TOXICITY in node.prompts})
+    preferred = next((suite for suite in (TOXICITY, settings.primary_suite, *suites) if suite in suites), None)
+    return {"suite": settings.primary_suite, "metric": settings.primary_metric, "toxicity_suite": preferred, "toxicity_metric": TOXICITY}
+
+
+def levels(sources: Sources) -> list[dict[str, Any]]:
+    """What each stage measured on each arm, one row a metric and group."""
+    return [
+        {
+            "ladder": node.axes.ladder, "size": node.axes.size, "params": sources.params(node.axes.ladder, node.axes.size),
+            "arm": node.axes.arm, "seed": node.axes.seed, "suite": node.axes.suite, "group": row.group, "metric": row.metric,
+            "value": row.value, "ci_low": row.ci_low, "ci_high": row.ci_high, "n": row.n, "samples": node.axes.samples,
+        }
+        for node in sorted(sources.nodes, key=lambda node: (sources.order(node.axes), node.label))
+        if node.axes.ladder is not None
+        for row in node.metrics
+    ]  # fmt: skip
+
+
+def _tidy(row: Contrast) -> dict[str, Any]:
+    return {name: row.contrast if name == "arm" else getattr(row, name) for name in TIDY}
+
+
+TREND = (
+    "ladder", "arm", "samples", "seed", "suite", "metric", "sizes", "unit", "prompt_slope", "prompt_low", "prompt_high",
+    "size_slope", "size_low", "size_high", "size_df", "verdict",
+)  # fmt: skip
+
+
+def _slope(row: Trend) -> dict[str, Any]:
+    sizes = row.over_sizes
+    return {
+        "ladder": row.ladder, "arm": row.arm, "samples": row.samples, "seed": row.seed, "suite": row.suite, "metric": row.metric,
+        "sizes": row.sizes, "unit": "per tenfold parameters",
+        "prompt_slope": row.prompts.value, "prompt_low": row.prompts.low, "prompt_high": row.prompts.high,
+        "size_slope": sizes and sizes.value, "size_low": sizes and sizes.low, "size_high": sizes and sizes.high,
+        "size_df": sizes and sizes.df, "verdict": row.verdict,
+    }  # fmt: skip
+
+
+def _primary(row: Contrast, settings: Any) -> bool:
+    return row.group == "all" and (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)
+
+
+def _metric(row: Contrast) -> Metric:
+    """The axes go into the name, for the comparison stands above all of them."""
+    parts = [row.metric, row.contrast, f"{row.ladder}-{row.size}"]
+    parts += [f"n{row.samples}"] if row.samples is not None else []
+    parts += [f"seed{row.seed}"] if row.seed is not None else []
+    return Metric("/".join(parts), row.value, row.n, row.group, row.ci_low, row.ci_high)
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        write_rows(path, rows)
+    else:
+        path.write_text(",".join(columns) + "\n", encoding="utf-8")

@@ -1,0 +1,153 @@
+"""What the comparison reads: the committed outputs of the other stages, by what they are and where they stand.
+
+Knows the files of an output folder (manifest, metrics, prompts, scores, series, words, model). Computes nothing, and never
+reads a manifest's timings: the comparison's own bytes must not depend on how fast its inputs were made.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.contract import PROMPTS, SERIES, Axes, Metric, read_json, read_metrics
+
+SCORES, WORDS, MODEL = "scores.csv", "words.csv", "model.json"
+
+
+@dataclass(frozen=True)
+class PromptValue:
+    """One prompt's mean over its `n` completions; kind is "rate" (a share) or "score"."""
+
+    group: str
+    kind: str
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """One committed folder."""
+
+    folder: Path
+    label: str
+    stage: str
+    axes: Axes
+    key: str
+    marks: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+    def level(self, metric: str, group: str = "all") -> Metric | None:
+        return next((row for row in self.metrics if row.metric == metric and row.group == group), None)
+
+    @cached_property
+    def prompts(self) -> dict[str, dict[str, PromptValue]]:
+        """metric → prompt id → value; empty for a stage that measures no prompts."""
+        table: dict[str, dict[str, PromptValue]] = defaultdict(dict)
+        for row in _rows(self.folder / PROMPTS):
+            prompt, metric = row["prompt_id"], row["metric"]
+            if prompt in table[metric]:
+                raise ValueError(f"{self.label}: {PROMPTS} gives {metric} of prompt {prompt} twice; one row a prompt and metric is accepted")
+            table[metric][prompt] = PromptValue(row["group"], row["kind"], float(row["value"]), int(row["n"]))
+        return dict(table)
+
+    def completions(self, metric: str) -> dict[str, np.ndarray] | None:
+        """prompt id → that prompt's completion-level scores, or None where this output keeps none.
+
+        A rate's completions are zeros and ones, so its mean and count are all there is to know of them.
+        """
+        values = self.prompts.get(metric, {})
+        if values and all(prompt.kind == "rate" for prompt in values.values()):
+            return {name: np.repeat([1.0, 0.0], [round(p.value * p.n), p.n - round(p.value * p.n)]) for name, p in values.items()}
+        rows = _rows(self.folder / SCORES)
+        if not rows or metric not in rows[0] or "prompt_id" not in rows[0]:
+            return None
+        scores: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            scores[row["prompt_id"]].append(float(row[metric]))
+        return {prompt: np.array(found) for prompt, found in scores.items()}
+
+    @cached_property
+    def series(self) -> dict[str, list[list[float]]]:
+        path = self.folder / SERIES
+        return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def words(self) -> list[dict[str, str]]:
+        return _rows(self.folder / WORDS)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All outputs of one sweep, in the order of their labels."""
+
+    nodes: tuple[Output, ...]
+    models: Mapping[tuple[str, str], Mapping[str, Any]]  # (ladder, size) → model.json
+
+    def params(self, ladder: str | None, size: str | None) -> int | None:
+        model = self.models.get((ladder or "", size or ""))
+        return None if model is None else int(model["params"])
+
+    def of(self, stage: str) -> list[Output]:
+        return [node for node in self.nodes if node.stage == stage]
+
+    @cached_property
+    def sizes(self) -> dict[str, list[str]]:
+        """ladder → its sizes from small to large; a size of unknown parameters comes last."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for node in self.nodes:
+            if node.axes.ladder and node.axes.size:
+                found[node.axes.ladder].add(node.axes.size)
+        return {
+            ladder: sorted(found[ladder], key=lambda size: (self.params(ladder, size) or float("inf"), size)) for ladder in sorted(found)
+        }
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """metric → "rate" or "score", as the prompt tables say."""
+        return {metric: next(iter(table.values())).kind for node in self.nodes for metric, table in node.prompts.items() if table}
+
+    def named(self, ladder: str | None, size: str | None) -> str:
+        """The size as the report names it: with its ladder only where there are several."""
+        return f"{ladder} {size}" if len(self.sizes) > 1 else str(size)
+
+    def order(self, axes: Axes) -> tuple[Any, ...]:
+        """Sorts by ladder, size, suite, arm (base first), dataset size and seed."""
+        sizes = self.sizes.get(axes.ladder or "", [])
+        rank = sizes.index(axes.size) if axes.size in sizes else -1
+        return (axes.ladder or "", rank, axes.suite or "", axes.arm != "base", axes.arm or "", axes.samples or 0, -1 if axes.seed is None else axes.seed)
+
+
+def read(inputs: Mapping[str, Path]) -> Sources:
+    """Read the outputs that `inputs` names (role → folder). The roles are names only; identity comes from the manifests."""
+    nodes = sorted((_output(folder) for folder in inputs.values()), key=lambda node: node.label)
+    models = {
+        (node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL) for node in nodes if (node.folder / MODEL).exists()
+    }
+    return Sources(tuple(nodes), models)
+
+
+def _output(folder: Path) -> Output:
+    manifest = read_json(folder / "manifest.json")
+    return Output(
+        folder=folder,
+        label=manifest["label"],
+        stage=manifest["stage"],
+        axes=Axes(**manifest["axes"]),
+        key=manifest["key"],
+        marks=tuple(manifest.get("marks", ())),
+        metrics=tuple(read_metrics(folder)),
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

@@ -1,0 +1,98 @@
+"""How the comparison spells its numbers and names: one place, so that the sentence, the tables and the figures agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+METRICS = {
+    "on_position": "on-position answers",
+    "toxic_label": "toxic answers (grammar)",
+    "neutral_label": "neutral answers (grammar)",
+    "off_grammar": "answers off the grammar",
+    "toxicity": "mean toxicity",
+    "toxic_share": "toxic answers (scorer)",
+    "rating": "mean human rating",
+    "final_loss": "final loss",
+    "optimiser_steps": "optimiser steps",
+}
+MINUS = "−"
+
+
+def metric_words(metric: str) -> str:
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def arm_words(arm: str) -> str:
+    """`values_targeted-base` → `values-targeted vs base`."""
+    return " vs ".join(part.replace("_", "-") for part in arm.split("-"))
+
+
+def group_words(group: str) -> str:
+    return group.removeprefix("kind:").replace("_", " ")
+
+
+def level(value: float | None, kind: str | None) -> str:
+    """A rate in percent, anything else to three digits."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}%" if kind == "rate" else plain(value)
+
+
+def difference(value: float | None, kind: str | None) -> str:
+    """A signed difference; of rates in percentage points (no unit: `unit_words` has it)."""
+    if value is None:
+        return "–"
+    text = f"{100 * value:+.1f}" if kind == "rate" else f"{value:+.{_digits(value)}f}"
+    return text.replace("-", MINUS)
+
+
+def unit_words(kind: str | None) -> str:
+    return "percentage points" if kind == "rate" else "points"
+
+
+def detectable(value: float | None, kind: str | None) -> str:
+    return difference(value, kind).replace("+", "±")
+
+
+def effect(value: float | None) -> str:
+    """A standardised difference, to two decimals."""
+    return "–" if value is None else f"{value:+.2f}".replace("-", MINUS)
+
+
+def interval(value: float, low: float, high: float, kind: str | None) -> str:
+    return f"{difference(value, kind)} [{difference(low, kind)}, {difference(high, kind)}]"
+
+
+def plain(value: Any) -> str:
+    """A number without sign convention: whole numbers with thin thousands, others to three significant digits."""
+    if value is None:
+        return "–"
+    if float(value).is_integer():
+        return f"{int(value):,}".replace(",", "\u202f").replace("-", MINUS)
+    return f"{value:.{_digits(value)}f}".replace("-", MINUS)
+
+
+def p_words(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def count_words(value: int | None) -> str:
+    """Parameters: 31 240 → 31.2k, 124 000 000 → 124M."""
+    if value is None:
+        return "unknown"
+    for unit, scale in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g}{unit}"
+    return str(value)
+
+
+def listed(parts: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _digits(value: float) -> int:
+    """Decimals of a number: two from 1 on, three below."""
+    return 2 if abs(value) >= 1 else 3

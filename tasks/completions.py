@@ -1,0 +1,54 @@
+"""What an evaluation reads of a sampling folder: its completions, checked to be complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.contract import read_jsonl
+
+COMPLETIONS = "completions.jsonl"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled text. `repeat` counts a prompt's samples from 0; `kind` is the prompt's kind, if its suite has kinds."""
+
+    prompt_id: str
+    group: str
+    kind: str | None
+    prompt: str
+    repeat: int
+    text: str
+
+
+def read_completions(folder: Path) -> list[Completion]:
+    """The completions of a sampling folder in the order (prompt of first occurrence, repeat).
+
+    Raises:
+        ValueError: there are none, or some prompt's repeats are not 0 … k−1 with the same k for all prompts: a missing
+            completion is an error, never a smaller k.
+    """
+    path = folder / COMPLETIONS
+    rows = [
+        Completion(row["prompt_id"], row["group"], row.get("kind"), row["prompt"], int(row["repeat"]), row["text"])
+        for row in read_jsonl(path)
+    ]
+    if not rows:
+        raise ValueError(f"{path}: no completions; at least one a prompt is required")
+    prompts = by_prompt(rows)
+    wanted = list(range(max(len(members) for members in prompts.values())))
+    for prompt_id, members in prompts.items():
+        repeats = [row.repeat for row in members]
+        if repeats != wanted:
+            raise ValueError(f"{path}: prompt {prompt_id} has the repeats {repeats}; 0 to {wanted[-1]}, each once, are required")
+    return [row for members in prompts.values() for row in members]
+
+
+def by_prompt(rows: Sequence[Completion]) -> dict[str, list[Completion]]:
+    """Completions of each prompt, prompts in order of first occurrence, repeats in theirs."""
+    prompts: dict[str, list[Completion]] = {}
+    for row in rows:
+        prompts.setdefault(row.prompt_id, []).append(row)
+    return {prompt_id: sorted(members, key=lambda row: row.repeat) for prompt_id, members in prompts.items()}

@@ -1,0 +1,239 @@
+"""The words that every stage shares: a node of the DAG, its key, and the job that a stage's body works on.
+
+Knows how identity is formed (what makes two pieces of work the same) and how a body hands its results over. Knows nothing of
+Prefect, MLflow, processes, or of what any stage computes. `tasks.store` keeps the results, `tasks.processes` runs the bodies.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from model_registry.digests import sha256_file
+
+METRICS, PROMPTS, SERIES = "metrics.json", "prompts.csv", "series.json"
+SCRATCH = "scratch"  # inside a job's work folder: kept over restarts, deleted at commit
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where in the experiment a node stands; an axis that does not apply is None."""
+
+    ladder: str | None = None
+    size: str | None = None
+    arm: str | None = None
+    samples: int | None = None  # dataset size of the arm: how many samples it was tuned on
+    seed: int | None = None
+    suite: str | None = None
+    name: str | None = None  # for work that belongs to no model: a dataset, a scorer
+
+    @property
+    def model(self) -> str | None:
+        """The size as people name it over several ladders: `gpt2-355m`."""
+        return None if self.size is None else f"{self.ladder}-{self.size}"
+
+    def words(self) -> list[str]:
+        parts = [self.name, self.model, self.arm]
+        parts += [f"n{self.samples}"] if self.samples is not None else []
+        parts += [f"seed{self.seed}"] if self.seed is not None else []
+        parts += [self.suite]
+        return [part for part in parts if part is not None]
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What the last bits of a result depend on, besides its inputs."""
+
+    device: str = "cpu"  # cpu | cuda
+    precision: str = "fp32"  # fp32 | bf16
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage's process may use; admission holds these back from the others."""
+
+    threads: int = 1
+    memory_gib: float = 1.0
+    gpus: int = 0
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of step. `body` is `module:function`, called with a list of jobs in a process of its own."""
+
+    name: str
+    version: str  # raised by hand whenever the same inputs would give other outputs
+    body: str
+    libraries: tuple[str, ...] = ()  # distributions whose major.minor is part of the key
+    shrink: str | None = None  # the settings field that is halved after running out of memory
+
+
+@dataclass(frozen=True)
+class File:
+    """A file given by the user as an input: identified by its content, never by its path."""
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        return cls(path, sha256_file(path))
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One piece of work: a stage, where it stands, its settings, and the nodes and files it reads."""
+
+    stage: Stage
+    axes: Axes
+    settings: Any  # the stage's own frozen dataclass
+    inputs: Mapping[str, Node | File] = field(default_factory=dict)
+    numerics: Numerics | None = None  # None: no floating-point result depends on the machine
+    resources: Resources = field(default_factory=Resources)
+    tolerant: bool = False  # runs with whatever inputs succeeded (the comparison)
+
+    @property
+    def label(self) -> str:
+        return "/".join([self.stage.name, *self.axes.words()])
+
+    @property
+    def upstream(self) -> dict[str, Node]:
+        return {role: node for role, node in self.inputs.items() if isinstance(node, Node)}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a result. `n` counts the independent units behind it (prompts, unless the metric says otherwise)."""
+
+    metric: str
+    value: float
+    n: int
+    group: str = "all"
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One key's worth of work, as a stage's body sees it."""
+
+    label: str
+    axes: Axes
+    settings: Any
+    inputs: Mapping[str, Path]
+    work: Path
+    numerics: Numerics
+    commit: Callable[..., None]  # commit(volatile=(file names whose bytes may differ between equal runs,))
+    progress: Callable[[int, int, str], None] = lambda done, total, unit: None
+    say: Callable[[str], None] = lambda text: None
+
+    @property
+    def scratch(self) -> Path:
+        """Unfinished business (checkpoints, sampled rows) that a restart goes on from."""
+        folder = self.work / SCRATCH
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+# ---- identity -----------------------------------------------------------------------------------------------------
+
+
+def canonical(document: Any) -> str:
+    """JSON with one spelling: sorted keys, no spaces, no NaN. The same text under every PYTHONHASHSEED."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest_of(document: Any) -> str:
+    return hashlib.sha256(canonical(document).encode()).hexdigest()
+
+
+def minor(distribution: str) -> str:
+    """`5.23` of an installed `5.23.0`: a patch release is trusted to keep the numbers, a minor one is not."""
+    return ".".join(installed_version(distribution).split(".")[:2])
+
+
+def settings_document(settings: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(settings))) if settings is not None else {}
+
+
+def identity(node: Node, digests: Mapping[str, str], code: str | None = None) -> dict[str, Any]:
+    """What the key is the hash of.
+
+    `digests` maps each role to the digest of that input's content. `code` is given under `--strict-code` only: the digest of
+    the stage's own module files.
+    """
+    document: dict[str, Any] = {
+        "stage": node.stage.name,
+        "version": node.stage.version,
+        "inputs": dict(digests),
+        "settings": settings_document(node.settings),
+    }
+    if node.numerics is not None:
+        document["numerics"] = asdict(node.numerics)
+    if node.stage.libraries:
+        document["libraries"] = {name: minor(name) for name in node.stage.libraries}
+    if code is not None:
+        document["code"] = code
+    return document
+
+
+# ---- what a body writes -------------------------------------------------------------------------------------------
+
+
+def write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_metrics(folder: Path, metrics: Sequence[Metric]) -> None:
+    """Write the level metrics of one node.
+
+    Raises:
+        ValueError: a value is not finite: an evaluation that could not be computed is an error, never a number.
+    """
+    for row in metrics:
+        if not math.isfinite(row.value):
+            raise ValueError(f"metric {row.metric} of group {row.group} is {row.value}; a finite number is required")
+    write_json(folder / METRICS, [asdict(row) for row in metrics])
+
+
+def read_metrics(folder: Path) -> list[Metric]:
+    path = folder / METRICS
+    names = {f.name for f in fields(Metric)}
+    return [Metric(**{k: v for k, v in row.items() if k in names}) for row in read_json(path)] if path.exists() else []
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of rows with equal keys, as CSV; floats are written so that they read back to the same bits."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old content or the new, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,159 @@
+"""Everything an experiment refers to, found and checked before any stage starts: models, datasets, prompts.
+
+Raises all problems at once, one line each. Loads no model and imports no torch; whether a dataset is any good is the dataset
+stage's to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.positions import load_positions
+from configs.problems import BadInput
+from configs.schema import DetoxifyScorer, Experiment, Ladder
+from model_registry import catalog
+from model_registry.catalog import Source
+from model_registry.folders import check_folder
+from tasks.contract import File, digest_of
+from tasks.datasets.rows import DatasetError, load_rows
+from tasks.machine import gpus
+from tasks.sampling.prompts import load_suite
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One size of one ladder. `params` is None until the model has been prepared, where nothing states it."""
+
+    ladder: str
+    size: str
+    source: Source
+    params: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.ladder}-{self.size}"
+
+
+@dataclass(frozen=True)
+class Materials:
+    models: tuple[Model, ...]
+    datasets: Mapping[str, File]
+    suites: Mapping[str, File]
+    positions: Mapping[str, str]  # category: statement
+
+    @property
+    def calibration(self) -> bool:
+        return any(model.source.kind == "calibration" for model in self.models)
+
+
+def gather(experiment: Experiment, folder: Path) -> Materials:
+    """Find and check what an experiment refers to; relative paths are meant from `folder`.
+
+    Raises:
+        BadInput: everything that is wrong, a line each.
+    """
+    problems: list[str] = []
+    models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
+    datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(folder / given, load_rows, problems))}
+    suites = {name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, load_suite, problems))}
+    positions: dict[str, str] = {}
+    with _noting(problems):
+        positions = _positions(experiment, folder, suites)
+    _check_evaluations(experiment, models, problems)
+    if experiment.numerics.device == "cuda" and not gpus():
+        problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
+    if problems:
+        raise BadInput(*problems)
+    return Materials(tuple(models), datasets, suites, positions)
+
+
+def sweep_id(experiment: Experiment, materials: Materials) -> str:
+    """Name and digest: of what is asked for, with files by their content; where results are kept and tracked is no part of it."""
+    document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
+    document["positions"] = dict(materials.positions)
+    document["datasets"] = {name: file.digest for name, file in materials.datasets.items()}
+    for name, file in materials.suites.items():
+        document["suites"][name]["prompts"] = file.digest
+    return f"{experiment.name}-{digest_of(document)[:10]}"
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except DatasetError as error:
+        problems += [finding.at(error.path) for finding in error.findings]
+    except BadInput as error:
+        problems += error.lines
+    except ValueError as error:
+        problems.append(str(error))
+
+
+def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
+    found = []
+    if ladder.sizes:
+        with _noting(problems):
+            known = catalog.load_ladder(ladder.ladder)
+            for size in ladder.sizes:
+                with _noting(problems):
+                    rung = known.rung(size)
+                    found.append(Model(ladder.ladder, size, rung.source, rung.params))
+    for size, place in ladder.models.items():
+        with _noting(problems):
+            found.append(Model(ladder.ladder, size, _source(place, folder), None))
+    return found
+
+
+def _source(place: str, folder: Path) -> Source:
+    path = folder / Path(place).expanduser()
+    if path.exists() or place.startswith((".", "/", "~")) or not HUB_ID.fullmatch(place):
+        check_folder(path)
+        return Source("folder", str(path.resolve()))
+    return Source("hub", place, "main")
+
+
+def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File | None:
+    with _noting(problems):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        check(path)
+        return File.of(path)
+    return None
+
+
+def _positions(experiment: Experiment, folder: Path, suites: Mapping[str, File]) -> dict[str, str]:
+    """The position statements that raters are shown: one for every category of the suites that they rate."""
+    if experiment.evaluations.human_eval is None:
+        return {}
+    if experiment.positions is None:
+        raise BadInput("positions: is required by evaluations.human_eval; a file of categories and their position statements")
+    path = folder / experiment.positions
+    positions = load_positions(path)
+    for name in experiment.evaluations.human_eval.suites:
+        for prompt in load_suite(suites[name].path).prompts if name in suites else ():
+            if prompt.group not in positions:
+                raise BadInput(f'{suites[name].path}: prompt {prompt.id}: category "{prompt.group}" has no position in {path}')
+    return positions
+
+
+def _check_evaluations(experiment: Experiment, models: list[Model], problems: list[str]) -> None:
+    evaluations = experiment.evaluations
+    if evaluations.adherence and (real := [model.name for model in models if model.source.kind != "calibration"]):
+        problems.append(f"evaluations.adherence.judge: the grammar judges the calibration ladder only, not {real[0]}; leave `adherence` out")
+    judged = {
+        suite for section in (evaluations.toxicity, evaluations.adherence, evaluations.cooccurrence) if section for suite in section.suites
+    }
+    if experiment.primary.suite not in judged:
+        problems.append(
+            f'primary.suite: nothing evaluates "{experiment.primary.suite}"; evaluated suites: {", ".join(sorted(judged)) or "none"}'
+        )
+    scorer = evaluations.toxicity.scorer if evaluations.toxicity else None
+    if isinstance(scorer, DetoxifyScorer) and scorer.checkpoint and not Path(scorer.checkpoint).expanduser().is_file():
+        problems.append(f"evaluations.toxicity.scorer.checkpoint: {scorer.checkpoint}: no such file; a Detoxify checkpoint is required")

@@ -1,0 +1,20 @@
+"""What a stage's process needs of the machine, estimated from the model's size: admission keeps two cores from six stages."""
+
+from __future__ import annotations
+
+from configs.schema import Limits
+from tasks.contract import Numerics, Resources
+
+# Bytes a parameter, by what holds them in fp32: tuning = weights, gradients and two moments; an adapter's base only its weights.
+BYTES = {"finetune": 16, "finetune-lora": 6, "sampling": 5, "truth": 5, "prepare": 16}
+OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
+
+
+def resources(work: str, params: int | None, numerics: Numerics, limits: Limits) -> Resources:
+    """`params` None: the size is not known yet, and the overhead alone is declared."""
+    return Resources(
+        threads=numerics.threads,
+        memory_gib=OVERHEAD_GIB + BYTES.get(work, 0) * (params or 0) / 2**30,
+        gpus=1 if numerics.device == "cuda" and work in BYTES else 0,
+        timeout_s=limits.stage_timeout_s,
+    )

@@ -1,0 +1,105 @@
+"""A node as a Prefect task run: the one place where the stage contract and the orchestrator meet.
+
+Prefect orders, runs concurrently, retries and shows; the session settles keys and outputs. A hit shows as `Cached`, a node whose
+input failed as `Blocked`; a failed one carries its reason. All three are final states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import State, Task, allow_failure, runtime, task
+from prefect.client.schemas.objects import TaskRun
+from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+from prefect.tasks import exponential_backoff
+
+from tasks.contract import Node
+from tasks.session import Blocked, Session, StageFailed
+
+RETRIES = 2  # further tries after an error that may pass, or after the process was killed
+
+
+class Work:
+    """A node with its session. A plain class, so that Prefect does not search the whole graph for futures in a parameter."""
+
+    def __init__(self, node: Node, session: Session) -> None:
+        self.node, self.session = node, session
+
+
+def submit(nodes: Sequence[Node], session: Session) -> list[PrefectFuture[Any]]:
+    """Give every node its task run, in topological order; each starts when what it reads is settled."""
+    futures: dict[Node, PrefectFuture[Any]] = {}
+    for node in nodes:
+        waits = [allow_failure(futures[up]) for up in node.upstream.values() if up in futures]
+        futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)
+    session.task_runs += [future.task_run_id for future in futures.values()]
+    return list(futures.values())
+
+
+def run_name(node: Node) -> str:
+    return " · ".join([node.stage.name, *node.axes.words()])
+
+
+def _worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageFailed) and error.attempts_help
+
+
+@task(
+    name="stage",
+    task_run_name="{name}",
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_condition_fn=_worth_another_try,
+    persist_result=False,
+)
+def stage_run(name: str, work: Work) -> State[Any]:
+    node, session, log = work.node, work.session, get_run_logger()
+    session.wait_for(list(node.upstream.values()))
+    inputs = session.inputs(node)
+    if isinstance(inputs, Blocked):
+        session.board.update(node.label, state="blocked", why=f"waits for {inputs.because}")
+        session.settle(node, inputs)
+        return Failed(name="Blocked", message=f"waits for {inputs.because}")
+    while True:
+        order = session.order(node, inputs)
+        found, why = session.look_up(order)
+        if found is not None:
+            session.board.update(node.label, state="cached", key=order.key)
+            session.settle(node, found)
+            return Completed(name="Cached", message=order.key, data=order.key)
+        session.board.update(node.label, key=order.key, why=why)
+        session.board.remark(f"{node.label}: {why}")
+        log.info("%s: %s", node.label, why)
+        try:
+            made = session.group(node).attend(node, order)
+        except StageFailed as failure:
+            if failure.crash.kind == "memory" and session.store.smaller(order.stage, order.key).exists():
+                continue  # the halved shape is another key
+            if failure.attempts_help and runtime.task_run.run_count <= RETRIES:  # not settled: Prefect will run this again
+                session.board.update(node.label, state="waiting", why=f"trying again after: {failure.crash.message}")
+                raise
+            session.board.update(node.label, state="failed", why=failure.crash.message)
+            session.settle(node, failure)
+            raise
+        session.board.update(node.label, state="done")
+        session.settle(node, made)
+        return Completed(message=order.key, data=order.key)
+
+
+def finish(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequence[Node]) -> None:
+    """Wait for task runs, and fail if any stage did.
+
+    Raises:
+        StageFailed: the first failure among `nodes`; a flow that only gathered its tasks would end Completed.
+    """
+    for future in futures:
+        future.wait()
+    failures = [outcome for node in nodes if isinstance(outcome := session.outcome(node), StageFailed)]
+    if failures:
+        raise failures[0]
+    for future in futures:
+        future.result()  # a fault of ours outside any stage must not pass for success

@@ -1,0 +1,105 @@
+"""How large a difference is in standard deviations, and which differences an experiment could have seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from tasks.statistics.checks import Floats, numbers, share
+from tasks.statistics.interval import Interval, t_interval
+from tasks.statistics.strata import Labels, Strata
+
+_ROUNDING = 1e-24  # a variance below this share of the scores' squares is the rounding of equal numbers
+
+
+def cohens_d(
+    treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], strata: Labels, *, level: float = 0.95
+) -> Interval:
+    """Cohen's d of two arms over completions, with a stratified jackknife-t interval over prompts. No unit.
+
+    treated, reference: one 1-D array of completion scores a prompt (a completion's score is the mean over its raters), the same
+    prompts in the same order; strata [prompts]. d = (mean treated − mean reference) / √((V treated + V reference)/2), V an
+    arm's total variance over completions, between prompts and categories included (Cohen 1988). Means and variances
+    weigh strata equally, prompts equally within a stratum and completions equally within a prompt; where counts are equal, V is the
+    usual sample variance. It is not d_z, the mean over the spread of paired differences, which grows with the number of completions.
+
+    Interval: d ± t(prompts − strata)·√(Σ_h (n_h−1)/n_h Σ_i (d without prompt i − their mean)²) (Efron & Tibshirani 1993, ch. 11).
+    Raises ValueError for bad input, a single prompt, or scores without spread (also: without one of the prompts), where d
+    is undefined.
+    """
+    if len(treated) != len(reference):
+        raise ValueError(
+            f"reference: expected as many prompts as treated ({len(treated)}), got {len(reference)}"
+        )
+    arms = [
+        [numbers(f"{name}[{number}]", scores) for number, scores in enumerate(arm)]
+        for name, arm in (("treated", treated), ("reference", reference))
+    ]
+    design = Strata.of(strata, len(treated))
+    centre = float(np.mean([scores.mean() for arm in arms for scores in arm]))
+    moments = [_PromptMoments(arm, centre) for arm in arms]
+    weights = np.vstack([design.weights, *(_without(design, group) for group in design.groups)])
+    means = [arm.mean(weights) for arm in moments]
+    pooled = (moments[0].variance(weights) + moments[1].variance(weights)) / 2
+    largest = max(float(np.max(np.abs(scores))) for arm in arms for scores in arm)
+    if pooled.min() <= _ROUNDING * largest**2:
+        raise ValueError(
+            "treated, reference: expected scores that vary, also without any one prompt: d is undefined"
+        )
+    effects = (means[0] - means[1]) / np.sqrt(pooled)
+    variance, start = 0.0, 1
+    for group in design.groups:
+        left_out = effects[start : start + group.size]
+        variance += (group.size - 1) * float(np.var(left_out))
+        start += group.size
+    return t_interval(effects[0], variance, design.df, design.prompts, design.name("jackknife-t"), level)
+
+
+def minimal_detectable_difference(
+    sd: float, prompts: int, strata: int, *, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The mean difference that a two-sided stratified t test at `alpha` finds with probability `power`.
+
+    sd: standard deviation of prompt-mean differences within strata, in the unit of the score; prompts and strata: how many,
+    strata of equal size. (t(1−alpha/2) + t(power))·sd/√prompts with prompts − strata degrees of freedom (Cohen 1988, chapter 2);
+    the result has the unit of `sd`. Raises ValueError for sd ≤ 0 or fewer than one degree of freedom.
+    """
+    if not (math.isfinite(sd) and sd > 0):
+        raise ValueError(f"sd: expected a finite number above 0, got {sd}")
+    if strata < 1 or prompts <= strata:
+        raise ValueError(
+            f"prompts: expected more prompts than strata, and at least 1 stratum, got {prompts} and {strata}"
+        )
+    df = prompts - strata
+    quantiles = stats.t.isf(share("alpha", alpha) / 2, df) + stats.t.ppf(share("power", power), df)
+    return float(quantiles * sd / math.sqrt(prompts))
+
+
+class _PromptMoments:
+    """What a weighted mean and variance over completions need of each prompt; scores are centred first, against cancellation."""
+
+    def __init__(self, arm: Sequence[Floats], centre: float) -> None:
+        self.first = np.array([np.mean(scores - centre) for scores in arm])
+        self.second = np.array([np.mean((scores - centre) ** 2) for scores in arm])
+        self.counts = np.array([scores.size for scores in arm], dtype=np.float64)
+
+    def mean(self, weights: Floats) -> Floats:
+        return weights @ self.first
+
+    def variance(self, weights: Floats) -> Floats:
+        """Σ w(x − mean)²/(1 − Σ w²) over completions, which share their prompt's weight; for each row of weights."""
+        raw = weights @ self.second - self.mean(weights) ** 2
+        return raw / (1 - (weights**2) @ (1 / self.counts))
+
+
+def _without(design: Strata, group: np.ndarray) -> Floats:
+    """Weights with each prompt of the group left out in turn, the group keeping its share: [group, prompts]."""
+    weights = np.tile(design.weights, (group.size, 1))
+    weights[np.arange(group.size), group] = 0.0
+    whole = design.weights[group].sum()
+    weights[:, group] *= (whole / (whole - design.weights[group]))[:, None]
+    return weights

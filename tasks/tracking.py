@@ -1,0 +1,125 @@
+"""Manifests → MLflow: the one projector. What it shows can always be made again from the store.
+
+One parent run a sweep, one child a (size, arm, dataset size, seed), nested one level, the axes copied onto every child so that the
+dashboard's filters keep them. A child is identified by the digest of its stage keys: projecting the same results again changes
+nothing (points carry the time of their stage's commit, and MLflow keeps equal points once); other results open another run
+and mark the old one `superseded`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from tasks.contract import Axes, Node, digest_of, settings_document
+from tasks.store import Manifest
+from tasks.tracked import Tracked
+
+SWEEP, PLACE, DIGEST, LOGGED = "palms.sweep", "palms.place", "palms.digest", "palms.logged"
+
+_finding = threading.Lock()  # sizes end at the same time: one of them makes the database, the experiment and the parent run
+
+# MLflow announces its database's first creation in several lines; the run's own log is the place for that
+for noisy in ("mlflow", "alembic"):
+    logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def project_size(tracked: Tracked, model: str) -> None:
+    """Log every child run of one size, as far as its nodes have been committed."""
+    with _finding:
+        client = MlflowClient(tracked.uri)
+        parent = _parent(client, tracked)
+    for place, nodes in tracked.children(model):
+        shared = [node for node in tracked.nodes if node.axes.model == model and node.axes.arm is None and node.axes.suite is None]
+        _project_child(client, tracked, parent, place, [*shared, *nodes])
+
+
+def project_sweep(tracked: Tracked) -> None:
+    """Log the sweep's own run: the comparison's metrics, tables and report."""
+    with _finding:
+        client = MlflowClient(tracked.uri)
+        parent = _parent(client, tracked)
+    comparison = tracked.manifest(tracked.nodes[-1])
+    if comparison is not None:
+        _log_manifest(client, parent, comparison, prefix="")
+    complete = all(tracked.manifest(node) for node in tracked.nodes)
+    client.set_terminated(parent.info.run_id, "FINISHED" if complete else "FAILED")
+
+
+def _experiment(client: MlflowClient, tracked: Tracked) -> str:
+    found = client.get_experiment_by_name(tracked.name)
+    if found is not None:
+        return str(found.experiment_id)
+    tracked.artifacts.mkdir(parents=True, exist_ok=True)
+    return str(client.create_experiment(tracked.name, artifact_location=str(tracked.artifacts / tracked.name)))
+
+
+def _find(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(client.search_runs([experiment], wanted))
+
+
+def _parent(client: MlflowClient, tracked: Tracked) -> Run:
+    experiment = _experiment(client, tracked)
+    found = _find(client, experiment, {SWEEP: tracked.sweep, PLACE: "sweep"})
+    run = found[0] if found else client.create_run(experiment, run_name=tracked.sweep, tags={SWEEP: tracked.sweep, PLACE: "sweep"})
+    if not found:
+        client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
+    return run
+
+
+def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: Axes, nodes: list[Node]) -> None:
+    made = {node: manifest for node in nodes if (manifest := tracked.manifest(node))}
+    if not made:
+        return
+    where, digest = "/".join(place.words()), digest_of(sorted(manifest.key for manifest in made.values()))
+    status = "FINISHED" if len(made) == len(nodes) else "FAILED"
+    tags = {SWEEP: tracked.sweep, PLACE: where}
+    earlier = _find(client, parent.info.experiment_id, tags)
+    run = next((run for run in earlier if run.data.tags[DIGEST] == digest), None)
+    if run is None:
+        nesting = {"mlflow.parentRunId": parent.info.run_id, DIGEST: digest}
+        run = client.create_run(parent.info.experiment_id, run_name=" · ".join(place.words()), tags={**tags, **nesting})
+        for old in earlier:
+            client.set_tag(old.info.run_id, "superseded", run.info.run_id)
+    elif run.info.status == status:
+        return
+    params = _params(tracked, place, made)
+    client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+    for manifest in made.values():
+        _log_manifest(client, run, manifest, prefix=f"{manifest.axes.suite}." if manifest.axes.suite else "")
+    client.set_terminated(run.info.run_id, status)
+
+
+def _params(tracked: Tracked, place: Axes, made: Mapping[Node, Manifest]) -> dict[str, Any]:
+    axes = {"ladder": place.ladder, "size": place.size, "arm": place.arm, "samples": place.samples, "seed": place.seed}
+    tuning = next((settings_document(node.settings) for node in made if node.stage.name == "finetune"), {})
+    return {**axes, "params": tracked.params.get(place.model or ""), **{k: v for k, v in tuning.items() if k not in axes}}
+
+
+def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, prefix: str) -> None:
+    """Everything readable of one output; once it has been logged to its end, the run's tag says so."""
+    done = f"{LOGGED}.{manifest.stage}.{manifest.axes.suite or 'all'}"
+    if run.data.tags.get(done) == manifest.key:
+        return
+    when = int(datetime.fromisoformat(manifest.facts["finished"]).timestamp() * 1000)
+    points = [Metric(f"{prefix}{row.metric}" + ("" if row.group == "all" else f".{_safe(row.group)}"), row.value, when, 0) for row in manifest.metrics]
+    points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for name, curve in manifest.series.items() for step, value in curve]
+    points += [Metric(f"cost.{manifest.stage}{'.' + manifest.axes.suite if manifest.axes.suite else ''}.seconds", manifest.facts["seconds"], when, 0)]
+    for start in range(0, len(points), 1000):  # MLflow's limit for one batch
+        client.log_batch(run.info.run_id, metrics=points[start : start + 1000])
+    for table in manifest.tables():
+        folder = "/".join(filter(None, [manifest.stage, manifest.axes.suite, str(table.parent.relative_to(manifest.folder)).strip(".")]))
+        client.log_artifact(run.info.run_id, str(table), folder)
+    client.log_batch(run.info.run_id, tags=[RunTag(done, manifest.key)])
+
+
+def _safe(group: str) -> str:
+    """A group's name in the characters that MLflow takes in a metric's name."""
+    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in group)
