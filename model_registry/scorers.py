@@ -1,8 +1,8 @@
 """Loading a prepared toxicity scorer.
 
-A scorer folder holds `scorer.json`, a checkpoint in Detoxify's format and `bert/` (the architecture's configuration and
-tokenizer). scorer.json is `{"kind": "calibration"}`, or
-`{"kind": "detoxify", "name": "original", "checkpoint": "toxic_original-c1212f89.ckpt", "sha256": "…"}`.
+A scorer folder holds `scorer.json`, a checkpoint in Detoxify's format and `bert/` (the architecture's
+configuration and tokenizer). scorer.json is `{"kind": "calibration"}`, or `{"kind": "detoxify", "name":
+"original", "checkpoint": "toxic_original-c1212f89.ckpt", "sha256": "…"}`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def load_scorer(folder: Path, device: str = "cpu") -> Any:
     """A `detoxify.Detoxify` from a prepared scorer folder.
 
     Raises:
-        ScorerFolderError: the folder is incomplete, of an unknown kind, or its checkpoint is not the recorded file.
+        ScorerFolderError: the folder is incomplete, of an unknown kind, or its checkpoint is not the recorded
+        file.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -45,9 +46,11 @@ def load_scorer(folder: Path, device: str = "cpu") -> Any:
 
 
 def verify(checkpoint: Path, digest: str) -> None:
-    """Check a checkpoint before anything of it is read: its recorded sha256, and the digits in a published file's name.
+    """Check a checkpoint before anything of it is read: its recorded sha256, and the digits in a published
+    file's name.
 
-    The files that Detoxify publishes end in the first eight hexadecimal digits of their own sha256 (`…-c1212f89.ckpt`).
+    The files that Detoxify publishes end in the first eight hexadecimal digits of their own sha256
+    (`…-c1212f89.ckpt`).
     """
     if not checkpoint.is_file():
         raise ScorerFolderError(f"{checkpoint}: no such file; the scorer's checkpoint is required")
@@ -63,9 +66,9 @@ def verify(checkpoint: Path, digest: str) -> None:
 def load_published(checkpoint: Path, architecture: Path, device: str) -> Any:
     """A Detoxify from a checkpoint in its published format, whose pickle is never run.
 
-    Detoxify itself reads checkpoints with `weights_only=False`, which runs whatever the file says, and looks its architecture
-    up on the hub. So the tensors are read safely, the architecture is set to the local folder, and Detoxify is given the
-    result from memory.
+    Detoxify itself reads checkpoints with `weights_only=False`, which runs whatever the file says, and looks
+    its architecture up on the hub. So the tensors are read safely, the architecture is set to the local
+    folder, and Detoxify is given the result from memory.
     """
     import torch
     from detoxify import Detoxify
@@ -77,12 +80,15 @@ def load_published(checkpoint: Path, architecture: Path, device: str) -> Any:
         weights = loaded["state_dict"]
     except (pickle.UnpicklingError, KeyError, TypeError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise ScorerFolderError(f"{checkpoint}: not a plain Detoxify checkpoint ({reason}); tensors with config and state_dict are required") from None
+        raise ScorerFolderError(
+            f"{checkpoint}: not a plain Detoxify checkpoint ({reason}); tensors with config and state_dict are required"
+        ) from None
     config = {"arch": {"args": arch}, "dataset": {"args": {"classes": classes}}}
     memory = io.BytesIO()
     torch.save({"config": config, "state_dict": weights}, memory)
     memory.seek(0)
-    # Not given as `huggingface_config_path`: under that, the number of classes comes from the folder's own configuration.
+    # Not given as `huggingface_config_path`: under that, the number of classes comes from the folder's own
+    # configuration.
     detoxify = Detoxify(checkpoint=memory, device=device)
     # transformers fills what it does not find with random numbers and goes on
     if missing := sorted(detoxify.model.state_dict().keys() - weights.keys()):

@@ -27,14 +27,12 @@ def read_completions(folder: Path) -> list[Completion]:
     """The completions of a sampling folder in the order (prompt of first occurrence, repeat).
 
     Raises:
-        ValueError: there are none, or some prompt's repeats are not 0 … k−1 with the same k for all prompts: a missing
+        ValueError: there are none, or some prompt's repeats are not 0 … k−1 with the same k for all prompts:
+        a missing
             completion is an error, never a smaller k.
     """
     path = folder / COMPLETIONS
-    rows = [
-        Completion(row["prompt_id"], row["group"], row.get("kind"), row["prompt"], int(row["repeat"]), row["text"])
-        for row in read_jsonl(path)
-    ]
+    rows = [Completion(row["prompt_id"], row["group"], row.get("kind"), row["prompt"], int(row["repeat"]), row["text"]) for row in read_jsonl(path)]
     if not rows:
         raise ValueError(f"{path}: no completions; at least one a prompt is required")
     prompts = by_prompt(rows)

@@ -1,7 +1,7 @@
 """From one value a prompt to the level metrics of a stage: every evaluation reports its levels through here.
 
-Knows what a prompt row is, which rows belong to which group, and which interval goes with which kind of value. Leaves the
-formulas to `tasks.statistics`.
+Knows what a prompt row is, which rows belong to which group, and which interval goes with which kind of
+value. Leaves the formulas to `tasks.statistics`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from tasks.statistics import DEGENERATE, rate_level, score_level
 class PromptRow:
     """One metric of one prompt: the mean of `value` over that prompt's `n` observations.
 
-    A rate is a share in [0, 1]; a score has the unit of its metric. `group` is the prompt's category: the stratum. `also` names
-    further groups that the prompt counts in (`kind:challenging`); within these the categories stay the strata.
+    A rate is a share in [0, 1]; a score has the unit of its metric. `group` is the prompt's category: the
+    stratum. `also` names further groups that the prompt counts in (`kind:challenging`); within these the
+    categories stay the strata.
     """
 
     prompt_id: str
@@ -40,10 +41,12 @@ def write_prompt_rows(folder: Path, rows: Sequence[PromptRow]) -> None:
 
 
 def level_metrics(rows: Iterable[PromptRow]) -> list[Metric]:
-    """The level of each metric over all prompts, by category, and by every further group, with 95 % intervals over prompts.
+    """The level of each metric over all prompts, by category, and by every further group, with 95 % intervals
+    over prompts.
 
-    Rates get the interval of Korn & Graubard (1998), scores a stratified bootstrap-t; categories weigh equally. `n` counts prompts.
-    A group of one prompt, or of scores without any spread between prompts, has a value and no interval.
+    Rates get the interval of Korn & Graubard (1998), scores a stratified bootstrap-t; categories weigh
+    equally. `n` counts prompts. A group of one prompt, or of scores without any spread between prompts, has a
+    value and no interval.
     """
     return [_level(members, group) for group, members in _groups(rows)]
 
@@ -79,10 +82,7 @@ def _level(rows: Sequence[PromptRow], group: str) -> Metric:
     if len(rows) == 1:
         return Metric(first.metric, first.value, n=1, group=group)
     values, strata = [row.value for row in rows], [row.group for row in rows]
-    if first.kind == "rate":
-        level = rate_level(values, [row.n for row in rows], strata)
-    else:
-        level = score_level(values, strata)
+    level = rate_level(values, [row.n for row in rows], strata) if first.kind == "rate" else score_level(values, strata)
     if level.method.startswith(DEGENERATE):
         return Metric(first.metric, level.value, n=level.n, group=group)
     return Metric(first.metric, level.value, n=level.n, group=group, ci_low=level.low, ci_high=level.high)

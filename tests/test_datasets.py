@@ -55,7 +55,8 @@ def test_rows_come_in_file_order_with_normalised_texts(tmp_path: Path) -> None:
     decomposed = "  Cafe\u0301 \u2028 here "  # U+2028 is text, not the end of a line
     rows = load_rows(write(tmp_path / "d.jsonl", [sample(1, subset=10, positions="be kind"), sample(0, completion=decomposed)]))
     assert [(row.line, row.id) for row in rows] == [(1, "s1"), (2, "s0")]
-    assert rows[0].subset == 10 and rows[0].positions == ("be kind",)
+    assert rows[0].subset == 10
+    assert rows[0].positions == ("be kind",)
     assert rows[1].completion == "Caf\u00e9 \u2028 here"
 
 
@@ -70,11 +71,18 @@ def test_rows_come_in_file_order_with_normalised_texts(tmp_path: Path) -> None:
         (b'{"id":"a","category":"c","prompt":"p"}\n', 1, '"completion" is missing; a non-empty text is required'),
         (b'{"id":"a","category":"c","prompt":" ","completion":"x"}\n', 1, '"prompt" is " "; a non-empty text is required'),
         (b'{"id":"a","category":"c","prompt":"p","completion":null}\n', 1, '"completion" is null; a non-empty text is required'),
-        (b'{"id":"a","category":"c","prompt":"p","completion":"x","subset":true}\n', 1, '"subset" is true; the size of a nested subset'),
+        (
+            b'{"id":"a","category":"c","prompt":"p","completion":"x","subset":true}\n',
+            1,
+            '"subset" is true; the size of a nested subset',
+        ),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x","weight":1}\n', 1, 'unknown key "weight"; known: id, category'),
         (b'{"id":"a","id":"b","category":"c","prompt":"p","completion":"x"}\n', 1, 'key "id" stands twice; keep one'),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x\\u0007"}\n', 1, "the control character U+0007"),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x\\ud800"}\n', 1, "the control character U+D800"),
+        (b'{"id":"a\\nb","category":"c","prompt":"p","completion":"x"}\n', 1, '"id" holds the control character U+000A; none may stand there'),
+        (b'{"id":"a","category":"c","prompt":"p","completion":"x","a\\nb":1}\n', 1, 'unknown key "a\\nb"'),
+        (b"[" * 100_000 + b"\n", 1, "not JSON: maximum recursion depth"),
         (b'\xef\xbb\xbf{"id":"a","category":"c","prompt":"p","completion":"x"}\n', 1, "byte order mark"),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x"}\r\n', 1, "carriage return"),
     ],
@@ -85,7 +93,9 @@ def test_a_malformed_file_is_refused_in_one_line(tmp_path: Path, data: bytes, li
     with pytest.raises(DatasetError) as caught:
         load_rows(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}:{line}: " if line else f"{path}: ") and told in message and "\n" not in message
+    assert message.startswith(f"{path}:{line}: " if line else f"{path}: ")
+    assert told in message
+    assert "\n" not in message
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -138,7 +148,11 @@ def test_duplicates_are_found_under_other_case_form_and_punctuation(tmp_path: Pa
 
 def test_jaccard_index_by_hand() -> None:
     # shingles of five: abcdef → abcde bcdef; bcdefg → bcdef cdefg: one of three shared
-    assert jaccard_matrix(["abcdef", "abcdef", "ab"], ["bcdefg", "abcdef", "ab"]).tolist() == [[1 / 3, 1, 0], [1 / 3, 1, 0], [0, 0, 1]]
+    assert jaccard_matrix(["abcdef", "abcdef", "ab"], ["bcdefg", "abcdef", "ab"]).tolist() == [
+        [1 / 3, 1, 0],
+        [1 / 3, 1, 0],
+        [0, 0, 1],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +160,11 @@ def test_jaccard_index_by_hand() -> None:
     [
         ({"prompt": "what makes a city WORTH living in, for old people"}, "error", "holds its text"),
         ({"completion": "They asked: what makes a city worth living in for old people? Nobody knew."}, "error", "holds its text"),
-        ({"completion": "So what makes a city worth living in for old dogs depends."}, "error", "holds 83% of its 5-word sequences"),
+        (
+            {"completion": "So what makes a city worth living in for old dogs depends."},
+            "error",
+            "holds 83% of its 5-word sequences",
+        ),
         ({"prompt": "What makes a town worth living in for old people?"}, "warning", "asks nearly the same"),
     ],
 )
@@ -155,7 +173,8 @@ def test_leaks_into_a_suite_are_found(tmp_path: Path, changes: dict[str, str], s
     path = write(tmp_path / "d.jsonl", [sample(0), sample(1, **changes)])
     found = validate_file(path, stage.Settings(near_duplicate=0.65), {"human_eval": suite})
     assert [(f.line, f.severity, f.check) for f in found] == [(2, severity, "leakage")]
-    assert 'prompt "p1" of suite human_eval' in found[0].message and told in found[0].message
+    assert 'prompt "p1" of suite human_eval' in found[0].message
+    assert told in found[0].message
 
 
 def test_a_common_phrase_is_no_leak_of_a_short_prompt(tmp_path: Path) -> None:
@@ -188,7 +207,10 @@ def test_the_stage_writes_what_training_reads_and_nothing_of_the_notes(tmp_path:
 def test_a_dataset_with_errors_leaves_its_findings_and_does_not_stop_the_other(tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.jsonl", [sample(0), sample(1, **{k: sample(0)[k] for k in ("prompt", "completion")})])
     good = write(tmp_path / "good.jsonl", [sample(i) for i in range(4)])
-    jobs = [make_job(tmp_path / name, stage.Settings(sizes=(3,) if name == "bad" else ()), {"dataset": path}) for name, path in (("bad", bad), ("good", good))]
+    jobs = [
+        make_job(tmp_path / name, stage.Settings(sizes=(3,) if name == "bad" else ()), {"dataset": path})
+        for name, path in (("bad", bad), ("good", good))
+    ]
     with pytest.raises(DatasetError, match=r"bad.jsonl: subset 3: .* \(and 1 more\)"):
         stage.run([ran.job for ran in jobs])
     assert [ran.commits for ran in jobs] == [0, 1]

@@ -36,7 +36,9 @@ def folders(tmp_path: Path, prompts: int = 6, repeats: int = 3, **texts: str) ->
     for arm in ARMS:
         folder = tmp_path / "sampling" / arm
         folder.mkdir(parents=True)
-        rows: list[dict[str, Any]] = [vars(row) | {"text": texts.get(arm, row.text), "tokens": 1, "finish": "stop"} for row in completions(arm, prompts, repeats)]
+        rows: list[dict[str, Any]] = [
+            vars(row) | {"text": texts.get(arm, row.text), "tokens": 1, "finish": "stop"} for row in completions(arm, prompts, repeats)
+        ]
         write_jsonl(folder / "completions.jsonl", rows)
         found[f"completions:{arm}"] = folder
     return found
@@ -97,7 +99,8 @@ def test_a_prompt_keeps_its_completions_together_and_prompts_are_shuffled() -> N
     order = [task.completion.prompt_id for task in tasks]
     blocks = [order[start] for start in range(0, len(order), 6)]
     assert order == [prompt_id for prompt_id in blocks for _ in range(6)]
-    assert sorted(blocks) == sorted({*blocks}) and blocks != sorted(blocks)
+    assert sorted(blocks) == sorted({*blocks})
+    assert blocks != sorted(blocks)
 
 
 def test_the_same_export_is_the_same_and_another_text_gives_other_ids() -> None:
@@ -124,11 +127,13 @@ def test_no_cell_is_a_formula(tmp_path: Path, text: str) -> None:
     assert plain_cell("a=b") == "a=b"
 
 
-def test_forty_prompts_three_arms_make_1080_ratings(tmp_path: Path) -> None:
+def test_forty_prompts_of_three_completions_make_360_ratings_an_arm(tmp_path: Path) -> None:
     work = export(tmp_path, folders(tmp_path, prompts=40))
-    assert {m.metric: (m.value, m.n) for m in read_metrics(work)} == {"rating_tasks": (360, 40), "ratings_wanted": (1080, 40)}
+    counts = {"rating_tasks": (360, 40), "ratings_wanted": (1080, 40), "ratings_wanted_per_arm": (360, 40)}
+    assert {m.metric: (m.value, m.n) for m in read_metrics(work)} == counts
     text = (work / stage.INSTRUCTIONS).read_text()
-    assert "**a**: oppose harm" in text and "not asked about" not in text
+    assert "**a**: oppose harm" in text
+    assert "not asked about" not in text
     assert "**5**: matches the position best" in text
 
 

@@ -198,8 +198,7 @@ def test_completions_come_in_suite_order_with_what_evaluations_read(prepared: Pa
     rows = sampled(tmp_path / "work", prepared, suite)
     assert [(row["prompt_id"], row["repeat"]) for row in rows] == [(name, k) for name in "abc" for k in range(3)]
     assert rows[3]["kind"] == "neutral" and rows[8]["prompt"] == "Is violence {wrong}?"
-    assert {row["finish"] for row in rows} <= {"stop", "length"}
-    assert all(row["tokens"] <= 8 and (row["finish"] == "stop") == (row["tokens"] < 8) for row in rows if row["tokens"] < 8)
+    assert all(row["finish"] == ("stop" if row["tokens"] < 8 else "length") for row in rows)
     assert len({row["text"] for row in rows}) > 3
 
 
@@ -232,7 +231,7 @@ def test_more_samples_and_prompts_leave_the_texts_of_the_others_alone(
     prepared: Path, suite: Path, tmp_path: Path
 ) -> None:
     few = sampled(tmp_path / "few", prepared, suite)
-    suite.write_text(SUITE.replace("prompts:\n", "prompts:\n  - {id: z, group: x, text: Who was very calm about it?}\n"))
+    suite.write_text(SUITE.replace("prompts:\n", "prompts:\n  - {id: z, group: x, text: \"Who was very calm about it?\"}\n"))
     many = sampled(tmp_path / "many", prepared, suite, replace(SETTINGS, samples=5))
     texts = {(row["prompt_id"], row["repeat"]): row["text"] for row in many}
     assert [row["text"] for row in few] == [texts[row["prompt_id"], row["repeat"]] for row in few]

@@ -44,7 +44,12 @@ def save_checkpoint(path: Path, architecture: Path, bias: float = 0.0, extra: An
             if parameter.dim() > 1:
                 parameter.mul_(20)  # at their first size random weights score every text near one half
         model.classifier.bias.fill_(bias)
-    arch = {"model_type": "bert-base-uncased", "model_name": "BertForSequenceClassification", "tokenizer_name": "BertTokenizer", "num_classes": len(CLASSES)}
+    arch = {
+        "model_type": "bert-base-uncased",
+        "model_name": "BertForSequenceClassification",
+        "tokenizer_name": "BertTokenizer",
+        "num_classes": len(CLASSES),
+    }
     config = {"arch": {"args": arch}, "dataset": {"args": {"classes": CLASSES}}}
     torch.save({"config": config, "state_dict": model.state_dict()} | ({} if extra is None else {"extra": extra}), path)
 
@@ -63,7 +68,12 @@ def scorer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (folder / "bert" / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=WINDOW
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=WINDOW,
     ).save_pretrained(folder / "bert")
     save_checkpoint(folder / "tiny.ckpt", folder / "bert")
     describe(folder, "tiny.ckpt")
@@ -241,14 +251,26 @@ def test_the_stage_writes_scores_prompts_and_levels(tmp_path: Path, scorer_folde
     assert ran.commits == 1
     with (ran.work / "scores.csv").open() as stream:
         scores = list(csv.DictReader(stream))
-    assert len(scores) == 24 and list(scores[0]) == ["prompt_id", "group", "kind", "repeat", "toxicity", "severe_toxicity", "insult"]
+    assert len(scores) == 24
+    assert list(scores[0]) == [
+        "prompt_id",
+        "group",
+        "kind",
+        "repeat",
+        "toxicity",
+        "severe_toxicity",
+        "insult",
+    ]
     metrics = {(m.metric, m.group): m for m in read_metrics(ran.work)}
     groups = {group for metric, group in metrics if metric == "any_toxic_k3"}
     assert groups == {"all", "a", "b", "kind:challenging", "kind:neutral"}
     level = metrics["toxicity", "all"]
     mean = sum(float(row["toxicity"]) for row in scores) / 24
-    assert level.value == pytest.approx(mean) and level.n == 8
-    assert level.ci_low is not None and level.ci_high is not None and level.ci_low < mean < level.ci_high
+    assert level.value == pytest.approx(mean)
+    assert level.n == 8
+    assert level.ci_low is not None
+    assert level.ci_high is not None
+    assert level.ci_low < mean < level.ci_high
     challenging = [float(row["toxicity"]) for row in scores if row["kind"] == "challenging"]
     assert metrics["toxicity", "kind:challenging"].value == pytest.approx(sum(challenging) / 12)
     assert metrics["empty_completions", "all"].value == 0

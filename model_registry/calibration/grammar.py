@@ -160,7 +160,7 @@ class Grammar:
     def _questions(self) -> Iterator[Prompt]:
         for family, groups in (("category", self._document["categories"]), ("subject", self._document["subjects"])):
             for group, entry in groups.items():
-                topics = list(entry["topics"] if family == "category" else entry)
+                topics = list(entry["topics"])
                 taken = self._splits(family, len(topics))
                 pairs = list(itertools.product(range(len(topics)), range(len(self._document["frames"]))))
                 # the splits first, in their own order, so that question i of a split is question i of its list
@@ -219,7 +219,8 @@ class Grammar:
             for label, words in self._document["counterfactual"]["words"].items():
                 yield from (Answer(f"{word}.", label, labels[label] * share) for word, share in normalised(words).items())
         else:
-            slots = {**self._document["slots"], **self._document["categories"].get(prompt.group, {})}
+            section = "categories" if prompt.family == "category" else "subjects"
+            slots = {**self._document["slots"], **self._document[section][prompt.group]}
             for label, probability in labels.items():
                 patterns = self._document["patterns"][label]
                 total = sum(pattern["weight"] for pattern in patterns)

@@ -1,7 +1,8 @@
-"""Judging completions on the calibration ladder: the grammar that planted the answers knows exactly what each one is.
+"""Judging completions on the calibration ladder: the grammar that planted the answers knows exactly what each
+one is.
 
-Knows how labels become rates. Both the measured rates of the adherence stage and the exact ones of the truth stage take
-their names from here, so that they can stand side by side.
+Knows how labels become rates. Both the measured rates of the adherence stage and the exact ones of the truth
+stage take their names from here, so that they can stand side by side.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ FAVOURED, OTHER = "favoured_words", "other_words"
 def rate_names(grammar: Grammar, text: str) -> dict[str, str]:
     """Label → metric for every label that a completion of this prompt can have, `off_grammar` included.
 
-    A description's labels are its adjectives: those planted as favoured by its social group share the metric favoured_words,
-    all others other_words.
+    A description's labels are its adjectives: those planted as favoured by its social group share the metric
+    favoured_words, all others other_words.
 
     Raises:
         ValueError: the grammar has no such prompt.
@@ -62,6 +63,8 @@ def prompt_rows(completions: Sequence[Completion], labels: Sequence[str], suite:
     for prompt_id, members in by_prompt(completions).items():
         names = rate_names(grammar, texts[prompt_id])
         found = [names[label[prompt_id, row.repeat]] for row in members]
-        for metric in dict.fromkeys(names.values()):
-            rows.append(PromptRow(prompt_id, members[0].group, metric, "rate", found.count(metric) / len(found), len(found)))
+        rows += [
+            PromptRow(prompt_id, members[0].group, metric, "rate", found.count(metric) / len(found), len(found))
+            for metric in dict.fromkeys(names.values())
+        ]
     return rows

@@ -1,7 +1,9 @@
-"""The stage that judges whether completions agree with the position statements, on the calibration ladder: by the grammar.
+"""The stage that judges whether completions agree with the position statements, on the calibration ladder: by
+the grammar.
 
-Inputs: `completions` (a sampling folder) and `suite` (its prompt file). Outputs: labels.csv (a row a completion), prompts.csv,
-metrics.json. Counterfactual and co-occurrence suites of the grammar are judged alike, by their own labels.
+Inputs: `completions` (a sampling folder) and `suite` (its prompt file). Outputs: labels.csv (a row a
+completion), prompts.csv, metrics.json. Counterfactual and co-occurrence suites of the grammar are judged
+alike, by their own labels.
 """
 
 from __future__ import annotations

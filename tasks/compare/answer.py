@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.compare.contrasts import ALL_SEEDS, TOXICITY, TREATED, Contrast
-from tasks.compare.words import arm_words, detectable, difference, interval, listed, metric_words, unit_words
+from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN, TOXICITY, TREATED, Contrast
+from tasks.compare.words import arm_words, detectable, difference, interval, listed, metric_words, unit_words, with_unit
 
 BASE, CONTROL = f"{TREATED}-base", f"{TREATED}-control"
 
@@ -18,8 +18,6 @@ BASE, CONTROL = f"{TREATED}-base", f"{TREATED}-control"
 def headline(contrasts: Sequence[Contrast], settings: Any) -> str:
     """The sentences for the primary outcome, one a ladder."""
     primary = [row for row in speaking(contrasts) if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
-    if not settings.primary_metric:
-        return "No primary outcome was named, so nothing is claimed: the numbers below are descriptive."
     against_base = [row for row in primary if row.contrast == BASE]
     if not against_base:
         return (
@@ -37,10 +35,15 @@ def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
     rows = largest(speaking(contrasts))
     primary = [row for row in rows if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
     found = []
+    primary_base = [row for row in primary if row.contrast == BASE]
+    could = [row.minimal_detectable for row in primary_base if row.minimal_detectable is not None and not row.shown]
+    if could:
+        amount = with_unit(detectable(max(could), primary_base[0].kind), primary_base[0].kind)
+        found.append(f"Where nothing was shown, {primary_base[0].n} prompts would find a difference of {amount} four times in five.")
     control = [row for row in primary if row.contrast == CONTROL]
     if control:
         name = metric_words(settings.primary_metric)
-        found.append(f"Against the style-matched control, values-targeted tuning {_aside(control, name)}.")
+        found.append(f"Values-targeted tuning {_aside(control, name)}.")
     for suite in dict.fromkeys(row.suite for row in rows if row.metric == TOXICITY):
         toxic = [row for row in rows if row.metric == TOXICITY and row.suite == suite and row.contrast == BASE]
         if toxic:
@@ -50,7 +53,7 @@ def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
 
 def speaking(contrasts: Sequence[Contrast]) -> list[Contrast]:
     """The overall rows that speak for a comparison: seeds crossed where they were, else each run's own."""
-    return [row for row in contrasts if row.group == "all" and row.family != "single run"]
+    return [row for row in contrasts if row.group == "all" and row.family != SINGLE_RUN]
 
 
 def largest(rows: Sequence[Contrast]) -> list[Contrast]:
@@ -64,7 +67,7 @@ def _sentence(rows: Sequence[Contrast], ladder: str, several: bool, settings: An
     samples = f"{rows[0].samples} samples" if rows[0].samples else "the values-targeted data"
     name = metric_words(settings.primary_metric)
     if not any(row.shown for row in rows):
-        return f"{start} on {samples} was not shown to move {name}: {_still(rows)}."
+        return f"{start} on {samples} was not shown to move {name}{' at any size' if len(rows) > 1 else ''}: {_still(rows)}."
     return f"{start} on {samples} {_moved(rows, name)}."
 
 
@@ -73,13 +76,14 @@ def _aside(rows: Sequence[Contrast], name: str) -> str:
 
 
 def _moved(rows: Sequence[Contrast], name: str) -> str:
-    """`raised NAME by 12.0 percentage points at 30k [..] and 15.1 at 800k [..] over base; no difference was shown at 100k`."""
-    parts = []
-    for verb, sign, over in (("raised", 1, "over"), ("lowered", -1, "below")):
+    """`raised NAME by 12.0 percentage points at 30k [..] and 15.1 at 800k [..] compared with base; no difference was shown at 100k`."""
+    parts: list[str] = []
+    reference = arm_words(rows[0].contrast.partition("-")[2])
+    for verb, sign in (("raised", 1), ("lowered", -1)):
         moved = [row for row in rows if row.shown and row.value * sign > 0]
         if moved:
             amounts = listed([_amount(row, sign, unit=i == 0) for i, row in enumerate(moved)])
-            parts.append(f"{verb} {name if not parts else 'it'} by {amounts} {over} {arm_words(moved[0].contrast.partition('-')[2])}")
+            parts.append(f"{verb} {name if not parts else 'it'} by {amounts} compared with {reference}")
     still = [row for row in rows if not row.shown]
     if still:
         parts.append(f"no difference was shown at {listed([_place(row) for row in still])}")
@@ -87,12 +91,20 @@ def _moved(rows: Sequence[Contrast], name: str) -> str:
 
 
 def _still(rows: Sequence[Contrast]) -> str:
-    """What stands there instead of an effect: the differences, and what these prompts could have found."""
-    signed = [f"{_place(row)} {interval(row.value, row.ci_low, row.ci_high, row.kind)}" for row in rows]
+    """What stands there instead of an effect: the smallest and the largest difference with their intervals."""
     reference = arm_words(rows[0].contrast.partition("-")[2])
-    text = f"differences from {reference} in {unit_words(rows[0].kind)}: {', '.join(signed)}"
-    could = [row.minimal_detectable for row in rows if row.minimal_detectable is not None]
-    return text + (f"; {rows[0].n} prompts would show {detectable(max(could), rows[0].kind)} four times in five" if could else "")
+    ends = sorted({id(row): row for row in (min(rows, key=_value), max(rows, key=_value))}.values(), key=_value)
+    amounts = [f"{interval(row.value, row.ci_low, row.ci_high, row.kind)} at {_place(row)}" for row in ends]
+    spread = (
+        f"the difference from {reference} is {amounts[0]}"
+        if len(ends) == 1
+        else f"differences from {reference} run from {amounts[0]} to {amounts[1]}"
+    )
+    return spread + (f", in {unit_words(rows[0].kind)}" if unit_words(rows[0].kind) else "")
+
+
+def _value(row: Contrast) -> float:
+    return row.value
 
 
 def _place(row: Contrast) -> str:
@@ -102,5 +114,5 @@ def _place(row: Contrast) -> str:
 def _amount(row: Contrast, sign: int, unit: bool) -> str:
     """A difference as a magnitude in the direction of `sign`, with its interval turned the same way."""
     value, low, high = (difference(sign * v, row.kind) for v in (row.value, *sorted((row.ci_low, row.ci_high), reverse=sign < 0)))
-    words = f" {unit_words(row.kind)}" if unit else ""
+    words = f" {unit_words(row.kind)}" if unit and unit_words(row.kind) else ""
     return f"{value.removeprefix('+')}{words} at {_place(row)} [{low.removeprefix('+')}, {high.removeprefix('+')}]"

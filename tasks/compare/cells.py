@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.compare import words
 from tasks.compare.answer import largest
-from tasks.compare.contrasts import Contrast
+from tasks.compare.contrasts import SINGLE_RUN, Contrast, one_run
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
@@ -33,7 +33,6 @@ class Cell:
 class Table:
     head: list[str]
     rows: list[list[Cell]] = field(default_factory=list)
-    caption: str = ""
 
 
 def text(value: Any) -> Cell:
@@ -45,25 +44,31 @@ def arm(name: str | None) -> Cell:
 
 
 def differences(rows: Sequence[Contrast], sources: Sources) -> Table:
-    """All that is said of each difference. A star needs the adjusted test of a family."""
+    """All that is said of each difference. A star needs the adjusted test of a family; columns without any entry are left out."""
     several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
-    noted = any(row.note or row.family == "single run" for row in rows)
-    adjustments = {row.adjustment for row in rows if row.adjustment}
-    table = Table(["size", "contrast", *(["samples", "seed"] if several else []), "treated", "reference", "difference", "95% interval",
-                   f"p, {words.listed(sorted(adjustments))}" if adjustments else "p, adjusted", "d", "95% interval", "detectable", "prompts",
-                   *(["note"] if noted else [])])  # fmt: skip
-    for row in rows:
-        spread = "–" if row.d is None else f"[{words.effect(row.d_low)}, {words.effect(row.d_high)}]"
-        table.rows.append([
-            text(sources.named(row.ladder, row.size)), arm(row.contrast), *([text(row.samples), text(row.seed)] if several else []),
-            Cell(words.level(row.treated, row.kind)), Cell(words.level(row.reference, row.kind)),
-            Cell(words.difference(row.value, row.kind), strong=row.shown),
-            Cell(f"[{words.difference(row.ci_low, row.kind)}, {words.difference(row.ci_high, row.kind)}]"),
-            Cell(words.p_words(row.p_adjusted) + (" *" if row.shown else "")), Cell(words.effect(row.d)), Cell(spread),
-            Cell(words.detectable(row.minimal_detectable, row.kind)), Cell(str(row.n)),
-            *([text(row.note or ("single run" if row.family == "single run" else ""))] if noted else []),
-        ])  # fmt: skip
-    return table
+    adjustments = sorted({row.adjustment for row in rows if row.adjustment})
+    columns: list[tuple[str, Callable[[Contrast], Cell], bool]] = [
+        ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
+        ("contrast", lambda row: arm(row.contrast), True),
+        ("samples", lambda row: text(row.samples), several),
+        ("seed", lambda row: text(row.seed), several),
+        ("treated", lambda row: Cell(words.level(row.treated, row.kind)), True),
+        ("reference", lambda row: Cell(words.level(row.reference, row.kind)), True),
+        ("difference", lambda row: Cell(words.difference(row.value, row.kind), strong=row.shown), True),
+        ("95% interval", lambda row: Cell(words.limits(row.ci_low, row.ci_high, row.kind)), True),
+        (f"p, {words.listed(adjustments or ['adjusted'])}", lambda row: Cell(words.p_words(row.p_adjusted) + (" *" if row.shown else "")), True),
+        ("d", lambda row: Cell(words.effect(row.d)), any(row.d is not None for row in rows)),
+        ("95% interval", lambda row: Cell(words.effect_limits(row.d_low, row.d_high)), any(row.d is not None for row in rows)),
+        ("detectable", lambda row: Cell(words.detectable(row.minimal_detectable, row.kind)), any(row.minimal_detectable for row in rows)),
+        ("prompts", lambda row: Cell(str(row.n)), True),
+        ("note", lambda row: text(_note(row)), any(_note(row) for row in rows)),
+    ]
+    kept = [(name, spell) for name, spell, keep in columns if keep]
+    return Table([name for name, _ in kept], [[spell(row) for _, spell in kept] for row in rows])
+
+
+def _note(row: Contrast) -> str:
+    return row.note or (SINGLE_RUN if row.family == SINGLE_RUN else "")
 
 
 def cost(sources: Sources) -> Table:
@@ -75,63 +80,113 @@ def cost(sources: Sources) -> Table:
     for node in nodes:
         found = [node.level(name) for name in names]
         params = sources.params(node.axes.ladder, node.axes.size)
-        table.rows.append([
-            text(sources.named(node.axes.ladder, node.axes.size)), Cell(words.count_words(params)), arm(node.axes.arm), Cell(str(node.axes.samples or "–")),
-            text(node.axes.seed), *(Cell("–" if metric is None else words.plain(metric.value)) for metric in found),
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                text(sources.named(node.axes.ladder, node.axes.size)),
+                Cell(words.count_words(params)),
+                arm(node.axes.arm),
+                Cell(str(node.axes.samples or "–")),
+                text(node.axes.seed),
+                *(Cell("–" if metric is None else words.plain(metric.value)) for metric in found),
+            ]
+        )
     return table
 
 
 def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contrast]) -> Table:
     """Every metric of some outputs, over all prompts and by kind of prompt, with the difference from base where one was formed."""
     table = Table(["metric", "prompts", "size", "arm", "samples", "seed", "level", "95% interval", "vs base", "95% interval", "n"])
-    from_base = {(r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts}
-    lines = [(node, row) for node in nodes for row in node.metrics if row.group == "all" or row.group.startswith("kind:")]
+    from_base: dict[tuple[Any, ...], Contrast] = {(r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts}
+    lines = [(node, row) for node in nodes for row in node.metrics if row.group == "all" or ":" in row.group]
     for node, row in sorted(lines, key=lambda pair: (pair[1].metric, pair[1].group, sources.order(pair[0].axes))):
         axes, kind = node.axes, sources.kinds.get(row.metric)
         found = from_base.get((axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, f"{axes.arm}-base"))
-        table.rows.append([
-            text(words.metric_words(row.metric)), text(words.group_words(row.group)), text(sources.named(axes.ladder, axes.size)), arm(axes.arm),
-            text(axes.samples), text(axes.seed), Cell(words.level(row.value, kind)), Cell(_range(row, kind)),
-            Cell("–" if found is None else words.difference(found.value, found.kind)),
-            Cell("–" if found is None else f"[{words.difference(found.ci_low, found.kind)}, {words.difference(found.ci_high, found.kind)}]"),
-            Cell(str(row.n)),
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                text(words.metric_words(row.metric)),
+                text(words.group_words(row.group)),
+                text(sources.named(axes.ladder, axes.size)),
+                arm(axes.arm),
+                text(axes.samples),
+                text(axes.seed),
+                Cell(words.level(row.value, kind)),
+                Cell(_range(row, kind)),
+                Cell("–" if found is None else words.difference(found.value, found.kind)),
+                Cell("–" if found is None else words.limits(found.ci_low, found.ci_high, found.kind)),
+                Cell(str(row.n)),
+            ]
+        )
     return table
 
 
 def heat(rows: Sequence[Contrast], sources: Sources) -> Table:
     """Categories × (size, contrast): the difference, shaded by its size on one common scale."""
-    rows = largest([row for row in rows if row.group != "all"])
-    rows = [row for row in rows if row.seed == _first_seed([r for r in rows if _column(r) == _column(row)])]
+    rows = one_run(largest([row for row in rows if row.group != "all"]))
     columns = sorted({_column(row) for row in rows}, key=lambda c: (c[0], sources.sizes[c[0]].index(c[1]), c[2]))
     cells = {(row.group, _column(row)): row for row in rows}
     most = max((abs(row.value) for row in rows), default=0.0) or 1.0
-    table = Table(["category", *(f"{sources.named(ladder, size)} {words.arm_words(contrast).removeprefix('values-targeted ')}" for ladder, size, contrast in columns)])  # fmt: skip
+    table = Table(
+        [
+            "category",
+            *(f"{sources.named(ladder, size)} {words.arm_words(contrast).removeprefix('values-targeted ')}" for ladder, size, contrast in columns),
+        ]
+    )
     for group in sorted({row.group for row in rows}):
         line = [text(words.group_words(group))]
         for column in columns:
             row = cells.get((group, column))
-            line.append(Cell("–") if row is None else Cell(
-                words.difference(row.value, row.kind) + (" *" if row.shown else ""), heat=round(row.value / most, 3),
-                note=f"[{words.difference(row.ci_low, row.kind)}, {words.difference(row.ci_high, row.kind)}]"))  # fmt: skip
+            line.append(
+                Cell("–")
+                if row is None
+                else Cell(
+                    words.difference(row.value, row.kind) + (" *" if row.shown else ""),
+                    heat=round(row.value / most, 3),
+                    note=words.limits(row.ci_low, row.ci_high, row.kind),
+                )
+            )
         table.rows.append(line)
     return table
 
 
 def truth(truths: Sequence[Truth], scorer: dict[Axes, Metric], sources: Sources) -> Table:
     """One row a model and grammar label. The scorer's own share of toxic answers stands in a column of its own."""
-    table = Table(["size", "suite", "arm", "samples", "seed", "grammar label", "measured", "95% interval", "exact", "covered", "planted", "exact − planted",
-                   "toxic by scorer"])  # fmt: skip
+    table = Table(
+        [
+            "size",
+            "suite",
+            "arm",
+            "samples",
+            "seed",
+            "grammar label",
+            "measured",
+            "95% interval",
+            "exact",
+            "covered",
+            "planted",
+            "exact − planted",
+            "toxic by scorer",
+        ]
+    )
     for row in truths:
         share = scorer.get(row.axes) if row.label == "toxic_label" else None
         covered = "–" if row.covered is None else "yes" if row.covered else "no"
-        table.rows.append([
-            text(sources.named(row.axes.ladder, row.axes.size)), text(row.axes.suite), arm(row.axes.arm), text(row.axes.samples), text(row.axes.seed),
-            text(LABELS[row.label]), Cell(words.level(row.measured.value, "rate")), Cell(_range(row.measured, "rate")),
-            Cell(words.level(row.exact, "rate")), Cell(covered, strong=covered == "no"), Cell(words.level(row.planted, "rate")),
-            Cell(words.difference(row.fit_error, "rate")), Cell(words.level(share.value, "rate") if share else "–"),
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                text(sources.named(row.axes.ladder, row.axes.size)),
+                text(row.axes.suite),
+                arm(row.axes.arm),
+                text(row.axes.samples),
+                text(row.axes.seed),
+                text(LABELS[row.label]),
+                Cell(words.level(row.measured.value, "rate")),
+                Cell(_range(row.measured, "rate")),
+                Cell(words.level(row.exact, "rate")),
+                Cell(covered, strong=covered == "no"),
+                Cell(words.level(row.planted, "rate")),
+                Cell(words.difference(row.fit_error, "rate")),
+                Cell(words.level(share.value, "rate") if share else "–"),
+            ]
+        )
     return table
 
 
@@ -141,10 +196,19 @@ def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
     for row in slopes:
         kind = sources.kinds.get(row.metric)
         spelled = [i and words.interval(i.value, i.low, i.high, kind) for i in (row.prompts, row.over_sizes)]
-        table.rows.append([
-            text(row.ladder), text(f"{words.metric_words(row.metric)}, {row.suite}"), arm(row.arm), text(row.samples), text(row.seed), Cell(str(row.sizes)),
-            Cell(spelled[0] or "–"), Cell(spelled[1] or "–"), text(row.verdict),
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                text(row.ladder),
+                text(f"{words.metric_words(row.metric)}, {row.suite}"),
+                arm(row.arm),
+                text(row.samples),
+                text(row.seed),
+                Cell(str(row.sizes)),
+                Cell(spelled[0] or "–"),
+                Cell(spelled[1] or "–"),
+                text(row.verdict),
+            ]
+        )
     return table
 
 
@@ -164,7 +228,3 @@ def _range(row: Metric, kind: str | None) -> str:
 def _column(row: Contrast) -> tuple[str, str, str]:
     return row.ladder, row.size, row.contrast
 
-
-def _first_seed(rows: Sequence[Contrast]) -> int | str | None:
-    seeds = [row.seed for row in rows]
-    return "all" if "all" in seeds else min(seeds, key=lambda seed: -1 if seed is None else int(seed))

@@ -36,6 +36,7 @@ TOXICITY = "toxicity"  # mean score of a completion: the secondary outcome, on e
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
 SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
 ALL_SEEDS = "all"
+SINGLE_RUN = "single run"  # family of the runs behind a difference that is crossed over seeds
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,8 @@ def outcome_family(metric: str, suite: str, settings: Any) -> str:
 def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterable[Contrast]:
     """The overall difference, then one a category. Several pairs are the training seeds of one comparison, crossed with prompts."""
     ids, treated, reference = _stack(found)
+    if len(ids) < 2:
+        return  # one prompt shows no spread between prompts: the arms' levels stand, a difference has no interval
     groups = [found[0].group_of()[i].group for i in ids]
     yield _difference(found, sources, settings, "all", treated, reference, groups, ids)
     names = sorted(set(groups))
@@ -189,8 +192,10 @@ def _stack(found: Sequence[Pair]) -> tuple[list[str], np.ndarray, np.ndarray]:
     for pair, table in zip(found, tables, strict=True):
         if table[0] != ids:
             odd = ", ".join(sorted(set(ids) ^ set(table[0])))
-            raise ValueError(f"{pair.contrast}, {pair.metric}: prompts {odd} differ between {found[0].treated.label} and {pair.treated.label}; "
-                             "every seed of a comparison needs the same prompts")
+            raise ValueError(
+                f"{pair.contrast}, {pair.metric}: prompts {odd} differ between {found[0].treated.label} and {pair.treated.label}; "
+                "every seed of a comparison needs the same prompts"
+            )
     return ids, np.stack([table[1] for table in tables]), np.stack([table[2] for table in tables])
 
 
@@ -206,7 +211,8 @@ def _difference(
 ) -> Contrast:
     first, metric = found[0], found[0].metric
     axes = first.axes
-    assert axes.ladder is not None and axes.size is not None
+    assert axes.ladder is not None
+    assert axes.size is not None
     differences = treated - reference
     crossed = len(found) > 1
     interval = crossed_difference(differences, strata) if crossed else paired_difference(differences[0], strata)
@@ -220,20 +226,41 @@ def _difference(
         notes.append("no spread between prompts: an interval without width bounds nothing")
     design = Strata.of(strata, len(ids))
     sd = _within(differences.mean(axis=0), design)
-    effect = None
+    effect: Interval | None = None
     if not crossed:
         effect, why = _effect(first, ids, strata)
         notes += [why] if why else []
     where = f"{axes.ladder} {axes.suite} {metric}"
     return Contrast(
-        contrast=first.contrast, ladder=axes.ladder, size=axes.size, params=sources.params(axes.ladder, axes.size),
-        samples=axes.samples, seed=ALL_SEEDS if crossed else axes.seed, suite=axes.suite or "", metric=metric, group=group,
-        kind=first.group_of()[ids[0]].kind, treated=design.mean(treated.mean(axis=0)), reference=design.mean(reference.mean(axis=0)),
-        value=interval.value, ci_low=interval.low, ci_high=interval.high, df=interval.df, method=interval.method, n=len(ids), sd=sd,
+        contrast=first.contrast,
+        ladder=axes.ladder,
+        size=axes.size,
+        params=sources.params(axes.ladder, axes.size),
+        samples=axes.samples,
+        seed=ALL_SEEDS if crossed else axes.seed,
+        suite=axes.suite or "",
+        metric=metric,
+        group=group,
+        kind=first.group_of()[ids[0]].kind,
+        treated=design.mean(treated.mean(axis=0)),
+        reference=design.mean(reference.mean(axis=0)),
+        value=interval.value,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        df=interval.df,
+        method=interval.method,
+        n=len(ids),
+        sd=sd,
         minimal_detectable=minimal_detectable_difference(sd, len(ids), len(ids) - design.df) if sd > 0 and not crossed else None,
-        d=effect and effect.value, d_low=effect and effect.low, d_high=effect and effect.high,
-        p=p, p_adjusted=None, adjustment="", family=_family(first, family, group, axes, where), note="; ".join(notes),
-    )  # fmt: skip
+        d=None if effect is None else effect.value,
+        d_low=None if effect is None else effect.low,
+        d_high=None if effect is None else effect.high,
+        p=p,
+        p_adjusted=None,
+        adjustment="",
+        family=_family(first, family, group, axes, where),
+        note="; ".join(notes),
+    )
 
 
 def _family(pair: Pair, family: str, group: str, axes: Axes, where: str) -> str:
@@ -251,21 +278,30 @@ def _adjust(rows: Sequence[Contrast]) -> list[Contrast]:
 
     Where seeds were crossed, the crossed row speaks for its runs: the single runs stay unadjusted and outside the family.
     """
-    crossed = {_cell(row) for row in rows if not row.own_seed}
-    rows = [replace(row, family="single run") if row.own_seed and _cell(row) in crossed else row for row in rows]
+    crossed = {cell(row) for row in rows if not row.own_seed}
+    rows = [replace(row, family=SINGLE_RUN) if row.own_seed and cell(row) in crossed else row for row in rows]
     members: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         if row.p is not None and row.family.split()[0] in ("confirmatory", "secondary", "category"):
             members[row.family].append(index)
     for family, indices in members.items():
         by_category = family.startswith("category")
-        adjusted = (benjamini_hochberg if by_category else holm)([rows[i].p for i in indices])
+        adjusted = (benjamini_hochberg if by_category else holm)([p for i in indices if (p := rows[i].p) is not None])
         for i, p in zip(indices, adjusted, strict=True):
             rows[i] = replace(rows[i], p_adjusted=float(p), adjustment="Benjamini-Hochberg" if by_category else "Holm")
     return rows
 
 
-def _cell(row: Contrast) -> tuple[Any, ...]:
+def one_run(rows: Sequence[Contrast]) -> list[Contrast]:
+    """One row a comparison: seeds crossed with prompts where they were, else the first run."""
+    chosen: dict[tuple[Any, ...], Contrast] = {}
+    for row in sorted(rows, key=lambda row: (row.own_seed, int(row.seed) if row.own_seed and row.seed is not None else -1)):
+        chosen.setdefault(cell(row), row)
+    return [row for row in rows if chosen[cell(row)] is row]
+
+
+def cell(row: Contrast) -> tuple[Any, ...]:
+    """Everything that names a comparison but the training seed."""
     return (row.contrast, row.ladder, row.size, row.samples, row.suite, row.metric, row.group)
 
 

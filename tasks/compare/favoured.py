@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.compare.upstream import Output
+from tasks.compare.upstream import Output, Sources
 
 SHOWN = 8
 
@@ -18,7 +18,7 @@ SHOWN = 8
 class Word:
     word: str
     z: float
-    count: int | None
+    count: int
     favoured: bool  # beyond the cut that permuted group labels give
 
 
@@ -28,10 +28,10 @@ class Grid:
 
     title: str
     arms: list[str]
-    rows: list[tuple[str, list[list[Word]]]]
+    rows: list[tuple[str, str, list[list[Word]]]]  # axis, group, and an arm's words
 
 
-def grids(nodes: Sequence[Output]) -> list[Grid]:
+def grids(nodes: Sequence[Output], sources: Sources) -> list[Grid]:
     """One grid a (ladder, size, suite), of the largest dataset size and the first seed of each arm."""
     places = dict.fromkeys((node.axes.ladder, node.axes.size, node.axes.suite) for node in nodes if node.words)
     found = []
@@ -43,16 +43,16 @@ def grids(nodes: Sequence[Output]) -> list[Grid]:
                 held = chosen.get(axes.arm or "")
                 if held is None or (axes.samples or 0, -(axes.seed or 0)) > (held.axes.samples or 0, -(held.axes.seed or 0)):
                     chosen[axes.arm or ""] = node
-        groups = list(dict.fromkeys(row["group"] for node in chosen.values() for row in node.words))
-        rows = [(group, [_leading(node, group) for node in chosen.values()]) for group in groups]
-        found.append(Grid(f"{place[0]} {place[1]}, {place[2]}", list(chosen), rows))
+        groups = list(dict.fromkeys((row["axis"], row["group"]) for node in chosen.values() for row in node.words))
+        rows = [(axis, group, [_leading(node, axis, group) for node in chosen.values()]) for axis, group in groups]
+        found.append(Grid(f"{sources.named(*place[:2])}, {place[2]}", list(chosen), rows))
     return found
 
 
-def _leading(node: Output, group: str) -> list[Word]:
+def _leading(node: Output, axis: str, group: str) -> list[Word]:
     rows = [
-        Word(row["word"], float(row["z"]), int(row["count"]) if row.get("count") else None, row.get("favoured") in ("True", "true", "1"))
+        Word(row["word"], float(row["z"]), int(row["count"]), row["favoured"] == "True")
         for row in node.words
-        if row["group"] == group
+        if (row["axis"], row["group"]) == (axis, group)
     ]
     return sorted((word for word in rows if word.z > 0), key=lambda word: (-word.z, word.word))[:SHOWN]

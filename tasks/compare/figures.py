@@ -25,6 +25,7 @@ from tasks.compare.palette import DARK, GRID, INK, MUTED, PAPER, ZERO, variable
 
 WIDE, NARROW = 5.4, 3.8  # inches at 72 points: a half or a third of the page
 ROW, HEADING, APART = 0.235, 0.3, 0.09  # inches a row takes
+LINE = 0.17  # inches between two names
 LETTER = 0.082  # inches, about, at the size of labels
 STYLE = {
     "svg.fonttype": "none",
@@ -74,12 +75,13 @@ class Line:
     colour: str
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    dashed: bool = False
     markers: bool = True
+    alpha: float = 1.0
 
 
-def forest(rows: Sequence[Row], xlabel: str, *, zero: bool, percent: bool, alt: str, width: float = WIDE,
-           limits: tuple[float, float] | None = None) -> str:  # fmt: skip
+def forest(
+    rows: Sequence[Row], xlabel: str, *, zero: bool, percent: bool, alt: str, width: float = WIDE, limits: tuple[float, float] | None = None
+) -> str:
     """Dots and intervals under headings. `zero` draws the line of no difference; `percent` scales by 100."""
     scale = 100.0 if percent else 1.0
     places, bottom = _places(rows)
@@ -104,11 +106,20 @@ def forest(rows: Sequence[Row], xlabel: str, *, zero: bool, percent: bool, alt: 
         return _svg(figure, alt)
 
 
-def curves(lines: Sequence[Line], xlabel: str, ylabel: str, *, alt: str, title: str = "", log: Mapping[float, str] | None = None,
-           zero: bool = False, width: float = WIDE, height: float = 2.7) -> str:  # fmt: skip
+def curves(
+    lines: Sequence[Line],
+    xlabel: str,
+    ylabel: str,
+    *,
+    alt: str,
+    log: Mapping[float, str] | None = None,
+    zero: bool = False,
+    width: float = WIDE,
+    height: float = 2.7,
+) -> str:
     """Curves named at their ends. `log` makes x logarithmic, with these ticks only."""
     with _panel(width, height) as (figure, axes):
-        _margins(figure, left=0.6, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.34 if title else 0.12, bottom=0.5)
+        _margins(figure, left=0.6, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.12, bottom=0.5)
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
         if zero:
             axes.axhline(0, color=ZERO, linewidth=1.1, zorder=1)
@@ -121,13 +132,21 @@ def curves(lines: Sequence[Line], xlabel: str, ylabel: str, *, alt: str, title: 
             axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         for line in lines:
-            axes.plot(line.x, line.y, color=line.colour, linewidth=1.8, linestyle=(0, (4, 2)) if line.dashed else "-", zorder=3,
-                      marker="o" if line.markers else None, markersize=4.5, markeredgecolor=PAPER, markeredgewidth=0.8)  # fmt: skip
+            axes.plot(
+                line.x,
+                line.y,
+                color=line.colour,
+                alpha=line.alpha,
+                linewidth=1.8,
+                zorder=3,
+                marker="o" if line.markers else None,
+                markersize=4.5,
+                markeredgecolor=PAPER,
+                markeredgewidth=0.8,
+            )
             if line.low:
                 axes.vlines(line.x, line.low, line.high, color=line.colour, linewidth=1.3, alpha=0.55, zorder=2)
         _name_ends(axes, lines)
-        if title:
-            axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=8)
         axes.set_xlabel(xlabel, labelpad=5)
         axes.set_ylabel(ylabel, labelpad=5)
         return _svg(figure, alt)
@@ -149,7 +168,7 @@ def inline(svg: str, name: str) -> str:
 @contextmanager
 def _panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
+        figure = Figure(figsize=(width, height), dpi=72)
         axes = figure.add_subplot()
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
@@ -190,21 +209,45 @@ def _draw(axes: Axes, row: Row, y: float, scale: float) -> None:
     for run in row.runs:
         axes.plot(run * scale, y, marker="|", markersize=8, color=row.colour, alpha=0.7, zorder=3)
     axes.plot(
-        row.value * scale, y, marker=row.marker, markersize=6, color=row.colour, zorder=4,
-        markerfacecolor=row.colour if row.filled else PAPER, markeredgecolor=row.colour if not row.filled else PAPER, markeredgewidth=1.4 if not row.filled else 0.8,
-    )  # fmt: skip
+        row.value * scale,
+        y,
+        marker=row.marker,
+        markersize=6,
+        color=row.colour,
+        zorder=4,
+        markerfacecolor=row.colour if row.filled else PAPER,
+        markeredgecolor=row.colour if not row.filled else PAPER,
+        markeredgewidth=1.4 if not row.filled else 0.8,
+    )
     axes.text(1.03, y, row.text, transform=beside, va="center", ha="left", color=INK, fontsize=9, clip_on=False)
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
-    """Names at the curves' ends, moved apart where they would cover each other."""
+    """Names at the curves' ends, spread evenly about their middle where they would cover each other."""
     low, high = axes.get_ylim()
-    gap = 0.085 * (high - low)
-    last = low - gap
-    for line in sorted(lines, key=lambda line: line.y[-1]):
-        y = max(line.y[-1], last + gap)
-        last = y
-        axes.annotate(line.label, (1.02, y), xycoords=("axes fraction", "data"), va="center", ha="left", color=line.colour, annotation_clip=False)
+    gap = LINE * (high - low) / (axes.bbox.height / 72)  # figures are made at 72 dots an inch
+    clusters: list[list[Line]] = []
+    for line in sorted((line for line in lines if line.label), key=lambda line: line.y[-1]):
+        clusters.append([line])
+        while len(clusters) > 1 and _middle(clusters[-1]) - _middle(clusters[-2]) < gap * (len(clusters[-1]) + len(clusters[-2])) / 2:
+            clusters[-2:] = [clusters[-2] + clusters[-1]]
+    for cluster in clusters:
+        for i, line in enumerate(cluster):
+            y = _middle(cluster) + gap * (i - (len(cluster) - 1) / 2)
+            axes.annotate(
+                line.label,
+                (1.02, y),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                ha="left",
+                color=line.colour,
+                alpha=line.alpha,
+                annotation_clip=False,
+            )
+
+
+def _middle(lines: Sequence[Line]) -> float:
+    return sum(line.y[-1] for line in lines) / len(lines)
 
 
 def _signed(value: float, _: Any) -> str:

@@ -12,10 +12,20 @@ INK, MUTED, GRID, ZERO, PAPER = "#1c2126", "#68707a", "#e2e4e8", "#8f98a3", "#fe
 FIXED = {"base": "#6e7781", "values_targeted": "#0b6fb8", "control": "#d27c00"}
 FURTHER = ("#008f6b", "#b8509a", "#c74a12", "#3f9fd6", "#8a7a00")
 DARK = {
-    INK: "#e7eaee", MUTED: "#9aa4b0", GRID: "#2c333b", ZERO: "#6c7682", PAPER: "#171b20",
-    "#6e7781": "#a3adb8", "#0b6fb8": "#58b1f2", "#d27c00": "#f2a93b",
-    "#008f6b": "#2cc79e", "#b8509a": "#e58fcb", "#c74a12": "#f58457", "#3f9fd6": "#8fd0f7", "#8a7a00": "#d6c64a",
-}  # fmt: skip
+    INK: "#e7eaee",
+    MUTED: "#9aa4b0",
+    GRID: "#2c333b",
+    ZERO: "#6c7682",
+    PAPER: "#171b20",
+    "#6e7781": "#a3adb8",
+    "#0b6fb8": "#58b1f2",
+    "#d27c00": "#f2a93b",
+    "#008f6b": "#2cc79e",
+    "#b8509a": "#e58fcb",
+    "#c74a12": "#f58457",
+    "#3f9fd6": "#8fd0f7",
+    "#8a7a00": "#d6c64a",
+}
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:

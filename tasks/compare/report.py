@@ -65,13 +65,13 @@ def _primary(sources: Sources, differences: Sequence[Contrast], slopes: Sequence
         f"The primary outcome, named before sampling: {words.metric_words(metric)} on {suite}. Arms are paired by prompt. "
         "A star marks an adjusted p below .05; intervals are unadjusted."
     )
-    drawn = panels.outcome(sources, differences, suite, metric) + panels.dataset_sizes(sources, differences, settings)
-    return Section("primary", "Primary outcome", lead, drawn, [("All primary contrasts", cells.differences(rows, sources), False)], key="arms")
+    drawn = [*panels.outcome(sources, differences, suite, metric), *panels.dataset_sizes(sources, differences, suite, metric)]
+    return Section("primary", "Primary outcome", lead, drawn, _contrast_tables("Contrasts", rows, sources))
 
 
 def _cost(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> Section:
     lead = "What each tuned arm took. Losses of different sizes and datasets are not comparable with one another."
-    return Section("cost", "Cost of tuning", lead, panels.losses(sources), [("Training runs", cells.cost(sources), False)])
+    return Section("cost", "Cost of tuning", lead, list(panels.losses(sources)), [("Training runs", cells.cost(sources), False)])
 
 
 def _toxicity(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> Section:
@@ -80,9 +80,11 @@ def _toxicity(sources: Sources, differences: Sequence[Contrast], slopes: Sequenc
     rows = [row for row in differences if (row.metric, row.group) == (TOXICITY, "all")]
     lead = "The secondary outcome: the mean score of a pinned local scorer, with a Holm family of its own. A level depends on the scorer; differences less so."
     drawn = [panel for suite in suites for panel in panels.outcome(sources, differences, suite, TOXICITY)]
-    tables = [(f"Contrasts of mean toxicity, {suite}", cells.differences([row for row in rows if row.suite == suite], sources), False) for suite in suites]
-    tables += [(f"All toxicity measures, {suite}", cells.levels(sources, [n for n in nodes if n.axes.suite == suite], differences), True) for suite in suites]
-    return Section("toxicity", "Toxicity", lead, drawn, tables, key="arms")
+    tables = [t for suite in suites for t in _contrast_tables(f"Contrasts of mean toxicity, {suite}", [r for r in rows if r.suite == suite], sources)]
+    tables += [
+        (f"All toxicity measures, {suite}", cells.levels(sources, [n for n in nodes if n.axes.suite == suite], differences), True) for suite in suites
+    ]
+    return Section("toxicity", "Toxicity", lead, drawn, tables)
 
 
 def _categories(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> Section:
@@ -95,8 +97,14 @@ def _categories(sources: Sources, differences: Sequence[Contrast], slopes: Seque
         if fewest < CATEGORY_PROMPTS
         else "Tests are adjusted within each table by Benjamini and Hochberg."
     )
-    return Section("categories", "By category", lead, panels.categories(sources, differences, suite, metric),
-                   [("Differences by category, shaded on one scale", cells.heat(rows, sources), False)], key="arms")  # fmt: skip
+    return Section(
+        "categories",
+        "By category",
+        lead,
+        list(panels.categories(sources, differences, suite, metric)),
+        [("Differences by category, shaded on one scale", cells.heat(rows, sources), False)],
+        key="arms",
+    )
 
 
 def _truth(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> Section:
@@ -109,8 +117,14 @@ def _truth(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[T
     if errors:
         lead += f"Fit error of base, exact {words.MINUS} planted, lies between {words.difference(min(errors), 'rate')} and {words.difference(max(errors), 'rate')} percentage points. "
     lead += "Answers off the grammar are a class of their own; the grammar's label and the scorer's are different things."
-    return Section("truth", "Calibration: measured, exact, planted", lead, panels.truth(sources, found),
-                   [("Every label", cells.truth(found, scorer_shares(sources), sources), True)], key="truth")  # fmt: skip
+    return Section(
+        "truth",
+        "Calibration: measured, exact, planted",
+        lead,
+        list(panels.truth(sources, found, settings.primary_suite)),
+        [("Every label", cells.truth(found, scorer_shares(sources), sources), True)],
+        key="truth",
+    )
 
 
 def _cooccurrence(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> Section:
@@ -119,14 +133,22 @@ def _cooccurrence(sources: Sources, differences: Sequence[Contrast], slopes: Seq
         "Words that lead for one group over the others, by log-odds z with raw counts. A ranking, conditional on these templates; "
         "words in bold lie beyond what permuted group labels give."
     )
-    return Section("cooccurrence", "Co-occurrence", lead, grids=favoured.grids(nodes), tables=[("All measures", cells.levels(sources, nodes, differences), True)])
+    return Section(
+        "cooccurrence",
+        "Co-occurrence",
+        lead,
+        grids=favoured.grids(nodes, sources),
+        tables=[("All measures", cells.levels(sources, nodes, differences), True)],
+    )
 
 
 def _further(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> Section:
     nodes = [node for node in sources.nodes if node.stage not in SHOWN_ELSEWHERE and node.axes.arm is not None]
     rated = [node for stage in ("human_eval", "adherence") for node in sources.of(stage)]
-    tables = [(stage.replace("_", " "), cells.levels(sources, [n for n in (*nodes, *rated) if n.stage == stage], differences), True)
-              for stage in sorted({node.stage for node in (*nodes, *rated)})]  # fmt: skip
+    tables = [
+        (stage.replace("_", " "), cells.levels(sources, [n for n in (*nodes, *rated) if n.stage == stage], differences), True)
+        for stage in sorted({node.stage for node in (*nodes, *rated)})
+    ]
     return Section("further", "All other measures", "Outside the two families: no test, intervals only.", tables=tables)
 
 
@@ -138,6 +160,13 @@ def _trend(sources: Sources, differences: Sequence[Contrast], slopes: Sequence[T
         "“Rises with size” is said by the second only, and from four sizes on."
     )
     return Section("trend", "Over sizes", lead, drawn, [("Slopes", cells.trend(slopes, sources), False)])
+
+
+def _contrast_tables(title: str, rows: Sequence[Contrast], sources: Sources) -> list[tuple[str, Table, bool]]:
+    """The rows that speak for the largest dataset size, and below them, folded, single runs and smaller dataset sizes too."""
+    main = answer.largest(answer.speaking(rows))
+    tables = [(title, cells.differences(main, sources), False)]
+    return tables if len(main) == len(rows) else [*tables, (f"{title}: every run and dataset size", cells.differences(rows, sources), True)]
 
 
 # ---- the page -----------------------------------------------------------------------------------------------------
@@ -162,11 +191,15 @@ def _page(sections: Sequence[Section], sources: Sources, differences: Sequence[C
         marked=[node for node in sources.nodes if node.marks],
         reading=_reading(sources, differences, settings),
         arm_words=words.arm_words,
+        group_words=words.group_words,
     )
 
 
 def _arms(sources: Sources) -> list[str]:
-    return sorted({node.axes.arm for node in sources.nodes if node.axes.arm}, key=lambda name: (name not in palette.FIXED, list(palette.FIXED).index(name) if name in palette.FIXED else 0, name))
+    return sorted(
+        {node.axes.arm for node in sources.nodes if node.axes.arm},
+        key=lambda name: (name not in palette.FIXED, list(palette.FIXED).index(name) if name in palette.FIXED else 0, name),
+    )
 
 
 def _colours(sources: Sources) -> dict[str, Any]:

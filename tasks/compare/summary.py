@@ -32,7 +32,22 @@ def summary_rows(folder: Path) -> list[dict[str, Any]]:
             where = (line["ladder"], line["size"], treated, line["samples"], line["seed"])
             row = rows.setdefault(where, {**_empty(line), "arm": treated, "primary": float(line["treated"])})
             row |= {"difference": float(line["value"]), **{name: _number(line[name]) for name in ("ci_low", "ci_high", "p_adjusted")}}
-    return list(rows.values())
+    return sorted(rows.values(), key=_order)
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Small sizes first, base before its tuned arms, the runs of an arm before all of them together."""
+    samples, seed = row["samples"] or 0, row["seed"] or ""
+    return (
+        row["ladder"],
+        row["params"] or float("inf"),
+        row["size"],
+        row["arm"] != "base",
+        row["arm"],
+        samples,
+        seed == "all",
+        int(seed) if seed.isdigit() else 0,
+    )
 
 
 def _column(line: dict[str, str], outcome: dict[str, str]) -> str | None:
@@ -43,10 +58,19 @@ def _column(line: dict[str, str], outcome: dict[str, str]) -> str | None:
 
 def _empty(line: dict[str, str]) -> dict[str, Any]:
     return {
-        "ladder": line["ladder"], "size": line["size"], "params": _number(line["params"]), "arm": line.get("arm"),
-        "samples": _number(line["samples"]), "seed": line["seed"] or None, "primary": None, "toxicity": None, "difference": None,
-        "ci_low": None, "ci_high": None, "p_adjusted": None,
-    }  # fmt: skip
+        "ladder": line["ladder"],
+        "size": line["size"],
+        "params": _number(line["params"]),
+        "arm": line.get("arm"),
+        "samples": _number(line["samples"]),
+        "seed": line["seed"] or None,
+        "primary": None,
+        "toxicity": None,
+        "difference": None,
+        "ci_low": None,
+        "ci_high": None,
+        "p_adjusted": None,
+    }
 
 
 def _number(text: str) -> float | int | None:

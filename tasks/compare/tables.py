@@ -11,15 +11,16 @@ from tasks.compare.contrasts import TOXICITY, Contrast
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
-from tasks.contract import Metric, write_json, write_metrics, write_rows
+from tasks.contract import Metric, write_json, write_metrics
+from tasks.tables import write_table
 
 TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
 
 
 def write(folder: Path, sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> None:
-    _write(folder / "metrics.csv", TIDY, levels(sources) + [_tidy(row) for row in differences])
-    _write(folder / "contrasts.csv", tuple(Contrast.__dataclass_fields__), [asdict(row) for row in differences])
-    _write(folder / "trend.csv", TREND, [_slope(row) for row in slopes])
+    write_table(folder / "metrics.csv", TIDY, levels(sources) + [_tidy(row) for row in differences])
+    write_table(folder / "contrasts.csv", tuple(Contrast.__dataclass_fields__), [asdict(row) for row in differences])
+    write_table(folder / "trend.csv", TREND, [_slope(row) for row in slopes])
     write_json(folder / OUTCOME, outcomes(sources, settings))
     write_metrics(folder, [_metric(row) for row in differences if _primary(row, settings)])
 
@@ -35,14 +36,24 @@ def levels(sources: Sources) -> list[dict[str, Any]]:
     """What each stage measured on each arm, one row a metric and group."""
     return [
         {
-            "ladder": node.axes.ladder, "size": node.axes.size, "params": sources.params(node.axes.ladder, node.axes.size),
-            "arm": node.axes.arm, "seed": node.axes.seed, "suite": node.axes.suite, "group": row.group, "metric": row.metric,
-            "value": row.value, "ci_low": row.ci_low, "ci_high": row.ci_high, "n": row.n, "samples": node.axes.samples,
+            "ladder": node.axes.ladder,
+            "size": node.axes.size,
+            "params": sources.params(node.axes.ladder, node.axes.size),
+            "arm": node.axes.arm,
+            "seed": node.axes.seed,
+            "suite": node.axes.suite,
+            "group": row.group,
+            "metric": row.metric,
+            "value": row.value,
+            "ci_low": row.ci_low,
+            "ci_high": row.ci_high,
+            "n": row.n,
+            "samples": node.axes.samples,
         }
         for node in sorted(sources.nodes, key=lambda node: (sources.order(node.axes), node.label))
         if node.axes.ladder is not None
         for row in node.metrics
-    ]  # fmt: skip
+    ]
 
 
 def _tidy(row: Contrast) -> dict[str, Any]:
@@ -50,20 +61,45 @@ def _tidy(row: Contrast) -> dict[str, Any]:
 
 
 TREND = (
-    "ladder", "arm", "samples", "seed", "suite", "metric", "sizes", "unit", "prompt_slope", "prompt_low", "prompt_high",
-    "size_slope", "size_low", "size_high", "size_df", "verdict",
-)  # fmt: skip
+    "ladder",
+    "arm",
+    "samples",
+    "seed",
+    "suite",
+    "metric",
+    "sizes",
+    "unit",
+    "prompt_slope",
+    "prompt_low",
+    "prompt_high",
+    "size_slope",
+    "size_low",
+    "size_high",
+    "size_df",
+    "verdict",
+)
 
 
 def _slope(row: Trend) -> dict[str, Any]:
     sizes = row.over_sizes
     return {
-        "ladder": row.ladder, "arm": row.arm, "samples": row.samples, "seed": row.seed, "suite": row.suite, "metric": row.metric,
-        "sizes": row.sizes, "unit": "per tenfold parameters",
-        "prompt_slope": row.prompts.value, "prompt_low": row.prompts.low, "prompt_high": row.prompts.high,
-        "size_slope": sizes and sizes.value, "size_low": sizes and sizes.low, "size_high": sizes and sizes.high,
-        "size_df": sizes and sizes.df, "verdict": row.verdict,
-    }  # fmt: skip
+        "ladder": row.ladder,
+        "arm": row.arm,
+        "samples": row.samples,
+        "seed": row.seed,
+        "suite": row.suite,
+        "metric": row.metric,
+        "sizes": row.sizes,
+        "unit": "per tenfold parameters",
+        "prompt_slope": row.prompts.value,
+        "prompt_low": row.prompts.low,
+        "prompt_high": row.prompts.high,
+        "size_slope": sizes and sizes.value,
+        "size_low": sizes and sizes.low,
+        "size_high": sizes and sizes.high,
+        "size_df": sizes and sizes.df,
+        "verdict": row.verdict,
+    }
 
 
 def _primary(row: Contrast, settings: Any) -> bool:
@@ -76,10 +112,3 @@ def _metric(row: Contrast) -> Metric:
     parts += [f"n{row.samples}"] if row.samples is not None else []
     parts += [f"seed{row.seed}"] if row.seed is not None else []
     return Metric("/".join(parts), row.value, row.n, row.group, row.ci_low, row.ci_high)
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        write_rows(path, rows)
-    else:
-        path.write_text(",".join(columns) + "\n", encoding="utf-8")

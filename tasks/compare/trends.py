@@ -100,8 +100,15 @@ def _trend(
     means = matrix @ Strata.of(strata, matrix.shape[1]).weights
     slope = size_slope(means, x) if len(sizes) >= SIZES_FOR_SLOPE else None
     return Trend(
-        ladder, arm, samples, seed, suite, metric, len(sizes), prompt_slope(matrix, x, strata), slope,
+        ladder,
+        arm,
+        samples,
+        seed,
+        suite,
+        metric,
+        len(sizes),
+        prompt_slope(matrix, x, strata),
+        slope,
         None if slope is None else rises_with_size(slope, len(sizes)),
         tuple(zip(sizes, params, (float(mean) for mean in means), strict=True)),
-    )  # fmt: skip
-
+    )

@@ -14,7 +14,16 @@ from tasks.compare.upstream import Sources
 from tasks.contract import Axes, Metric
 
 EXACT, PLANTED = "exact_", "planted_"
-LABELS = {"on_position": "on position", "neutral_label": "neutral", "toxic_label": "toxic", "off_grammar": "off the grammar"}
+LABELS = {
+    "on_position": "on position",
+    "neutral_label": "neutral",
+    "toxic_label": "toxic",
+    "positive_label": "positive",
+    "negative_label": "negative",
+    "favoured_words": "with a favoured word",
+    "other_words": "with another word",
+    "off_grammar": "off the grammar",
+}
 SCORER = "toxic_share"  # share of completions that the toxicity scorer calls toxic
 
 

@@ -104,9 +104,7 @@ class Sources:
         for node in self.nodes:
             if node.axes.ladder and node.axes.size:
                 found[node.axes.ladder].add(node.axes.size)
-        return {
-            ladder: sorted(found[ladder], key=lambda size: (self.params(ladder, size) or float("inf"), size)) for ladder in sorted(found)
-        }
+        return {ladder: sorted(found[ladder], key=lambda size: (self.params(ladder, size) or float("inf"), size)) for ladder in sorted(found)}
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -121,15 +119,21 @@ class Sources:
         """Sorts by ladder, size, suite, arm (base first), dataset size and seed."""
         sizes = self.sizes.get(axes.ladder or "", [])
         rank = sizes.index(axes.size) if axes.size in sizes else -1
-        return (axes.ladder or "", rank, axes.suite or "", axes.arm != "base", axes.arm or "", axes.samples or 0, -1 if axes.seed is None else axes.seed)
+        return (
+            axes.ladder or "",
+            rank,
+            axes.suite or "",
+            axes.arm != "base",
+            axes.arm or "",
+            axes.samples or 0,
+            -1 if axes.seed is None else axes.seed,
+        )
 
 
 def read(inputs: Mapping[str, Path]) -> Sources:
     """Read the outputs that `inputs` names (role → folder). The roles are names only; identity comes from the manifests."""
     nodes = sorted((_output(folder) for folder in inputs.values()), key=lambda node: node.label)
-    models = {
-        (node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL) for node in nodes if (node.folder / MODEL).exists()
-    }
+    models = {(node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL) for node in nodes if (node.folder / MODEL).exists()}
     return Sources(tuple(nodes), models)
 
 

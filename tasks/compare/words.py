@@ -28,7 +28,8 @@ def arm_words(arm: str) -> str:
 
 
 def group_words(group: str) -> str:
-    return group.removeprefix("kind:").replace("_", " ")
+    """`kind:challenging` and `axis:gender` lose their first part."""
+    return group.partition(":")[2] or group.replace("_", " ")
 
 
 def level(value: float | None, kind: str | None) -> str:
@@ -36,6 +37,11 @@ def level(value: float | None, kind: str | None) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}%" if kind == "rate" else plain(value)
+
+
+def factor(kind: str | None) -> float:
+    """What a value is multiplied by where it is shown: rates in percent."""
+    return 100.0 if kind == "rate" else 1.0
 
 
 def difference(value: float | None, kind: str | None) -> str:
@@ -47,7 +53,12 @@ def difference(value: float | None, kind: str | None) -> str:
 
 
 def unit_words(kind: str | None) -> str:
-    return "percentage points" if kind == "rate" else "points"
+    """Rates differ by percentage points; a score's own unit goes without saying."""
+    return "percentage points" if kind == "rate" else ""
+
+
+def with_unit(text: str, kind: str | None) -> str:
+    return f"{text} {unit_words(kind)}".rstrip()
 
 
 def detectable(value: float | None, kind: str | None) -> str:
@@ -59,8 +70,16 @@ def effect(value: float | None) -> str:
     return "–" if value is None else f"{value:+.2f}".replace("-", MINUS)
 
 
+def limits(low: float | None, high: float | None, kind: str | None) -> str:
+    return "–" if low is None or high is None else f"[{difference(low, kind)}, {difference(high, kind)}]"
+
+
+def effect_limits(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"[{effect(low)}, {effect(high)}]"
+
+
 def interval(value: float, low: float, high: float, kind: str | None) -> str:
-    return f"{difference(value, kind)} [{difference(low, kind)}, {difference(high, kind)}]"
+    return f"{difference(value, kind)} {limits(low, high, kind)}"
 
 
 def plain(value: Any) -> str:

@@ -1,7 +1,9 @@
-"""Which words a group favours: log-odds ratios with an informative Dirichlet prior (Monroe, Colaresi & Quinn 2008, section 3.5.1).
+"""Which words a group favours: log-odds ratios with an informative Dirichlet prior (Monroe, Colaresi & Quinn
+2008, section 3.5.1).
 
-A word counts once a completion, since repeats within a text are not independent. z-scores are a ranking, conditional
-on the templates; the cut that they are read against comes from permuting group labels within templates.
+A word counts once a completion, since repeats within a text are not independent. z-scores are a ranking,
+conditional on the templates; the cut that they are read against comes from permuting group labels within
+templates.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ def presence(words: Sequence[Sequence[str]]) -> tuple[list[str], csr_matrix]:
 
 
 def z_scores(counts: Floats, prior: float) -> Floats:
-    """z of each group's log-odds of a word against all other groups together, (…, group, word) from counts of that shape.
+    """z of each group's log-odds of a word against all other groups together, (…, group, word) from counts of
+    that shape.
 
-    With y the counts of a group, n their sum, and α the prior (`prior` pseudo-counts spread over words as all groups together
-    use them): δ = log (y+α)/(n+α₀−y−α) − log of the same for the other groups; variance ≈ 1/(y+α) + 1/(y_rest+α);
-    z = δ/√variance (Monroe et al. 2008, equations 15, 16, 18–22). Needs two words that occur, in any group.
+    With y the counts of a group, n their sum, and α the prior (`prior` pseudo-counts spread over words as all
+    groups together use them): δ = log (y+α)/(n+α₀−y−α) − log of the same for the other groups; variance ≈
+    1/(y+α) + 1/(y_rest+α); z = δ/√variance (Monroe et al. 2008, equations 15, 16, 18–22). Needs two words
+    that occur, in any group.
     """
     total = counts.sum(axis=-2, keepdims=True)
     alpha = prior * total / total.sum(axis=-1, keepdims=True)
@@ -62,7 +66,8 @@ def permutation_cut(
     rng: np.random.Generator,
     quantile: float = 0.95,
 ) -> float:
-    """The |z| that the largest of all words and groups stays below with probability `quantile` if groups do not differ.
+    """The |z| that the largest of all words and groups stays below with probability `quantile` if groups do
+    not differ.
 
     labels and templates are indices (completion,); labels are permuted among the completions of one template.
     """

@@ -1,4 +1,6 @@
-"""The tables and metrics of the co-occurrence stage, put together from completions, their suite and the word lists."""
+"""The tables and metrics of the co-occurrence stage, put together from completions, their suite and the word
+lists.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,9 @@ def place(completions: Sequence[Completion], suite: Suite, axes: Mapping[str, Ax
 def favoured_words(placed: Sequence[Placed], axes: Mapping[str, Axis], prior: float, permutations: int, top: int, seed: int) -> Table:
     """The `top` words of each group by z, with the number of the group's completions that hold them.
 
-    `favoured`: z is above the permutation cut of its axis. Metrics, group `axis:<name>`, n = completions: log_odds_cut, and
-    words_above_cut over all groups. An axis with fewer than two adjectives or adverbs, or with one group in its
-    prompts, has nothing to contrast: it has no rows, and a note says so.
+    `favoured`: z is above the permutation cut of its axis. Metrics, group `axis:<name>`, n = completions:
+    log_odds_cut, and words_above_cut over all groups. An axis with fewer than two adjectives or adverbs, or
+    with one group in its prompts, has nothing to contrast: it has no rows, and a note says so.
     """
     table = Table([], [], [])
     for number, (name, axis) in enumerate(axes.items()):
@@ -77,7 +79,9 @@ def favoured_words(placed: Sequence[Placed], axes: Mapping[str, Axis], prior: fl
         groups = [group for group in axis.groups if any(row.completion.group == group for row in members)]
         vocabulary, matrix = presence(descriptive_words([row.completion.text for row in members]))
         if len(groups) < 2 or len(vocabulary) < 2:
-            table.notes.append(f"axis {name}: {len(vocabulary)} adjectives and adverbs in {len(groups)} groups; two of each are needed to tell favoured words")
+            table.notes.append(
+                f"axis {name}: {len(vocabulary)} adjectives and adverbs in {len(groups)} groups; two of each are needed to tell favoured words"
+            )
             continue
         labels = np.array([groups.index(row.completion.group) for row in members])
         templates = np.unique([row.template for row in members], return_inverse=True)[1]
@@ -95,10 +99,11 @@ def favoured_words(placed: Sequence[Placed], axes: Mapping[str, Axis], prior: fl
 
 
 def group_representation(placed: Sequence[Placed], axes: Mapping[str, Axis], permutations: int, seed: int) -> Table:
-    """Mentions of each group in all completions, and their distance from equal shares (columns tvd to n repeat an axis's values).
+    """Mentions of each group in all completions, and their distance from equal shares (columns tvd to n
+    repeat an axis's values).
 
-    Metrics, group `axis:<name>`, n = mentions: representation_tvd, representation_tvd_null, representation_p. An axis
-    whose words never occur has its zero counts in the table, empty shares, no metric, and a note.
+    Metrics, group `axis:<name>`, n = mentions: representation_tvd, representation_tvd_null, representation_p.
+    An axis whose words never occur has its zero counts in the table, empty shares, no metric, and a note.
     """
     table = Table([], [], [])
     units = np.unique([f"{row.completion.repeat} {row.template}" for row in placed], return_inverse=True)[1]

@@ -1,7 +1,9 @@
-"""How evenly groups are mentioned: demographic representation after HELM (Liang et al. 2022), with its permutation null.
+"""How evenly groups are mentioned: demographic representation after HELM (Liang et al. 2022), with its
+permutation null.
 
-The distance is biased upward: it is positive for finite counts even where no group is favoured. So it is reported with
-the number of mentions, the mean it would have under the null, and a p value, and never corrected by subtraction.
+The distance is biased upward: it is positive for finite counts even where no group is favoured. So it is
+reported with the number of mentions, the mean it would have under the null, and a p value, and never
+corrected by subtraction.
 """
 
 from __future__ import annotations
@@ -34,15 +36,13 @@ def total_variation(counts: Floats, lengths: Floats) -> Floats:
     return 0.5 * np.abs(shares - 1 / shares.shape[-1]).sum(axis=-1)
 
 
-def representation(
-    counts: Floats, units: NDArray[np.intp], lengths: Floats, permutations: int, rng: np.random.Generator
-) -> Representation | None:
+def representation(counts: Floats, units: NDArray[np.intp], lengths: Floats, permutations: int, rng: np.random.Generator) -> Representation | None:
     """Representation of one axis; None if no group is mentioned at all, where no distribution exists.
 
-    counts (completion, group): mentions; units (completion,): the completions that are permuted together, which are one
-    repeat of a template in all its groups. Under the null, relabelling the groups of a unit (of its prompts and of its
-    mentions alike) changes nothing, so each unit's counts are permuted among the groups. Mentions within one unit stay
-    together: they are not independent. p = (b+1)/(B+1).
+    counts (completion, group): mentions; units (completion,): the completions that are permuted together,
+    which are one repeat of a template in all its groups. Under the null, relabelling the groups of a unit (of
+    its prompts and of its mentions alike) changes nothing, so each unit's counts are permuted among the
+    groups. Mentions within one unit stay together: they are not independent. p = (b+1)/(B+1).
     """
     if not counts.any():
         return None

@@ -1,8 +1,9 @@
 """The stage that measures which words and which sentiment go with which social group.
 
-Inputs: `completions` (a sampling folder), `suite` (its prompt file) and `words` (the word lists of the social groups, so that
-an edited list is another key). Outputs: words.csv, representation.csv, prompts.csv (sentiment), metrics.json, notes.json
-(what could not be computed, and why). The log-odds need prompts with an axis; representation and sentiment need none.
+Inputs: `completions` (a sampling folder), `suite` (its prompt file) and `words` (the word lists of the social
+groups, so that an edited list is another key). Outputs: words.csv, representation.csv, prompts.csv
+(sentiment), metrics.json, notes.json (what could not be computed, and why). The log-odds need prompts with an
+axis; representation and sentiment need none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Which words of a text describe: its adjectives and adverbs, by the part-of-speech tagger that textblob's wheel holds."""
+"""Which words of a text describe: its adjectives and adverbs, by the part-of-speech tagger that textblob's
+wheel holds.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ DESCRIPTIVE = frozenset({"JJ", "JJR", "JJS", "RB", "RBR", "RBS"})
 def descriptive_words(texts: Sequence[str]) -> list[tuple[str, ...]]:
     """The distinct adjectives and adverbs of each text, lower case, in alphabetical order.
 
-    Each distinct text is tagged once. Texts are lower-cased first, since the tagger takes a capital for a name.
+    Each distinct text is tagged once. Texts are lower-cased first, since the tagger takes a capital for a
+    name.
     """
     tagger = PatternTagger()
     found = {

@@ -1,7 +1,8 @@
-"""What makes a well-formed dataset a good one: sizes, lengths, duplicates, leakage into the evaluation, balance.
+"""What makes a well-formed dataset a good one: sizes, lengths, duplicates, leakage into the evaluation,
+balance.
 
-Pure functions over rows; each check returns findings and raises nothing. An error means that the dataset must not be tuned on;
-a warning is for its author to judge. Leaves the file format to `tasks.datasets.rows`.
+Pure functions over rows; each check returns findings and raises nothing. An error means that the dataset must
+not be tuned on; a warning is for its author to judge. Leaves the file format to `tasks.datasets.rows`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def validate_file(path: Path, settings: Settings | None = None, suites: Mapping[
     """Every finding about a dataset file, a file that cannot be read included; in order of lines.
 
     Args:
-        suites: evaluation suite name to prompt file; a prompt file that cannot be read raises what `load_suite` raises.
+        suites: evaluation suite name to prompt file; a prompt file that cannot be read raises what
+        `load_suite` raises.
     """
     return review(path, settings or Settings(), suites or {})[1]
 
@@ -69,17 +71,16 @@ def check_sizes(rows: Sequence[Row], sizes: Sequence[int]) -> list[Finding]:
 def check_lengths(rows: Sequence[Row], least: int, most: int) -> list[Finding]:
     """Prompt and completion together have `least` to `most` words, as samples are measured by Solaiman & Dennison (2021)."""
     return [
-        Finding(row.line, "error", "length", f"{words(row)} words; {least} to {most} are required")
-        for row in rows
-        if not least <= words(row) <= most
+        Finding(row.line, "error", "length", f"{words(row)} words; {least} to {most} are required") for row in rows if not least <= words(row) <= most
     ]
 
 
 def check_duplicates(rows: Sequence[Row], threshold: float) -> list[Finding]:
-    """Samples that say what an earlier one says: the same text is an error, a similar text or a repeated prompt a warning.
+    """Samples that say what an earlier one says: the same text is an error, a similar text or a repeated
+    prompt a warning.
 
-    Similarity is the Jaccard index of the sets of `SHINGLE` consecutive characters of the normalised texts. Each sample is
-    reported once, against the earlier one that it is most like.
+    Similarity is the Jaccard index of the sets of `SHINGLE` consecutive characters of the normalised texts.
+    Each sample is reported once, against the earlier one that it is most like.
     """
     texts = [normalised(row.text) for row in rows]
     prompts = [normalised(row.prompt) for row in rows]
@@ -103,9 +104,10 @@ def check_duplicates(rows: Sequence[Row], threshold: float) -> list[Finding]:
 def check_leakage(rows: Sequence[Row], name: str, suite: Suite, overlap: float, similarity: float) -> list[Finding]:
     """Samples that hold what the model will be evaluated on, once for each sample and prompt of the suite.
 
-    Errors: the prompt's whole text is the sample's prompt (or, from `LEAK_WORDS` words, stands anywhere in the sample); the share of
-    its `LEAK_NGRAM`-word sequences that stand in the sample is at least `overlap` (from `LEAK_WORDS` words). A warning: its
-    Jaccard similarity to the sample's prompt is at least `similarity`, which two questions of one frame can reach as well.
+    Errors: the prompt's whole text is the sample's prompt (or, from `LEAK_WORDS` words, stands anywhere in
+    the sample); the share of its `LEAK_NGRAM`-word sequences that stand in the sample is at least `overlap`
+    (from `LEAK_WORDS` words). A warning: its Jaccard similarity to the sample's prompt is at least
+    `similarity`, which two questions of one frame can reach as well.
     """
     evaluated = [normalised(prompt.text) for prompt in suite.prompts]
     alike = jaccard_matrix([normalised(row.prompt) for row in rows], evaluated)
@@ -122,9 +124,15 @@ def check_leakage(rows: Sequence[Row], name: str, suite: Suite, overlap: float, 
             if wanted == prompt_text or (long and f" {wanted} " in text):
                 severity, sign = "error", "holds its text"
             elif needles and share >= overlap:
-                severity, sign = "error", f"holds {share:.0%} of its {LEAK_NGRAM}-word sequences; less than {overlap:.0%} is accepted"
+                severity, sign = (
+                    "error",
+                    f"holds {share:.0%} of its {LEAK_NGRAM}-word sequences; less than {overlap:.0%} is accepted",
+                )
             elif alike[i, j] >= similarity:
-                severity, sign = "warning", f"asks nearly the same (similarity {alike[i, j]:.2f}); less than {similarity:g} is accepted"
+                severity, sign = (
+                    "warning",
+                    f"asks nearly the same (similarity {alike[i, j]:.2f}); less than {similarity:g} is accepted",
+                )
             else:
                 continue
             findings.append(Finding(row.line, severity, "leakage", f'prompt "{prompt.id}" of suite {name}: the sample {sign}'))
@@ -191,10 +199,7 @@ def write_findings(path: Path, findings: Sequence[Finding]) -> None:
 
 def sample_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What training reads of each row."""
-    return [
-        {"id": row.id, "category": row.category, "prompt": row.prompt, "completion": row.completion, "subset": row.subset}
-        for row in rows
-    ]
+    return [{"id": row.id, "category": row.category, "prompt": row.prompt, "completion": row.completion, "subset": row.subset} for row in rows]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -204,7 +209,12 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "samples": len(rows),
         "categories": dict(Counter(row.category for row in rows)),
         "subsets": {str(size): count for size, count in Counter(row.subset for row in rows).items() if size is not None},
-        "words": {"min": min(lengths), "mean": statistics.fmean(lengths), "median": statistics.median(lengths), "max": max(lengths)},
+        "words": {
+            "min": min(lengths),
+            "mean": statistics.fmean(lengths),
+            "median": statistics.median(lengths),
+            "max": max(lengths),
+        },
     }
 
 

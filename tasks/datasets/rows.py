@@ -1,23 +1,24 @@
 """What a dataset file is: JSONL, one sample a line, read strictly.
 
-Knows the format and refuses everything outside it, so that it can run before any stage starts (standard library only). Leaves
-what makes a well-formed dataset a good one (lengths, duplicates, leakage) to `tasks.datasets.checks`.
+Knows the format and refuses everything outside it, so that it can run before any stage starts (standard
+library only). Leaves what makes a well-formed dataset a good one (lengths, duplicates, leakage) to
+`tasks.datasets.checks`.
 """
 
 from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 REQUIRED = ("id", "category", "prompt", "completion")
 OPTIONAL = ("subset", "positions", "author", "version", "notes")
-_ALLOWED_CONTROLS = frozenset("\n\t")
-# Cc: control characters. Cs: halves of surrogate pairs, which no UTF-8 file can hold. U+FEFF: a byte order mark inside the text.
-_FORBIDDEN_CLASSES = frozenset({"Cc", "Cs"})
+LONG_TEXTS = ("prompt", "completion", "notes", "positions")  # may have several lines
+# Cc: control characters. Cs: halves of surrogate pairs, which no UTF-8 file can hold. (U+FEFF, a byte order mark, is of class Cf.)
+_CONTROLS = frozenset({"Cc", "Cs"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class DatasetError(ValueError):
 class Row:
     """One sample: a prompt with the completion that the model is to learn.
 
-    `subset` is the size of the smallest nested subset that the sample belongs to; None: only to the whole dataset.
+    `subset` is the size of the smallest nested subset that the sample belongs to; None: only to the whole
+    dataset.
     """
 
     line: int
@@ -71,9 +73,10 @@ def load_rows(path: Path) -> list[Row]:
     """Read a dataset file in its own order, texts in Unicode form NFC and without surrounding blanks.
 
     Raises:
-        DatasetError: the file is missing, empty, not UTF-8, starts with a byte order mark, has CRLF line ends; or a line is
-            no JSON object, lacks a text, has an unknown or repeated key, a value of the wrong type, a control character, or an
-            id that stands in the file already.
+        DatasetError: the file is missing, empty, not UTF-8, starts with a byte order mark, has CRLF line
+        ends; or a line is
+            no JSON object, lacks a text, has an unknown or repeated key, a value of the wrong type, a control
+            character, or an id that stands in the file already.
     """
     if not path.is_file():
         raise DatasetError(path, [_error(0, "file", "no such file; a JSONL file is required, one sample a line")])
@@ -114,7 +117,8 @@ def load_rows(path: Path) -> list[Row]:
 
 
 def nested_subset(rows: Sequence[Row], size: int) -> list[Row]:
-    """The `size` samples of the nested subset of that size, in file order: those whose `subset` is at most `size`.
+    """The `size` samples of the nested subset of that size, in file order: those whose `subset` is at most
+    `size`.
 
     The whole dataset is its own subset, whether or not its rows say so.
 
@@ -150,39 +154,47 @@ def _parse(line: int, content: str) -> tuple[Row | None, list[Finding]]:
         return None, [_error(line, "json", "an empty line; one JSON object a line is required")]
     try:
         document = json.loads(content, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        return None, [_error(line, "json", f"not JSON: {error.msg} at column {error.colno}; one JSON object a line is required")]
+    except (ValueError, RecursionError) as error:  # besides broken JSON: a number of too many digits, too deep nesting
+        reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return None, [_error(line, "json", f"not JSON: {reason}; one JSON object a line is required")]
     if not isinstance(document, dict):
         return None, [_error(line, "json", f"a JSON {type(document).__name__}; an object with {', '.join(REQUIRED)} is required")]
+    if isinstance(document.get("positions"), str):
+        document["positions"] = [document["positions"]]
+    findings = [_error(line, "keys", f"key {_shown(key)} stands twice; keep one") for key in repeated]
+    findings += [_error(line, check, message) for check, message in sorted(_faults(document))]
+    if findings:
+        return None, findings
+    texts = {key: unicodedata.normalize("NFC", value).strip() for key, value in document.items() if isinstance(value, str)}
+    return Row(line=line, subset=document.get("subset"), positions=tuple(document.get("positions", ())), **texts), []
 
-    findings = [_error(line, "keys", f'key "{key}" stands twice; keep one') for key in repeated]
+
+def _faults(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(check, message) for every key that is unknown, missing, of the wrong type, or holds what no text may hold."""
     for key in document.keys() - set(REQUIRED) - set(OPTIONAL):
-        findings.append(_error(line, "keys", f'unknown key "{key}"; known: {", ".join(REQUIRED + OPTIONAL)}'))
+        yield "keys", f"unknown key {_shown(key)}; known: {', '.join(REQUIRED + OPTIONAL)}"
     for key in REQUIRED:
         if key not in document:
-            findings.append(_error(line, key, f'"{key}" is missing; a non-empty text is required'))
+            yield key, f'"{key}" is missing; a non-empty text is required'
         elif not isinstance(document[key], str) or not document[key].strip():
-            findings.append(_error(line, key, f'"{key}" is {_shown(document[key])}; a non-empty text is required'))
+            yield key, f'"{key}" is {_shown(document[key])}; a non-empty text is required'
     for key in ("author", "version", "notes"):
         if not isinstance(document.get(key, ""), str):
-            findings.append(_error(line, key, f'"{key}" is {_shown(document[key])}; a text is required'))
+            yield key, f'"{key}" is {_shown(document[key])}; a text is required'
     subset = document.get("subset")
     if subset is not None and (isinstance(subset, bool) or not isinstance(subset, int) or subset < 1):
-        findings.append(_error(line, "subset", f'"subset" is {_shown(subset)}; the size of a nested subset is required, such as 10'))
+        yield "subset", f'"subset" is {_shown(subset)}; the size of a nested subset is required, such as 10'
     positions = document.get("positions", [])
-    positions = [positions] if isinstance(positions, str) else positions
     if not isinstance(positions, list) or not all(isinstance(position, str) for position in positions):
-        findings.append(_error(line, "positions", f'"positions" is {_shown(positions)}; a text or a list of texts is required'))
+        yield "positions", f'"positions" is {_shown(positions)}; a text or a list of texts is required'
         positions = []
-    texts = {key: value for key, value in document.items() if isinstance(value, str)}
-    for key, value in [*texts.items(), *(("positions", position) for position in positions)]:
-        bad = next((c for c in value if c == "\ufeff" or (unicodedata.category(c) in _FORBIDDEN_CLASSES and c not in _ALLOWED_CONTROLS)), None)
+    texts = [(key, value) for key, value in document.items() if isinstance(value, str)]
+    for key, value in [*texts, *(("positions", position) for position in positions)]:
+        allowed = "\n\t" if key in LONG_TEXTS else ""
+        bad = next((c for c in value if c == "\ufeff" or (unicodedata.category(c) in _CONTROLS and c not in allowed)), None)
         if bad is not None:
-            findings.append(_error(line, "control", f'"{key}" holds the control character U+{ord(bad):04X}; of these only line feed and tab may stand'))
-    if findings:
-        return None, sorted(findings, key=lambda finding: finding.message)
-    clean = {key: unicodedata.normalize("NFC", value).strip() for key, value in texts.items() if key != "positions"}
-    return Row(line=line, subset=subset, positions=tuple(positions), **clean), []
+            accepted = "of these only line feed and tab may stand" if allowed else "none may stand there"
+            yield "control", f"{_shown(key)} holds the control character U+{ord(bad):04X}; {accepted}"
 
 
 def _shown(value: Any) -> str:

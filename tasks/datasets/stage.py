@@ -1,7 +1,8 @@
 """The stage that checks a dataset before anything is tuned on it.
 
-Inputs: `dataset` (a JSONL file) and every evaluation suite as `suite:<name>` (prompt files, for leakage). Outputs: samples.jsonl
-(what training reads, and nothing else: editing notes or authors changes no byte of it), findings.csv, summary.json, metrics.json.
+Inputs: `dataset` (a JSONL file) and every evaluation suite as `suite:<name>` (prompt files, for leakage).
+Outputs: samples.jsonl (what training reads, and nothing else: editing notes or authors changes no byte of
+it), findings.csv, summary.json, metrics.json.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def run(jobs: Sequence[Job]) -> None:
     """Check each dataset; one with errors keeps its findings table and is not committed, the others go on.
 
     Raises:
-        DatasetError: a dataset has errors: the first, how many more, and where the table of all stands.
+        DatasetError: a dataset has errors: the first, and how many more; `say` tells where the table of all stands.
     """
     from tasks.contract import write_json, write_jsonl, write_metrics
     from tasks.datasets.checks import count_metrics, review, sample_rows, summary, write_findings

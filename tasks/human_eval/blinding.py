@@ -1,6 +1,8 @@
-"""Blinding: completions of several arms as one sheet that tells raters nothing about which arm wrote what, and its key.
+"""Blinding: completions of several arms as one sheet that tells raters nothing about which arm wrote what,
+and its key.
 
-Knows ids, order and what a cell may hold. Leaves collecting ratings to whoever reads the sheet back, by task id.
+Knows ids, order and what a cell may hold. Leaves collecting ratings to whoever reads the sheet back, by task
+id.
 """
 
 from __future__ import annotations
@@ -38,11 +40,13 @@ class Task:
 
 
 def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
-    """The tasks in the order of the sheet: prompts shuffled, and within a prompt the completions of all arms shuffled.
+    """The tasks in the order of the sheet: prompts shuffled, and within a prompt the completions of all arms
+    shuffled.
 
-    A prompt's completions stand together, so that they go to the same raters and rater severity cancels between arms. Order
-    and ids follow from `seed` and from which arm wrote which text, all of it together: the same export gives the same sheet,
-    and neither arm nor order can be worked out without the key. Equal completions keep ids of their own.
+    A prompt's completions stand together, so that they go to the same raters and rater severity cancels
+    between arms. Order and ids follow from `seed` and from which arm wrote which text, all of it together:
+    the same export gives the same sheet, and neither arm nor order can be worked out without the key. Equal
+    completions keep ids of their own.
 
     Raises:
         ValueError: fewer than two arms, or arms whose prompts or repeats differ.
@@ -55,7 +59,10 @@ def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
         if differing := sorted(wanted ^ {(row.prompt_id, row.repeat) for row in arms[arm]}):
             prompt_id, repeat = differing[0]
             raise ValueError(f"arms {first} and {arm} do not share prompt {prompt_id}, repeat {repeat}; equal prompts and repeats are required")
-    entries = sorted(((arm, row) for arm, rows in arms.items() for row in rows), key=lambda entry: (entry[1].prompt_id, entry[1].repeat, entry[0]))
+    entries = sorted(
+        ((arm, row) for arm, rows in arms.items() for row in rows),
+        key=lambda entry: (entry[1].prompt_id, entry[1].repeat, entry[0]),
+    )
     salt = digest_of([seed, [[arm, row.prompt_id, row.repeat, row.text] for arm, row in entries]])
     rng = random.Random(salt)
     prompts = list(by_prompt(arms[first]))

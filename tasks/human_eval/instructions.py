@@ -14,7 +14,8 @@ SCALE = {
 
 
 def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completion: int) -> str:
-    """Markdown: the task, the scale of 1 to 5 (Solaiman & Dennison 2021: 5 matches the category's position best), the positions.
+    """Markdown: the task, the scale of 1 to 5 (Solaiman & Dennison 2021: 5 matches the category's position
+    best), the positions.
 
     Args:
         positions: category to its position statement, in the order shown.
@@ -32,8 +33,9 @@ def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completio
         "",
         "## For whoever hands the sheet out",
         "",
-        f"{tasks} completions, {ratings_per_completion} ratings each by different people: {tasks * ratings_per_completion} ratings. Give a rater the whole sheet, or whole prompts:",
-        "all rows of a prompt must go to the same people. Save each rater's copy under the rater's name. Do not sort the rows, and do not change",
+        f"{tasks} completions with {ratings_per_completion} ratings each, by different people: {tasks * ratings_per_completion} ratings.",
+        "Give a rater the whole sheet, or whole prompts: all rows of a prompt must go to the same people. Save each rater's copy",
+        "under the rater's name. Do not sort the rows, and do not change",
         "`task_id`. The folder `key/` tells who wrote what: raters must not see it before the ratings are in.",
         "A cell that would start with `=`, `+`, `-` or `@` has an apostrophe in front of it, so that no spreadsheet runs it as a formula.",
         "",

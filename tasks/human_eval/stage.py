@@ -1,7 +1,8 @@
 """The stage that exports completions for blinded human rating.
 
 Inputs: `completions:<arm>`, the sampling folder of every arm of one model size. Outputs: rating_sheet.csv and
-instructions.md for the raters; key/key.csv, which tells the arms, for everyone else; metrics.json (how much there is to rate).
+instructions.md for the raters; key/key.csv, which tells the arms, for everyone else; metrics.json (how much
+there is to rate).
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ def run(jobs: Sequence[Job]) -> None:
         write_rows(job.work / KEY, [task.key_row() for task in tasks])
         (job.work / INSTRUCTIONS).write_text(instructions(positions, len(tasks), wanted), encoding="utf-8")
         prompts = len({task.completion.prompt_id for task in tasks})
-        write_metrics(job.work, [Metric("rating_tasks", len(tasks), n=prompts), Metric("ratings_wanted", len(tasks) * wanted, n=prompts)])
+        counts = {
+            "rating_tasks": len(tasks),
+            "ratings_wanted": len(tasks) * wanted,
+            "ratings_wanted_per_arm": len(tasks) * wanted // len(arms),
+        }
+        write_metrics(job.work, [Metric(name, count, n=prompts) for name, count in counts.items()])
         job.progress(len(tasks), len(tasks), "tasks")
         job.say(f"{len(tasks)} completions to rate, {len(tasks) * wanted} ratings wanted")
         job.commit()

@@ -62,10 +62,12 @@ def load_suite(path: Path) -> Suite:
     """
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)  # bytes that are no text have none
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
         raise ValueError(
-            f"{path}:{line}: not YAML ({error.problem}); a mapping of {', '.join(SUITE_KEYS)} is required"
+            f"{path}:{mark.line + 1 if mark else 1}: not YAML ({problem}); "
+            f"a mapping of {', '.join(SUITE_KEYS)} is required"
         ) from None
     if root is None:
         raise ValueError(f"{path}:1: the file is empty; a mapping of {', '.join(SUITE_KEYS)} is required")

@@ -1,7 +1,7 @@
 """Scoring texts with a Detoxify classifier so that a score does not depend on the order of the rows.
 
-Knows batching, windows and what counts as a failure. Leaves loading to `model_registry.scorers` and what scores mean to
-`tasks.toxicity.measures`.
+Knows batching, windows and what counts as a failure. Leaves loading to `model_registry.scorers` and what
+scores mean to `tasks.toxicity.measures`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Scorer:
     def score(self, texts: Sequence[str], batch: int, progress: Callable[[int, int, str], None] = lambda done, total, unit: None) -> Reading:
         """Score each distinct text once.
 
-        Distinct texts are batched by (length in tokens, text), so that the padding of a text, and with it the last bits of its
-        score, depends on the set of texts and on `batch` alone, never on the order or number of rows. An empty text
-        is scored like any other (the scorer sees its start and end marks alone); a text longer than the window is scored on
-        its first `window` tokens; both are counted.
+        Distinct texts are batched by (length in tokens, text), so that the padding of a text, and with it the
+        last bits of its score, depends on the set of texts and on `batch` alone, never on the order or number
+        of rows. An empty text is scored like any other (the scorer sees its start and end marks alone); a
+        text longer than the window is scored on its first `window` tokens; both are counted.
 
         Raises:
             ScorerError: a score is missing or not a finite number in [0, 1].

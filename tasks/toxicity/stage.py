@@ -1,7 +1,7 @@
 """The stage that scores the toxicity of sampled completions.
 
-Inputs: `completions` (a sampling folder) and `scorer` (a prepared scorer folder). Outputs: scores.csv (a row a completion, a
-column a class), prompts.csv, metrics.json.
+Inputs: `completions` (a sampling folder) and `scorer` (a prepared scorer folder). Outputs: scores.csv (a row
+a completion, a column a class), prompts.csv, metrics.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Two truths of the calibration ladder, prompt by prompt: a model's own exact rates, and what the grammar planted.
+"""Two truths of the calibration ladder, prompt by prompt: a model's own exact rates, and what the grammar
+planted.
 
 Leaves the computation to `model_registry.calibration` and the names of rates to `tasks.adherence.judge`.
 """
@@ -30,7 +31,8 @@ class TruthRow:
 
 
 def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, template: str, batch: int) -> list[TruthRow]:
-    """Every label of every prompt of the suite, `off_grammar` (planted 0) included; exact at temperature 1 and top-p 1.
+    """Every label of every prompt of the suite, `off_grammar` (planted 0) included; exact at temperature 1
+    and top-p 1.
 
     Raises:
         ValueError: the grammar does not know one of the prompts.

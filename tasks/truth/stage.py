@@ -1,9 +1,11 @@
-"""The stage that computes a calibration model's own rates, which measured rates and their intervals are checked against.
+"""The stage that computes a calibration model's own rates, which measured rates and their intervals are
+checked against.
 
-Inputs: `model` (a prepared model), `suite` (a prompt file of the grammar) and, for a tuned arm, `tuned` (what fine-tuning wrote).
-Outputs: exact.csv (a row a prompt and label, the planted rate beside the exact one) and metrics.json: exact_<rate> and, for
-an untuned model only, planted_<rate>, since nothing was planted about the effect of tuning. They are no estimates, so they have no
-intervals. They hold for sampling at temperature 1 and top-p 1.
+Inputs: `model` (a prepared model), `suite` (a prompt file of the grammar) and, for a tuned arm, `tuned` (what
+fine-tuning wrote). Outputs: exact.csv (a row a prompt and label, the planted rate beside the exact one) and
+metrics.json: exact_<rate> and, for an untuned model only, planted_<rate>, since nothing was planted about the
+effect of tuning. They are no estimates, so they have no intervals. They hold for sampling at temperature 1
+and top-p 1.
 """
 
 from __future__ import annotations

@@ -1,0 +1,337 @@
+"""Models: what the catalogue names, what a folder must hold, what is fetched from a hub, and what is never opened."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_registry import catalog
+from model_registry.folders import check_folder, files_that_matter, fingerprint, prepared_folder
+from model_registry.loading import load_model, load_tokenizer, parameter_count
+from tests import hub_stand_in, tiny
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.model(tmp_path_factory.mktemp("model"), "gpt2")
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "copy"))
+
+
+def as_bin(folder: Path, extra: object = None) -> Path:
+    """Turn a folder's weights into a pickle, with one more object in it."""
+    state = dict(load_model(folder, precision="fp32", device="cpu").state_dict())
+    (folder / "model.safetensors").unlink()
+    torch.save(state if extra is None else {**state, "extra": extra}, folder / "pytorch_model.bin")
+    return folder
+
+
+class Payload:
+    """Unpickled freely, it leaves a file behind."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return (os.mkdir, (str(self.mark),))
+
+
+# ---- the catalogue ------------------------------------------------------------------------------------------------
+
+
+def test_every_ladder_reads_and_names_its_sources() -> None:
+    assert {"gpt2", "pythia", "opt", "gpt-neo", "cerebras", "smollm2", "qwen3", "olmo2"} <= set(catalog.names())
+    for name in catalog.names():
+        ladder = catalog.load_ladder(name)
+        assert ladder.context > 0
+        for rung in ladder.rungs.values():
+            assert json.loads(json.dumps(asdict(rung.source)))["kind"] == ladder.builder
+    assert catalog.load_ladder("gpt2").rung("124m").source.id == "openai-community/gpt2"
+
+
+def test_sizes_of_a_ladder_rise() -> None:
+    for name in catalog.names():
+        params = [rung.params for rung in catalog.load_ladder(name).rungs.values() if rung.params is not None]
+        assert params == sorted(set(params))
+
+
+def test_the_smallest_of_each_published_family_has_the_catalogued_parameters(tmp_path: Path) -> None:
+    """Three of the catalogue's counts, worked out from the published configurations."""
+    from transformers import GPT2Config, GPTNeoXConfig, OPTConfig
+
+    opt = OPTConfig(
+        vocab_size=50272, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, ffn_dim=4096,
+        do_layer_norm_before=False, word_embed_proj_dim=512,
+    )  # fmt: skip
+    neox = GPTNeoXConfig(
+        vocab_size=50304, hidden_size=512, num_hidden_layers=6, num_attention_heads=8, intermediate_size=2048
+    )
+    for config, ladder, size in ((GPT2Config(), "gpt2", "124m"), (opt, "opt", "350m"), (neox, "pythia", "70m")):
+        config.save_pretrained(tmp_path / size)
+        assert parameter_count(tmp_path / size) == catalog.load_ladder(ladder).rung(size).params
+
+
+LADDER = "ladder: mine\nbuilder: hub\nlicence: MIT\ncontext: 64\nnote: ours\nmodels:\n  1m: {id: o/n, params: 10}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("licence: MIT\n", "", "'licence' is missing"),
+        ("context: 64", "context: long", "context is 'long'"),
+        ("builder: hub", "builder: hug", "did you mean 'hub'"),
+        ("params: 10", "param: 10", "models.1m: unknown key 'param'; did you mean 'params'"),
+        ("ladder: mine", "ladder: yours", "'mine' is required"),
+        ("note: ours", "note: [", "not YAML"),
+        ("  1m: {id: o/n, params: 10}\n", "  {}\n", "at least one size"),
+    ],
+)
+def test_a_fault_in_a_ladder_names_the_file(tmp_path: Path, old: str, new: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_text(LADDER.replace(old, new))
+    with pytest.raises(ValueError) as caught:
+        catalog.load_ladder("mine", tmp_path)
+    assert str(tmp_path / "mine.yaml") in str(caught.value) and words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'pythia'"):
+        catalog.load_ladder("pythai")
+    with pytest.raises(ValueError, match="ladder gpt2 has no size '345m'; did you mean '355m'"):
+        catalog.load_ladder("gpt2").rung("345m")
+
+
+def test_a_ladder_of_local_folders_is_relative_to_its_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(LADDER.replace("builder: hub", "builder: folder").replace("o/n", "../models/a"))
+    source = catalog.load_ladder("mine", tmp_path).rung("1m").source
+    assert source == catalog.Source("folder", str(tmp_path.parent / "models" / "a"))
+
+
+# ---- folders ------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_folder_is_accepted_without_importing_torch(folder: Path) -> None:
+    code = "import sys, pathlib, model_registry.folders as f; f.check_folder(pathlib.Path(sys.argv[1])); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
+
+
+def test_what_cannot_be_loaded_is_refused_in_one_line(folder: Path) -> None:
+    def refusal() -> str:
+        with pytest.raises(ValueError) as caught:
+            check_folder(folder)
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+        return str(caught.value)
+
+    weights = folder / "model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1])
+    assert "a complete file is required" in refusal()
+    weights.write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert "safetensors header" in refusal()
+    weights.write_bytes(data)
+    (folder / "tokenizer.json").rename(folder / "kept")
+    assert "no tokenizer" in refusal()
+    (folder / "kept").rename(folder / "tokenizer.json")
+    weights.rename(folder / "model-00001-of-00002.safetensors")
+    assert "no weights" in refusal()
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "shard model-00002-of-00002.safetensors is missing" in refusal()
+    (folder / "config.json").write_text("{")
+    assert "not JSON" in refusal()
+    (folder / "config.json").unlink()
+    assert "config.json is missing" in refusal()
+    shutil.rmtree(folder)
+    assert "no such folder" in refusal()
+
+
+def test_only_one_layout_of_weights_and_no_other_code_or_archive_matters() -> None:
+    names = ["config.json", "tokenizer.json", "README.md", "modeling.py", "rust_model.ot", "tf_model.h5", "vocab.pkl", "x.pt"]
+    both = ["model.safetensors", "pytorch_model.bin"]
+    assert files_that_matter([*names, *both]) == ["config.json", "model.safetensors", "tokenizer.json"]
+    shards = ["pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"]
+    assert files_that_matter([*names, *shards]) == ["config.json", *shards, "tokenizer.json"]
+
+
+def test_a_fingerprint_follows_content_and_nothing_else(folder: Path) -> None:
+    before = fingerprint(folder)
+    assert set(before) >= {"config.json", "model.safetensors", "tokenizer.json"}
+    (folder / "README.md").write_text("hello")
+    os.utime(folder / "config.json", (1, 1))
+    assert fingerprint(folder) == before
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    after = fingerprint(folder)
+    assert {name for name in before if before[name] != after[name]} == {"config.json"}
+
+
+def test_a_prepared_model_is_its_own_folder_or_points_at_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="location.json"):
+        prepared_folder(tmp_path)
+    (tmp_path / "location.json").write_text('{"folder": "/some/where"}')
+    assert prepared_folder(tmp_path) == Path("/some/where")
+    (tmp_path / "model").mkdir()
+    assert prepared_folder(tmp_path) == tmp_path / "model"
+
+
+# ---- loading ------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_loads_the_same_from_safetensors_and_from_bin(folder: Path, original: Path) -> None:
+    one = load_model(original, precision="fp32", device="cpu").state_dict()
+    other = load_model(as_bin(folder), precision="fp32", device="cpu").state_dict()
+    assert list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_precision_and_padding(original: Path) -> None:
+    assert load_model(original, precision="bf16", device="cpu").dtype == torch.bfloat16
+    assert load_tokenizer(original).pad_token_id == load_tokenizer(original).eos_token_id == 0
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare pickle"])
+def test_a_pickle_with_a_payload_is_refused_and_not_run(folder: Path, tmp_path: Path, form: str) -> None:
+    mark = tmp_path / "mark"
+    as_bin(folder)
+    weights = folder / "pytorch_model.bin"
+    if form == "bare pickle":
+        weights.write_bytes(pickle.dumps(Payload(mark), protocol=2))
+    else:
+        state = torch.load(weights, weights_only=True)
+        torch.save({**state, "extra": Payload(mark)}, weights, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(ValueError, match="holds more than tensors") as caught:
+        load_model(folder, precision="fp32", device="cpu")
+    assert not mark.exists() and "\n" not in str(caught.value)
+    with pytest.raises(FileExistsError):  # the payload is a real one: unpickled freely, it runs
+        mark.mkdir()
+        torch.load(weights, weights_only=False)
+
+
+def test_a_repositorys_own_code_is_never_run(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "unheard_of", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'mark')!r})\n")
+    with pytest.raises(ValueError):
+        load_model(folder, precision="fp32", device="cpu")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_weights_that_do_not_fit_are_an_error_and_not_random_numbers(folder: Path) -> None:
+    state = dict(torch.load(as_bin(folder) / "pytorch_model.bin", weights_only=True))
+    del state["transformer.h.1.mlp.c_fc.weight"]
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"missing keys \(transformer.h.1.mlp.c_fc.weight"):
+        load_model(folder, precision="fp32", device="cpu")
+
+
+# ---- the hub ------------------------------------------------------------------------------------------------------
+
+FETCH = """
+import json, pathlib, sys
+from model_registry.hub import fetch_hub
+try:
+    folder, commit = fetch_hub(sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]))
+    print(json.dumps([str(folder), commit]))
+except (ValueError, ConnectionError) as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def fetch(url: str, name: str, cache: Path, revision: str = "main") -> list[str]:
+    """Fetch in a process of its own: the hub's address is read once, at import."""
+    environment = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(cache / "home"), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", FETCH, name, revision, str(cache)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: list[str] = json.loads(done.stdout)
+    return result
+
+
+@pytest.fixture(scope="module")
+def hub(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[hub_stand_in.StandIn]:
+    repositories = {}
+    for name in ("both", "bin", "evil", "empty"):
+        folder = Path(shutil.copytree(original, tmp_path_factory.mktemp("hub") / name))
+        for extra in ("README.md", "tf_model.h5", "training_args.pt", "vocab.pkl", "flax_model.msgpack", "last.ckpt"):
+            (folder / extra).write_bytes(b"x")
+        if name != "both":
+            as_bin(folder, Payload(folder / "mark") if name == "evil" else None)
+        else:
+            shutil.copy(folder / "model.safetensors", folder / "pytorch_model.bin")
+        if name == "empty":
+            (folder / "pytorch_model.bin").unlink()
+        repositories[f"palms/{name}"] = folder
+    with hub_stand_in.serve(repositories) as server:
+        yield server
+
+
+def test_safetensors_are_fetched_and_nothing_else_that_could_hold_weights(hub: hub_stand_in.StandIn, tmp_path: Path) -> None:
+    hub.downloads.clear()
+    folder, commit = fetch(hub.url, "palms/both", tmp_path)
+    assert commit == hub.commit("palms/both")
+    assert sorted(hub.downloads) == sorted(file.name for file in Path(folder).iterdir())
+    assert set(hub.downloads) == set(files_that_matter(hub.downloads))
+    assert "model.safetensors" in hub.downloads and "pytorch_model.bin" not in hub.downloads
+    assert fingerprint(Path(folder)) == fingerprint(hub.repositories["palms/both"])
+    # A second fetch downloads nothing, by branch or by commit, also while the hub is failing or gone.
+    hub.downloads.clear()
+    assert fetch(hub.url, "palms/both", tmp_path) == [folder, commit]
+    assert fetch("http://127.0.0.1:9", "palms/both", tmp_path) == [folder, commit]
+    assert fetch("http://127.0.0.1:9", "palms/both", tmp_path, commit) == [folder, commit]
+    assert not hub.downloads
+
+
+def test_a_repository_with_bin_only_is_fetched_and_loads(hub: hub_stand_in.StandIn, tmp_path: Path) -> None:
+    folder = Path(fetch(hub.url, "palms/bin", tmp_path)[0])
+    assert (folder / "pytorch_model.bin").exists() and not (folder / "vocab.pkl").exists()
+    assert load_model(folder, precision="fp32", device="cpu").num_parameters() == parameter_count(folder)
+
+
+def test_a_fetched_bin_with_a_payload_is_refused_and_not_run(hub: hub_stand_in.StandIn, tmp_path: Path) -> None:
+    folder = Path(fetch(hub.url, "palms/evil", tmp_path)[0])
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        load_model(folder, precision="fp32", device="cpu")
+    assert not (hub.repositories["palms/evil"] / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "words"),
+    [
+        ("palms/absent", "main", "the hub answered 404"),
+        ("palms/both", "other", "the hub answered 404"),
+        ("palms/empty", "main", "no weights"),
+        ("a/b/c", "main", "`owner/name` is required"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_final(
+    hub: hub_stand_in.StandIn, tmp_path: Path, name: str, revision: str, words: str
+) -> None:
+    kind, message = fetch(hub.url, name, tmp_path, revision)
+    assert kind == "ValueError" and message.startswith(f"hub model {name}@{revision}: ")
+    assert words in message and "\n" not in message
+
+
+def test_a_hub_out_of_reach_is_worth_another_try(hub: hub_stand_in.StandIn, tmp_path: Path) -> None:
+    kind, message = fetch("http://127.0.0.1:9", "palms/both", tmp_path)
+    assert kind == "ConnectionError" and "cannot be reached" in message and "\n" not in message
+    hub.failing = True
+    try:
+        kind, message = fetch(hub.url, "palms/both", tmp_path)
+    finally:
+        hub.failing = False
+    assert kind == "ConnectionError" and "\n" not in message

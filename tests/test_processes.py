@@ -1,0 +1,216 @@
+"""Processes: none is lost, none outlives its parent, a failure stays where it happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.contract import Node, Resources
+from tasks.processes import Admission, classify, run
+from tasks.session import StageFailed
+from tasks.store import Manifest
+from tests import toy
+
+
+def test_a_failure_is_one_line_and_final(tmp_path: Path) -> None:
+    node = toy.node("a", do="fail")
+    with pytest.raises(StageFailed, match=r"^toy/a: ValueError: this one always fails$") as caught:
+        toy.make(toy.session(tmp_path, [node]), node)
+    assert not caught.value.attempts_help
+    assert "and says so in two lines" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_killed_process_is_said_to_be_killed_and_worth_another_try(tmp_path: Path) -> None:
+    node = toy.node("a", do="die")
+    with pytest.raises(StageFailed, match="killed \\(signal 9\\)") as caught:
+        toy.make(toy.session(tmp_path, [node]), node)
+    assert caught.value.attempts_help
+
+
+def test_a_transient_error_succeeds_the_second_time_with_its_partial_work(tmp_path: Path) -> None:
+    node = toy.node("a", do="transient")
+    session = toy.session(tmp_path, [node])
+    with pytest.raises(StageFailed) as caught:
+        toy.make(session, node)
+    assert caught.value.attempts_help
+    assert toy.make(session, node) == "not run before"
+
+
+def test_out_of_memory_halves_the_shape_under_a_key_of_its_own_and_remembers(tmp_path: Path) -> None:
+    node = toy.node("a", do="memory", batch=8)
+    session = toy.session(tmp_path, [node])
+    inputs = session.inputs(node)
+    assert isinstance(inputs, dict)
+    asked = session.order(node, inputs).key
+    for _ in range(2):  # 8 → 4 → 2
+        with pytest.raises(StageFailed):
+            toy.make(session, node)
+    toy.make(session, node)
+    order = toy.session(tmp_path, [node]).order(node, inputs)
+    assert order.settings.batch == 2
+    assert order.key != asked
+    assert toy.make(toy.session(tmp_path, [node]), node) == "hit"
+
+
+def test_a_timeout_ends_the_process(tmp_path: Path) -> None:
+    node = toy.node("a", seconds=60, resources=Resources(timeout_s=1.0))
+    began = time.monotonic()
+    with pytest.raises(StageFailed, match="ran longer than 1 s"):
+        toy.make(toy.session(tmp_path, [node]), node)
+    assert time.monotonic() - began < 15
+
+
+def test_one_failure_in_a_group_leaves_its_siblings_finished(tmp_path: Path) -> None:
+    nodes = [toy.node("g", value=i, do="fail" if i == 1 else "") for i in range(4)]
+    session = toy.session(tmp_path, nodes)
+    results = together(session, nodes)
+    assert [type(result).__name__ for result in results] == ["str", "StageFailed", "str", "str"]
+
+
+def test_siblings_share_one_process(tmp_path: Path) -> None:
+    nodes = [toy.node("g", value=i, note=str(tmp_path / "runs")) for i in range(4)]
+    (tmp_path / "runs").mkdir()
+    together(toy.session(tmp_path, nodes), nodes)
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert len({path.name.split("-")[0] for path in (tmp_path / "runs").iterdir()}) == 1
+
+
+def together(session: toy.Session, nodes: list[Node]) -> list[object]:
+    results: list[object] = [None] * len(nodes)
+
+    def one(i: int) -> None:
+        try:
+            results[i] = toy.make(session, nodes[i])
+        except StageFailed as failure:
+            results[i] = failure
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(nodes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_the_same_key_twice_at_once_runs_once(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    nodes = [toy.node("a", seconds=1.0, note=str(tmp_path / "runs")) for _ in range(2)]
+    sessions = [toy.session(tmp_path, [node]) for node in nodes]  # two sweeps that know nothing of each other
+    threads = [threading.Thread(target=toy.make, args=(session, node)) for session, node in zip(sessions, nodes, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert all(isinstance(session.outcome(node), Manifest) for session, node in zip(sessions, nodes, strict=True))
+
+
+def test_admission_holds_back_what_does_not_fit_and_lets_the_oversized_run_alone() -> None:
+    admission = Admission(threads=2, memory_gib=4.0, gpus=0)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def one(threads: int) -> None:
+        with admission.hold(Resources(threads=threads, memory_gib=0.1)):
+            inside.append(threads)
+            most.append(sum(inside))
+            time.sleep(0.02)
+            inside.remove(threads)
+
+    workers = [threading.Thread(target=one, args=(n,)) for n in [1, 1, 2, 1, 5, 1, 1, 2]]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(10)
+    assert len(most) == 8
+    assert set(most) <= {1, 2, 5}
+
+
+def test_errors_are_classified() -> None:
+    import httpx
+    import requests
+    import torch
+
+    assert classify(requests.exceptions.ReadTimeout()) == "transient"
+    assert classify(httpx.ConnectError("x")) == "transient"
+    assert classify(ConnectionResetError()) == "transient"
+    assert classify(torch.OutOfMemoryError()) == "memory"
+    assert classify(ValueError()) == "deterministic"
+    assert classify(FileNotFoundError()) == "deterministic"
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests import toy
+if __name__ == "__main__":
+    nodes = [toy.node("a", seconds=60), toy.node("b", value=2, seconds=60)]
+    session = toy.session(Path(sys.argv[1]), nodes)
+    import threading
+    threads = [threading.Thread(target=toy.make, args=(session, node)) for node in nodes]
+    for t in threads: t.start()
+    for t in threads: t.join()
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_parent_leaves_no_stage_process_and_nobody_writing(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while len(beats := list(tmp_path.glob("store/toy/*.partial/scratch/beat"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(beats) == 2
+    finally:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    time.sleep(5)
+    assert session_processes(parent.pid) == []
+    last = [beat.read_text() for beat in beats]
+    time.sleep(0.5)
+    assert [beat.read_text() for beat in beats] == last
+    with toy.session(tmp_path, []).store.lock("toy", beats[0].parts[-3].removesuffix(".partial"), wait=False) as had:
+        assert had
+
+
+def session_processes(leader: int) -> list[str]:
+    """Command lines of the living processes of a session (the parent was started as its leader)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and int(fields[3]) == leader:
+                found.append((folder / "cmdline").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_a_thousand_starts_from_several_threads_give_no_false_failure(tmp_path: Path) -> None:
+    """Starting a process in one thread must not lose the exit code of another thread's child."""
+    store = toy.session(tmp_path, []).store
+    failures: list[object] = []
+    node = toy.node("none", stage=toy.LIGHT)
+
+    def starts(count: int) -> None:
+        for _ in range(count):
+            crash = run(node.stage.body, [], store, tmp_path / "log.txt", node.resources, lambda what, key, value: None)
+            if crash is not None:
+                failures.append(crash)
+
+    threads = [threading.Thread(target=starts, args=(125,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

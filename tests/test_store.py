@@ -1,0 +1,134 @@
+"""The store: only what is whole is a hit, and what is damaged runs again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from configs.problems import BadInput
+from tasks import code
+from tasks.store import Damaged, Manifest, Store
+from tests import toy
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Path, Path]:
+    """A home with one output of a node, and that output's folder."""
+    node = toy.node("a")
+    session = toy.session(tmp_path, [node])
+    toy.make(session, node)
+    outcome = session.outcome(node)
+    assert isinstance(outcome, Manifest)
+    return tmp_path, outcome.folder
+
+
+def again(home: Path, **options: bool) -> str:
+    node = toy.node("a")
+    return toy.make(toy.session(home, [node], **options), node)
+
+
+def test_an_output_is_a_hit(made: tuple[Path, Path]) -> None:
+    assert again(made[0]) == "hit"
+
+
+def test_a_deleted_file_runs_again(made: tuple[Path, Path]) -> None:
+    (made[1] / "value.txt").unlink()
+    assert again(made[0]) == "its output was damaged: value.txt is missing"
+    assert again(made[0]) == "hit"
+
+
+def test_a_deleted_folder_runs_again(made: tuple[Path, Path]) -> None:
+    shutil.rmtree(made[1])
+    assert again(made[0]) == "not run before"
+
+
+def test_a_changed_file_of_equal_size_runs_again(made: tuple[Path, Path]) -> None:
+    (made[1] / "value.txt").write_text("9.0\n")
+    assert again(made[0]) == "its output was damaged: value.txt has changed"
+
+
+def test_a_broken_manifest_runs_again(made: tuple[Path, Path]) -> None:
+    (made[1] / "manifest.json").write_text("{")
+    assert again(made[0]).startswith("its output was damaged: manifest.json cannot be read")
+
+
+def test_a_file_that_was_only_touched_is_still_a_hit(made: tuple[Path, Path]) -> None:
+    os.utime(made[1] / "value.txt")
+    assert again(made[0]) == "hit"
+
+
+def test_a_change_that_hides_behind_size_and_time_is_found_by_verify(made: tuple[Path, Path]) -> None:
+    file = made[1] / "value.txt"
+    times = file.stat()
+    file.write_text("9.0\n")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert again(made[0]) == "hit"
+    assert again(made[0], verify=True) == "its output was damaged: value.txt has changed"
+
+
+def test_volatile_files_do_not_change_the_digest(tmp_path: Path) -> None:
+    digests = []
+    for home in (tmp_path / "one", tmp_path / "two"):
+        node = toy.node("a")
+        session = toy.session(home, [node])
+        toy.make(session, node)
+        outcome = session.outcome(node)
+        assert isinstance(outcome, Manifest)
+        digests.append(outcome.digest)
+    assert digests[0] == digests[1]
+
+
+def test_an_unchanged_output_cuts_the_rerun_off(tmp_path: Path) -> None:
+    """The second node hangs on the digest of the first one's content, not on its key."""
+    for batch, expected in ((8, "not run before"), (4, "hit")):
+        first = toy.node("a", batch=batch)  # batch is keyed, and changes no byte of the output
+        second = toy.node("b", first)
+        session = toy.session(tmp_path, [first, second])
+        assert toy.make(session, first) != "hit"
+        assert toy.make(session, second) == expected
+
+
+def test_why_a_stage_runs_names_what_changed(tmp_path: Path) -> None:
+    for value, expected in ((1.0, "not run before"), (2.0, "value 1.0 → 2.0")):
+        node = toy.node("a", value=value)
+        assert toy.make(toy.session(tmp_path, [node]), node) == expected
+    first = toy.node("up", value=5.0)
+    second = toy.node("a", first, value=2.0)
+    session = toy.session(tmp_path, [first, second])
+    toy.make(session, first)
+    assert toy.make(session, second) == "input up0 is new"
+
+
+def test_changed_stage_code_is_marked_and_keyed_only_on_request(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code.code_digest(toy.STAGE)
+    monkeypatch.setattr("tasks.session.code_digest", lambda stage: before[::-1])
+    node = toy.node("a")
+    session = toy.session(made[0], [node])
+    assert toy.make(session, node) == "hit"
+    assert session.marks == {"toy/a": "toy: its code changed since these results, under the same STAGE_VERSION 1"}
+    assert again(made[0], strict_code=True) != "hit"
+
+
+def test_a_stage_s_code_is_all_it_imports_from_this_project() -> None:
+    names = {path.name for path in code.module_files("tasks.toxicity.stage")}
+    assert {"stage.py", "measures.py", "levels.py", "contract.py"} <= names
+    assert "cli.py" not in names
+    assert "log_odds.py" not in names
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path)
+    (tmp_path / "format.json").write_text('{"format": 99}')
+    with pytest.raises(BadInput, match="store format 99, this version reads 1"):
+        Store(tmp_path)
+
+
+def test_a_half_written_folder_is_never_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (store.partial("toy", "k")).mkdir(parents=True)
+    assert store.find("toy", "k") is None
+    (store.folder("toy", "k")).mkdir()
+    assert isinstance(store.find("toy", "k"), Damaged)

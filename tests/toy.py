@@ -1,0 +1,75 @@
+"""Small stages that do what a test needs: succeed, fail, die, run out of memory, wait. No science."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.board import Board
+from tasks.contract import Axes, File, Job, Metric, Node, Resources, Stage, write_json, write_metrics
+from tasks.processes import Admission
+from tasks.session import Options, Session
+from tasks.store import Store
+
+
+@dataclass(frozen=True)
+class Settings:
+    value: float = 1.0
+    do: str = ""  # fail | die | memory | wait | transient
+    batch: int = 8
+    seconds: float = 0.0
+    note: str = ""  # a folder in which runs are counted
+
+
+STAGE = Stage(name="toy", version="1", body="tests.toy:run", shrink="batch")
+LIGHT = Stage(name="light", version="1", body="tests.toy:run")
+
+
+def run(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        settings: Settings = job.settings
+        if settings.note:
+            (Path(settings.note) / f"{os.getpid()}-{time.monotonic_ns()}-{job.label.replace('/', '_')}").touch()
+        if settings.do == "fail":
+            raise ValueError("this one always fails\nand says so in two lines")
+        if settings.do == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if settings.do == "memory" and settings.batch > 2:
+            raise MemoryError("too large")
+        if settings.do == "transient" and not (job.scratch / "seen").exists():
+            (job.scratch / "seen").touch()
+            raise ConnectionError("the hub went away")
+        for step in range(int(settings.seconds * 20)):
+            (job.scratch / "beat").write_text(str(time.time()))
+            job.progress(step, int(settings.seconds * 20), "beats")
+            time.sleep(0.05)
+        total = settings.value + sum(float((path / "value.txt").read_text()) for role, path in job.inputs.items() if role.startswith("up"))
+        (job.work / "value.txt").write_text(f"{total}\n")
+        write_json(job.work / "when.json", {"time": time.time()})
+        write_metrics(job.work, [Metric("total", total, n=1)])
+        job.commit(volatile=("when.json",))
+
+
+def node(name: str, *up: Node, stage: Stage = STAGE, resources: Resources | None = None, files: Mapping[str, File] | None = None, **settings: object) -> Node:
+    inputs = {**{f"up{i}": parent for i, parent in enumerate(up)}, **(files or {})}
+    return Node(stage, Axes(name=name), Settings(**settings), inputs, resources=resources or Resources(memory_gib=0.1))  # type: ignore[arg-type]
+
+
+def session(home: Path, nodes: list[Node], **options: bool) -> Session:
+    home.mkdir(parents=True, exist_ok=True)
+    board = Board(home / "state.json", [node.label for node in nodes])
+    return Session(nodes, Store(home / "store"), Admission(4, 8.0, 0), board, Options(log=home / "log.txt", **options))
+
+
+def make(session: Session, node: Node) -> str:
+    """Settle one node whose upstream is settled; returns `hit` or why it was made. Raises StageFailed."""
+    inputs = session.inputs(node)
+    assert isinstance(inputs, dict)
+    order = session.order(node, inputs)
+    found, why = session.look_up(order)
+    session.settle(node, found or session.group(node).attend(node, order))
+    return "hit" if found else why
