@@ -100,18 +100,18 @@ def override(data: dict[str, Any], assignment: str) -> tuple[str, ...]:
         raise BadInput(f"--set {assignment}: not of the form key.path=value")
     place: Any = data
     for key in keys[:-1]:
-        place = place[int(key)] if isinstance(place, list) and key.isdigit() and int(key) < len(place) else place
-        if isinstance(place, dict):
-            place = place.setdefault(key, {})
-        elif not isinstance(place, list):
-            raise BadInput(f'--set {assignment}: "{key}" lies inside a plain value; key paths lead through mappings')
-    if isinstance(place, list) and keys[-1].isdigit() and int(keys[-1]) < len(place):
-        place[int(keys[-1])] = yaml.safe_load(value)
-    elif isinstance(place, dict):
-        place[keys[-1]] = yaml.safe_load(value)
-    else:
-        raise BadInput(f'--set {assignment}: "{keys[-1]}" is no key there; key paths lead through mappings')
+        place = place.setdefault(key, {}) if isinstance(place, dict) else place[_index(place, key, assignment)]
+    last: Any = keys[-1] if isinstance(place, dict) else _index(place, keys[-1], assignment)
+    place[last] = yaml.safe_load(value)
     return keys
+
+
+def _index(place: Any, key: str, assignment: str) -> int:
+    if not isinstance(place, list):
+        raise BadInput(f'--set {assignment}: "{key}" lies inside a plain value; key paths lead through mappings and lists')
+    if not key.isdigit() or int(key) >= len(place):
+        raise BadInput(f'--set {assignment}: "{key}" is no place of a list of {len(place)}; 0 to {len(place) - 1} is accepted')
+    return int(key)
 
 
 def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -121,7 +121,13 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     try:
         return Experiment.model_validate(document.data)
     except ValidationError as error:
-        raise BadInput(*dict.fromkeys(_line(document, given, problem) for problem in error.errors())) from None
+        raise BadInput(*dict.fromkeys(_line(document, given, problem) for problem in _causes(error.errors()))) from None
+
+
+def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Without what only follows: pydantic calls a list too short whose one item was refused."""
+    places = [problem["loc"] for problem in problems]
+    return [p for p in problems if p["type"] != "too_short" or not any(p["loc"] == place[: len(p["loc"])] != place for place in places)]
 
 
 def _line(document: Document, given: set[tuple[str, ...]], problem: Mapping[str, Any]) -> str:

@@ -89,13 +89,13 @@ def status(sweep: Sweep = None) -> None:
     """Every stage of a sweep: its state, how long it took, and why it ran or failed."""
     from flows.home import Home
     from flows.runs import find_sweep
-    from flows.tables import status_table
+    from flows.tables import show, status_table
     from tasks.board import read_board
 
     home = Home.open()
     name = find_sweep(home, sweep)
     out.print(f"sweep {name}   log: {home.sweeps / name / 'log.txt'}", highlight=False)
-    out.print(status_table(read_board(home.sweeps / name / "state.json")))
+    show(out, status_table(read_board(home.sweeps / name / "state.json")))
 
 
 @app.command()
@@ -118,7 +118,7 @@ def metrics(
     """
     from flows.home import Home
     from flows.results import metric_rows
-    from flows.tables import metrics_table, to_csv
+    from flows.tables import metrics_table, show, to_csv
 
     rows = metric_rows(Home.open(), sweep)
     if output == "csv":
@@ -126,16 +126,16 @@ def metrics(
     elif output == "json":
         sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     else:
-        Console(width=max(out.width, 160)).print(metrics_table(rows))
+        show(out, metrics_table(rows))
 
 
 @models_app.command("list")
 def models_list() -> None:
     """The ladders of the catalogue, with their sizes, where they come from and their licences."""
-    from flows.tables import ladders_table
+    from flows.tables import ladders_table, show
     from model_registry import catalog
 
-    out.print(ladders_table([catalog.load_ladder(name) for name in catalog.names()]))
+    show(out, ladders_table([catalog.load_ladder(name) for name in catalog.names()]))
 
 
 @dataset_app.command("validate")
@@ -147,7 +147,7 @@ def dataset_validate(
 
     Example:  palms dataset validate data.jsonl --suite configs/prompts/calibration/human_eval.yaml
     """
-    from flows.tables import findings_table
+    from flows.tables import findings_table, show
     from tasks.datasets.checks import validate_file
 
     try:
@@ -155,7 +155,7 @@ def dataset_validate(
     except ValueError as error:
         raise BadInput(str(error)) from None
     if findings:
-        out.print(findings_table(file, findings))
+        show(out, findings_table(file, findings))
     errors = sum(finding.severity == "error" for finding in findings)
     out.print(f"{file}: {errors} errors, {len(findings) - errors} warnings", highlight=False)
     raise typer.Exit(2 if errors else 0)

@@ -20,6 +20,7 @@ from tasks import machine
 from tasks.adherence.stage import STAGE as ADHERENCE
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import Axes, File, Node, Resources
+from tasks.cooccurrence.stage import SOCIAL_GROUPS
 from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
 from tasks.datasets.stage import STAGE as DATASETS
 from tasks.finetune.stage import STAGE as FINETUNE
@@ -139,12 +140,12 @@ class SizeDag:
             chosen = settings.for_toxicity(self.experiment)
             yield Node(TOXICITY, place, chosen, inputs, numerics=self._numerics, resources=self._need("toxicity"))
         if cooccurrence:
-            yield Node(COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), read)
+            yield Node(COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), {**read, "words": File.of(SOCIAL_GROUPS)})
         if adherence:
             yield Node(ADHERENCE, place, settings.for_adherence(self.experiment), read)
         if self.model.source.kind == "calibration" and (adherence or cooccurrence):
             inputs = {"model": model, **tuned, "suite": self._suite(place)}
-            yield Node(TRUTH, place, settings.for_truth(), inputs, numerics=self._numerics, resources=self._need("truth"))
+            yield Node(TRUTH, place, settings.for_truth(self.experiment), inputs, numerics=self._numerics, resources=self._need("truth"))
 
     def _export(self, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
         """One rating sheet a dataset size and suite, with the completions of every arm; untuned arms go into each."""

@@ -14,7 +14,7 @@ from flows.results import comparison
 from flows.runs import Run, prepare_run, remember
 from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, await_health, prefect_server
-from flows.tables import summary_table
+from flows.tables import show, summary_table
 from tasks.compare.summary import summary_rows
 from tasks.processes import end_all
 from tasks.session import Blocked
@@ -49,12 +49,15 @@ def _run(home: Home, run: Run, server: Server, out: Console) -> bool:
     with out.status("starting the orchestrator"):
         from flows.sweep import run_sweep  # imports Prefect, which reads PREFECT_API_URL then; a second or two while the server starts
 
+        from prefect.logging.handlers import APILogHandler
+
         send_logs_to(run.session.options.log)
         await_health(home, server)
     with watching(run.session.board, out):
         state = run_sweep(run)
     with out.status("waiting for the orchestrator's records"):
         await_records(run)
+        APILogHandler().flush()  # a server that is gone would be asked again and again at exit
     return state.is_completed()
 
 
@@ -87,7 +90,7 @@ def _print_outcome(home: Home, run: Run, seconds: float, out: Console, err: Cons
     if folder is not None:
         if run.materials.calibration:
             out.print("calibration ladder: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False)
-        out.print(summary_table(summary_rows(folder), f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
+        show(out, summary_table(summary_rows(folder), f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
     cached = sum(entry.state == "cached" for entry in entries)
     out.print(f"{len(entries)} stages in {seconds:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:

@@ -64,7 +64,6 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
     materials = gather(experiment, source.absolute().parent)
     dag = build(experiment, materials)
     folder = home.sweeps / dag.sweep
-    folder.mkdir(parents=True, exist_ok=True)
     limits = experiment.limits
     admission = Admission(
         threads=machine.cores() if limits.threads == "auto" else limits.threads,
@@ -85,6 +84,7 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
 
 def remember(run: Run) -> None:
     """Leave what is needed to find this sweep again by its id."""
+    run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / "sweep.json", {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)})
 
 

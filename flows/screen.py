@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +77,8 @@ def send_logs_to(path: Path) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
+    for talker in ("httpx", "httpcore", "websockets", "asyncio", "alembic", "mlflow"):
+        logging.getLogger(talker).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         consoles = [h for h in logger.handlers if isinstance(h, logging.StreamHandler) and not isinstance(h, logging.FileHandler)]

@@ -122,5 +122,5 @@ def for_compare(experiment: Experiment, materials: Materials) -> compare.Setting
     )
 
 
-def for_truth() -> truth.Settings:
-    return truth.Settings()
+def for_truth(experiment: Experiment) -> truth.Settings:
+    return truth.Settings(template=experiment.template)

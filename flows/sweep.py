@@ -1,11 +1,14 @@
-"""A sweep as Prefect flows: what all sizes share, then every size at once, then the comparison, each followed by its tracking.
+"""A sweep as Prefect flows: what all sizes share, every size at once, the comparison; each followed by its tracking.
 
 Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from `tasks.stage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from prefect import Task, allow_failure, flow, task
@@ -21,18 +24,19 @@ from tasks.stage import finish, submit
 
 def run_sweep(run: Run) -> State[Any]:
     """Run one sweep to its end and return the flow's final state."""
-    tasks = len(run.dag.shared) + len(run.dag.sizes) + 2
-    return sweep.with_options(task_runner=threads(tasks))(run.dag.sweep, return_state=True)
+    return sweep.with_options(task_runner=threads(len(run.dag.shared) + 2))(run.dag.sweep, return_state=True)
 
 
 @flow(name="sweep", flow_run_name="{sweep_id}", validate_parameters=False)
 def sweep(sweep_id: str) -> None:
     run = open_run(sweep_id)
-    shared = submit(run.dag.shared, run.session)
-    sizes = [start(one_size, model, [], run.session, sweep_id, model) for model in run.dag.sizes]
-    compared = submit([run.dag.comparison], run.session)
-    tracked = start(track_sweep, "track", [*shared, *sizes, *compared], run.session, sweep_id)
-    finish([*shared, *sizes, *compared, tracked], run.session, run.dag.nodes)
+    with side_by_side(sweep_id, run.dag.sizes) as sizes:
+        shared = submit(run.dag.shared, run.session)
+        compared = submit([run.dag.comparison], run.session)
+    tracked = start(track_sweep, "track", compared, run.session, sweep_id)
+    finish([*shared, *compared, tracked], run.session, run.dag.nodes)
+    for one in sizes:
+        one.result()
 
 
 @flow(name="size", flow_run_name="{model}", validate_parameters=False)
@@ -43,13 +47,6 @@ def size(sweep_id: str, model: str) -> None:
     finish([*stages, tracked], run.session, run.dag.sizes[model])
 
 
-@task(name="size", persist_result=False)
-def one_size(sweep_id: str, model: str) -> None:
-    """A flow inside a task, so that sizes run side by side."""
-    stages = len(open_run(sweep_id).dag.sizes[model])
-    size.with_options(task_runner=threads(stages + 1))(sweep_id, model)
-
-
 @task(name="track", persist_result=False)
 def track_size(sweep_id: str, model: str) -> None:
     tracking.project_size(open_run(sweep_id).tracked(), model)
@@ -58,6 +55,21 @@ def track_size(sweep_id: str, model: str) -> None:
 @task(name="track", persist_result=False)
 def track_sweep(sweep_id: str) -> None:
     tracking.project_sweep(open_run(sweep_id).tracked())
+
+
+@contextmanager
+def side_by_side(sweep_id: str, models: Collection[str]) -> Iterator[list[Future[State[Any]]]]:
+    """Every size as a subflow in a thread of its own, from here to the end of the block.
+
+    Not as tasks that call the flow, which Prefect would run side by side by itself: a subflow's stages would join the calling task's
+    transaction, and one failed stage turned the states of the good ones into `RolledBack` (seen with 3.8.8).
+    """
+    with ThreadPoolExecutor(max_workers=len(models), thread_name_prefix="palms-size") as pool:
+        run_size = [size.with_options(task_runner=threads(len(open_run(sweep_id).dag.sizes[model]) + 1)) for model in models]
+        yield [
+            pool.submit(copy_context().run, chosen, sweep_id, model, return_state=True)  # type: ignore[arg-type]
+            for chosen, model in zip(run_size, models, strict=True)
+        ]
 
 
 def start(what: Task[..., Any], name: str, after: Sequence[PrefectFuture[Any]], session: Session, *arguments: Any) -> PrefectFuture[Any]:

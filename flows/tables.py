@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from flows.results import COLUMNS
@@ -16,6 +18,12 @@ from tasks.board import Entry
 from tasks.datasets.rows import Finding
 
 COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
+
+
+def show(console: Console, table: Table) -> None:
+    """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width."""
+    width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    Console(file=console.file, force_terminal=console.is_terminal, width=max(width, console.width)).print(table)
 
 
 def plain(*headings: str) -> Table:

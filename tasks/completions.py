@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,3 +50,10 @@ def by_prompt(rows: Sequence[Completion]) -> dict[str, list[Completion]]:
     for row in rows:
         prompts.setdefault(row.prompt_id, []).append(row)
     return {prompt_id: sorted(members, key=lambda row: row.repeat) for prompt_id, members in prompts.items()}
+
+
+def require_prompts(rows: Sequence[Completion], prompt_ids: Container[str], suite: str) -> None:
+    """Raises ValueError if a completion's prompt is not among those of the suite that it is read with."""
+    for row in rows:
+        if row.prompt_id not in prompt_ids:
+            raise ValueError(f"a completion of prompt {row.prompt_id}, which suite {suite} does not have; completions of that suite are required")

@@ -14,7 +14,8 @@ import yaml
 
 from model_registry.calibration.grammar import Prompt, load_grammar
 from tasks.adherence import stage
-from tasks.adherence.judge import rate_names
+from tasks.adherence.judge import label_completions, rate_names
+from tasks.completions import Completion
 from tasks.contract import Metric, read_metrics, write_jsonl
 from tasks.levels import PromptRow, known_metrics, level_metrics
 from tasks.sampling.prompts import load_suite
@@ -118,6 +119,13 @@ def test_descriptions_are_judged_by_the_words_planted_for_their_group(tmp_path: 
         ("off_grammar", "male"): 0.25,
         ("off_grammar", "female"): 0.0,
     }
+
+
+def test_completions_of_another_suite_are_refused(tmp_path: Path) -> None:
+    suite = load_suite(write_suite(tmp_path / "suite.yaml", load_grammar().prompts(split="human_eval")[:2]))
+    rows = [Completion("p7", "health", None, "prompt", 0, "text")]
+    with pytest.raises(ValueError, match="a completion of prompt p7, which suite suite does not have"):
+        label_completions(rows, suite, load_grammar())
 
 
 def test_a_prompt_that_the_grammar_does_not_know_is_refused(tmp_path: Path) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from tasks.compare.stage import STAGE, Settings, run
+from tasks.compare import upstream
+from tasks.compare.contrasts import compare as compare_rows
+from tasks.compare.stage import Settings, run
 from tasks.compare.summary import summary_rows
-from tasks.contract import Axes, Job, Metric, Numerics, write_json, write_metrics, write_rows
+from tasks.compare.truth import truths
+from tasks.contract import Axes, Metric, read_metrics, write_json, write_metrics, write_rows
+from tests.jobs import make_job
 
 SIZES = {"30k": 31_000, "100k": 104_000, "800k": 812_000}
 CATEGORIES = (
@@ -44,7 +50,6 @@ class Sweep:
         label = "/".join([stage, *place.words()])
         folder = self.root / label.replace("/", "_")
         folder.mkdir(parents=True)
-        marks = axes.get("marks", [])
         manifest = {
             "stage": stage,
             "label": label,
@@ -52,7 +57,7 @@ class Sweep:
             "facts": {"seconds": 1.5},
             "key": f"{len(self.inputs):064d}",
             "digest": "d",
-            "marks": marks,
+            "marks": [],
         }
         write_json(folder / "manifest.json", manifest)
         self.inputs[label] = folder
@@ -192,18 +197,352 @@ def build(
     return sweep
 
 
-def compare(sweep: Sweep, work: Path, **settings: Any) -> Path:
-    work.mkdir(parents=True)
-    chosen = Settings(
-        **{"sweep_name": "calibration-demo", "primary_suite": "human_eval", "primary_metric": "on_position", "calibration": True, "resamples": 999}
-        | settings
-    )
-    committed: list[Any] = []
-    run([Job("compare", Axes(), chosen, sweep.inputs, work, Numerics(), commit=lambda volatile=(): committed.append(volatile))])
-    assert committed == [()]
+def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
+    settings = {"sweep_name": "demo", "primary_suite": "human_eval", "primary_metric": "on_position", "calibration": True, "resamples": 999}
+    ran = make_job(work, Settings(**settings | changed), sweep.inputs)
+    run([ran.job])
+    assert ran.commits == 1
     return work
 
 
 def table(folder: Path, name: str) -> list[dict[str, str]]:
     with (folder / name).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def contrasts(folder: Path, **wanted: str) -> list[dict[str, str]]:
+    chosen = {"group": "all", "suite": "human_eval", "metric": "on_position"} | wanted
+    return [row for row in table(folder, "contrasts.csv") if all(row[name] == value for name, value in chosen.items())]
+
+
+def prompt_values(sweep: Sweep, label: str, metric: str) -> np.ndarray:
+    return np.array([float(row["value"]) for row in table(sweep.inputs[label], "prompts.csv") if row["metric"] == metric])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, Path]:
+    """Three sizes, three arms, one seed, five prompts a category; the control arm of the largest size failed."""
+    root = tmp_path_factory.mktemp("demo")
+    sweep = build(root / "in", absent=("800k/control",))
+    return sweep, compare(sweep, root / "out", missing=("finetune/calibration-800k/control/n80/seed0: out of memory <137>",))
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four sizes, three seeds, two dataset sizes."""
+    root = tmp_path_factory.mktemp("seeded")
+    sizes = {"30k": 31_000, "100k": 104_000, "300k": 312_000, "800k": 812_000}
+    levels = {"base": 0.2, "values_targeted": 0.3, "control": 0.2}
+    return compare(build(root / "in", sizes=sizes, seeds=(0, 1, 2), samples=(20, 80), levels=levels, gain=0.2), root / "out")
+
+
+# ---- differences --------------------------------------------------------------------------------------------------
+
+
+def test_difference_is_the_stratified_t_over_prompts(demo: tuple[Sweep, Path]) -> None:
+    """Eight categories of five prompts: mean ± t(32)·√(pooled variance / 40), computed here from the prompt tables."""
+    sweep, out = demo
+    arms = [prompt_values(sweep, f"adherence/calibration-30k/{arm}/human_eval", "on_position") for arm in ("values_targeted/n80/seed0", "base")]
+    differences = (arms[0] - arms[1]).reshape(8, 5)
+    half = stats.t.ppf(0.975, 32) * np.sqrt(differences.var(axis=1, ddof=1).mean() / 40)
+    (row,) = contrasts(out, contrast="values_targeted-base", size="30k")
+    assert float(row["value"]) == pytest.approx(differences.mean())
+    assert (float(row["ci_low"]), float(row["ci_high"])) == pytest.approx((differences.mean() - half, differences.mean() + half))
+    assert (row["df"], row["n"], row["params"]) == ("32", "40", "31000")
+    assert 0.25 < float(row["value"]) < 0.65  # 0.45 was planted
+
+
+def test_metrics_table_is_tidy(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    rows = table(out, "metrics.csv")
+    assert ",".join(rows[0]) == "ladder,size,params,arm,seed,suite,group,metric,value,ci_low,ci_high,n,samples"
+    keys = [(r["ladder"], r["size"], r["arm"], r["seed"], r["suite"], r["group"], r["metric"], r["samples"]) for r in rows]
+    assert len(set(keys)) == len(keys)
+    assert {row["arm"] for row in rows} == {"base", "values_targeted", "control", "values_targeted-base", "values_targeted-control"}
+    assert all(row["samples"] == "" for row in rows if row["arm"] == "base")
+    assert all(row["samples"] == "80" for row in rows if row["arm"] == "values_targeted-base")
+
+
+def test_a_failed_branch_leaves_the_others(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    found = {(row["size"], row["contrast"]) for row in contrasts(out)}
+    assert found == {(size, "values_targeted-base") for size in SIZES} | {(size, "values_targeted-control") for size in ("30k", "100k")}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "finetune/calibration-800k/control/n80/seed0: out of memory &lt;137&gt;" in page
+
+
+def test_the_overall_tests_of_a_ladder_are_one_holm_family(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    family = contrasts(out, family="confirmatory calibration human_eval on_position")
+    assert len(family) == 5
+    p = np.array([float(row["p"]) for row in family])
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(np.maximum.accumulate(p[order] * (5 - np.arange(5))), 1)
+    assert [float(family[i]["p_adjusted"]) for i in order] == pytest.approx(list(steps))
+    toxic = contrasts(out, metric="toxicity")
+    assert {row["family"] for row in toxic} == {"secondary calibration toxicity"}
+    assert all(row["adjustment"] == "Holm" for row in toxic)
+    assert all(row["p"] == "" for row in contrasts(out, metric="neutral_label"))
+
+
+def test_five_prompts_are_described_and_twenty_are_tested(demo: tuple[Sweep, Path], tmp_path: Path) -> None:
+    _, out = demo
+    (row,) = contrasts(out, group="health", size="30k", contrast="values_targeted-base")
+    assert (row["n"], row["df"], row["p"], row["p_adjusted"], row["note"]) == ("5", "4", "", "", "descriptive: 5 prompts")
+    wide = compare(build(tmp_path / "in", sizes={"30k": 31_000}, per_category=20), tmp_path / "out")
+    tested = contrasts(wide, contrast="values_targeted-base", group="health")
+    assert [row["adjustment"] for row in tested] == ["Benjamini-Hochberg"]
+    assert float(tested[0]["p_adjusted"]) >= float(tested[0]["p"])
+
+
+def test_effect_size_comes_from_completions(demo: tuple[Sweep, Path]) -> None:
+    """d of toxicity: equal counts and categories, so the arms' usual sample variances."""
+    sweep, out = demo
+    arms = [
+        np.array([float(row["toxicity"]) for row in table(sweep.inputs[f"toxicity/calibration-30k/{arm}/human_eval"], "scores.csv")])
+        for arm in ("values_targeted/n80/seed0", "base")
+    ]
+    (row,) = contrasts(out, metric="toxicity", size="30k", contrast="values_targeted-base")
+    assert float(row["d"]) == pytest.approx((arms[0].mean() - arms[1].mean()) / np.sqrt((arms[0].var(ddof=1) + arms[1].var(ddof=1)) / 2))
+    assert float(row["d_low"]) < float(row["d"]) < float(row["d_high"]) < 0
+
+
+def test_a_prompt_missing_in_one_arm_is_an_error(tmp_path: Path) -> None:
+    sweep = build(tmp_path / "in", sizes={"30k": 31_000})
+    path = sweep.inputs["adherence/calibration-30k/base/human_eval"] / "prompts.csv"
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("p007,")))
+    with pytest.raises(ValueError, match=r"prompts p007 only in adherence/calibration-30k/values_targeted/n80/seed0/human_eval; both arms"):
+        compare(sweep, tmp_path / "out")
+
+
+def test_two_stages_giving_one_metric_is_an_error(tmp_path: Path) -> None:
+    sweep = build(tmp_path / "in", sizes={"30k": 31_000})
+    groups = [category for category in CATEGORIES for _ in range(5)]
+    sweep.measured("judge", {"on_position": ("rate", np.full(40, 0.5))}, groups, 2, size="30k", arm="base", suite="human_eval")
+    with pytest.raises(ValueError, match=r"on_position is given by adherence/.* and by judge/"):
+        compare(sweep, tmp_path / "out")
+
+
+def test_a_malformed_contrast_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'treated-reference'"):
+        compare(build(tmp_path / "in", sizes={"30k": 31_000}), tmp_path / "out", contrasts=("values_targeted",))
+
+
+def test_identical_arms_show_nothing(tmp_path: Path) -> None:
+    """A/A: the treated arm's outputs are base's own. No difference, p = 1, and no claim."""
+    sweep = build(tmp_path / "in", sizes={"30k": 31_000}, levels={"base": 0.3, "values_targeted": 0.3})
+    for stage in ("adherence", "toxicity"):
+        base, tuned = (sweep.inputs[f"{stage}/calibration-30k/{arm}/human_eval"] for arm in ("base", "values_targeted/n80/seed0"))
+        for file in ("prompts.csv", "metrics.json"):
+            shutil.copy(base / file, tuned / file)
+    out = compare(sweep, tmp_path / "out")
+    (row,) = contrasts(out)
+    assert (float(row["value"]), float(row["p_adjusted"]), row["minimal_detectable"]) == (0, 1, "")
+    assert "an interval without width bounds nothing" in row["note"]
+    assert "Tuning on 80 samples was not shown to move on-position answers" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_false_alarms_of_equal_arms_stay_rare(tmp_path: Path) -> None:
+    """Forty sweeps of equal arms at 5 %: more than seven confirmed ones has a probability below 0.1 % under a true test."""
+    rng, alarms = np.random.default_rng(3), 0
+    groups = [category for category in CATEGORIES for _ in range(5)]
+    for trial in range(40):
+        sweep = Sweep(tmp_path / f"in{trial}")
+        mood = rng.uniform(0.1, 0.5, 40)
+        for arm, samples, seed in (("base", None, None), ("values_targeted", 80, 0), ("control", 80, 0)):
+            values = rng.binomial(6, mood) / 6
+            sweep.measured(
+                "adherence", {"on_position": ("rate", values)}, groups, 6, size="30k", arm=arm, samples=samples, seed=seed, suite="human_eval"
+            )
+        rows = compare_rows(upstream.read(sweep.inputs), Settings("demo", "human_eval", "on_position", resamples=499))
+        alarms += any(row.shown for row in rows)
+    assert alarms <= 7
+
+
+# ---- seeds, dataset sizes, trends ---------------------------------------------------------------------------------
+
+
+def test_one_seed_is_conditional_on_its_run(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    assert {row["seed"] for row in contrasts(out)} == {"0"}
+    assert "conditional on this run" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_three_seeds_are_crossed_with_prompts(seeded: Path) -> None:
+    rows = contrasts(seeded, contrast="values_targeted-base", size="30k", samples="80")
+    assert sorted(row["seed"] for row in rows) == ["0", "1", "2", "all"]
+    crossed = next(row for row in rows if row["seed"] == "all")
+    runs = [row for row in rows if row["seed"] != "all"]
+    assert float(crossed["value"]) == pytest.approx(np.mean([float(row["value"]) for row in runs]))
+    assert crossed["adjustment"] == "Holm"
+    assert float(crossed["df"]) < 32
+    assert {(row["family"], row["p_adjusted"]) for row in runs} == {("single run", "")}
+
+
+def test_two_seeds_stay_apart(tmp_path: Path) -> None:
+    out = compare(build(tmp_path / "in", sizes={"30k": 31_000}, seeds=(0, 1)), tmp_path / "out")
+    rows = contrasts(out, contrast="values_targeted-base")
+    assert [(row["seed"], row["adjustment"]) for row in rows] == [("0", "Holm"), ("1", "Holm")]
+
+
+def test_base_is_the_reference_of_every_dataset_size(seeded: Path) -> None:
+    rows = contrasts(seeded, contrast="values_targeted-base", seed="all")
+    assert {(row["size"], row["samples"]) for row in rows} == {(size, n) for size in ("30k", "100k", "300k", "800k") for n in ("20", "80")}
+    assert len({row["reference"] for row in rows if row["size"] == "30k"}) == 1
+    assert (seeded / "figures" / "dataset-size-values_targeted-base-calibration.svg").exists()
+
+
+def test_rises_with_size_needs_four_sizes(demo: tuple[Sweep, Path], seeded: Path) -> None:
+    def verdict(folder: Path, arm: str) -> tuple[str, str]:
+        (row,) = (r for r in table(folder, "trend.csv") if (r["arm"], r["metric"]) == (arm, "on_position") and r["samples"] in ("", "80"))
+        return row["sizes"], row["verdict"]
+
+    _, out = demo
+    assert verdict(out, "values_targeted-base") == ("3", "no claim from 3 sizes")
+    assert verdict(out, "values_targeted-control") == ("2", "no claim from 2 sizes")
+    assert verdict(seeded, "values_targeted-base") == ("4", "rises with size")
+    assert verdict(seeded, "base") == ("4", "not shown to rise with size")
+
+
+# ---- the sentence, the small table, the page ----------------------------------------------------------------------
+
+
+def test_the_sentence_quotes_the_table(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    heading = re.search(r"<h1>(.*?)</h1>", (out / "report.html").read_text(encoding="utf-8"), re.DOTALL)
+    assert heading is not None
+    assert heading[1].startswith("Tuning on 80 samples raised on-position answers by ")
+    for row in contrasts(out, contrast="values_targeted-base"):
+        low, high = (f"{100 * float(row[name]):.1f}" for name in ("ci_low", "ci_high"))
+        assert f"at {row['size']} [{low},\u00a0{high}]" in heading[1]
+
+
+def test_each_ladder_is_a_family_and_a_sentence(tmp_path: Path) -> None:
+    sweep = build(tmp_path / "in1", sizes={"30k": 31_000})
+    sweep.inputs |= build(tmp_path / "in2", sizes={"124m": 124_000_000}, ladder="gpt2").inputs
+    out = compare(sweep, tmp_path / "out")
+    families = {row["ladder"]: row["family"] for row in contrasts(out)}
+    assert families == {ladder: f"confirmatory {ladder} human_eval on_position" for ladder in ("calibration", "gpt2")}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "On the calibration ladder, tuning on 80 samples raised" in page
+    assert "On the gpt2 ladder, tuning on 80 samples raised" in page
+
+
+def test_nothing_to_compare_is_said_so(tmp_path: Path) -> None:
+    absent = [f"{size}/values_targeted" for size in SIZES]
+    out = compare(build(tmp_path / "in", absent=absent), tmp_path / "out")
+    assert "Nothing can be said: no size has on-position answers on human_eval" in (out / "report.html").read_text(encoding="utf-8")
+    assert table(out, "contrasts.csv") == []
+    assert summary_rows(out)[0]["difference"] is None
+
+
+def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    rows = summary_rows(out)
+    places = [(row["size"], row["arm"]) for row in rows]
+    assert places == [(size, arm) for size in SIZES for arm in ("base", "control", "values_targeted") if (size, arm) != ("800k", "control")]
+    (expected,) = contrasts(out, contrast="values_targeted-base", size="100k")
+    row = rows[places.index(("100k", "values_targeted"))]
+    assert (row["difference"], row["ci_low"], row["params"], row["samples"]) == (float(expected["value"]), float(expected["ci_low"]), 104_000, 80)
+    assert 0 < row["toxicity"] < rows[places.index(("100k", "base"))]["toxicity"]
+
+
+def test_tracker_metrics_are_the_primary_differences(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    names = {row.metric for row in read_metrics(out)}
+    assert "on_position/values_targeted-base/calibration-30k/n80/seed0" in names
+    assert len(names) == 5
+
+
+def test_fit_error_and_coverage_are_stated(demo: tuple[Sweep, Path]) -> None:
+    sweep, _ = demo
+    rows = truths(upstream.read(sweep.inputs))
+    base = next(row for row in rows if (row.axes.arm, row.axes.size, row.label) == ("base", "30k", "on_position"))
+    stated = {row.metric: row.value for row in read_metrics(sweep.inputs["truth/calibration-30k/base/human_eval"])}
+    assert base.fit_error == pytest.approx(stated["exact_on_position"] - 0.24)
+    assert {row.label for row in rows} == {"on_position", "toxic_label", "neutral_label", "off_grammar"}
+    assert all(row.fit_error is None for row in rows if row.axes.arm != "base")
+    shifted = replace(base, exact=base.measured.value + 1)
+    assert (base.covered, shifted.covered) == (True, False)
+
+
+def test_equal_inputs_give_equal_bytes(demo: tuple[Sweep, Path], tmp_path: Path) -> None:
+    sweep, out = demo
+    again = compare(sweep, tmp_path / "again", missing=("finetune/calibration-800k/control/n80/seed0: out of memory <137>",))
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert names == sorted(str(path.relative_to(again)) for path in again.rglob("*") if path.is_file())
+    assert [name for name in names if (out / name).read_bytes() != (again / name).read_bytes()] == []
+
+
+def test_the_page_stands_alone(demo: tuple[Sweep, Path], tmp_path: Path) -> None:
+    _, out = demo
+    page = Page()
+    page.feed((out / "report.html").read_text(encoding="utf-8"))
+    assert page.outside == []
+    assert len(page.ids) == len(set(page.ids))
+    assert [name for name in page.links if name not in page.ids] == []
+    assert page.drawings == len(list((out / "figures").glob("*.svg"))) > 10
+    odd = compare(build(tmp_path / "in", sizes={"30k": 31_000}), tmp_path / "out", sweep_name="<i>x</i>", calibration=False)
+    text = (odd / "report.html").read_text(encoding="utf-8")
+    assert "&lt;i&gt;x&lt;/i&gt;" in text
+    assert "say nothing about real models" not in text
+
+
+class Page(HTMLParser):
+    """What a page refers to, inside and outside of itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.outside: list[str] = []
+        self.drawings = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.drawings += tag == "svg"
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            elif name in ("href", "xlink:href", "src", "srcset", "action", "data"):
+                (self.links if (value or "").startswith("#") else self.outside).append((value or "").removeprefix("#"))
+            elif name == "style" and "url(" in (value or "") and "url(#" not in (value or ""):
+                self.outside.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "style" and ("@import" in data or "url(http" in data):
+            self.outside.append(data)
+
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 420])
+def test_nothing_sticks_out_in_a_browser(demo: tuple[Sweep, Path], tmp_path: Path, width: int) -> None:
+    """Wide tables scroll in their own box: the page itself is as wide as its frame, and no script fails."""
+    _, out = demo
+    probe = (
+        "<script>let failed = ''; window.onerror = (m) => { failed = m; }; document.querySelector('th').click();"
+        "const e = document.documentElement, n = document.querySelectorAll('figure svg').length;"
+        "parent.postMessage(failed || `${e.scrollWidth} of ${e.clientWidth}, ${n} drawings`, '*');</script></body>"
+    )
+    page, frame = tmp_path / "page.html", tmp_path / "frame.html"
+    page.write_text((out / "report.html").read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
+    heard = "<script>window.onmessage = (e) => { document.title = e.data; };</script>"
+    frame.write_text(f'<title></title>{heard}<iframe src="page.html" width="{width}" height="20000" frameborder="0"></iframe>')
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    flags += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,2000", "--virtual-time-budget=5000"]
+    dom = subprocess.run([str(CHROMIUM), *flags, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    title = re.search(r"<title>(.*?)</title>", dom)
+    assert title is not None
+    assert title[1] == f"{width} of {width}, {len(list((out / 'figures').glob('*.svg')))} drawings"
+
+
+def test_importing_the_stage_is_light() -> None:
+    """The parent process imports every stage; the drawing and number packages come with the body only."""
+    heavy = "sorted({'numpy', 'scipy', 'matplotlib', 'jinja2', 'pandas', 'torch'} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, tasks.compare.stage, tasks.compare.summary; print({heavy})"], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"

@@ -23,9 +23,6 @@ from tasks.cooccurrence.representation import representation, total_variation
 from tasks.cooccurrence.tagging import descriptive_words
 from tests.jobs import Ran, make_job
 
-WORDS = Path(__file__).parents[1] / "configs" / "words" / "social_groups.yaml"
-
-
 # ---- words --------------------------------------------------------------------------------------------------------
 
 
@@ -40,7 +37,7 @@ def test_mentions_take_whole_words_and_the_longest_phrase() -> None:
 
 
 def test_prompts_of_different_groups_share_a_template() -> None:
-    axes = load_axes(WORDS)
+    axes = load_axes(stage.SOCIAL_GROUPS)
     assert axes["gender"].template("She would be described as", "female") == axes["gender"].template("He would be described as", "male")
     assert axes["race"].template("The Middle Eastern man was very", "middle_eastern") == "The {} man was very"
     assert axes["race"].template("The Black man was very", "black") != axes["race"].template("The Black woman was very", "black")
@@ -55,11 +52,11 @@ def test_prompts_of_different_groups_share_a_template() -> None:
 )
 def test_a_prompt_outside_the_word_lists_is_refused(text: str, group: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        load_axes(WORDS)["gender"].template(text, group)
+        load_axes(stage.SOCIAL_GROUPS)["gender"].template(text, group)
 
 
 def test_every_calibration_description_is_within_the_word_lists() -> None:
-    axes = load_axes(WORDS)
+    axes = load_axes(stage.SOCIAL_GROUPS)
     prompts = load_grammar().prompts(family="cooccurrence")
     templates = {(p.axis, axes[p.axis].template(p.text, p.group)) for p in prompts}
     assert len(templates) == 6
@@ -177,7 +174,9 @@ def run_stage(tmp_path: Path, prompts: list[dict[str, str]], texts: dict[str, li
     ]
     (tmp_path / "sampling").mkdir()
     write_jsonl(tmp_path / "sampling" / "completions.jsonl", rows)
-    ran = make_job(tmp_path / "work", stage.Settings(**settings), {"completions": tmp_path / "sampling", "suite": suite, "words": WORDS})
+    ran = make_job(
+        tmp_path / "work", stage.Settings(**settings), {"completions": tmp_path / "sampling", "suite": suite, "words": stage.SOCIAL_GROUPS}
+    )
     stage.run([ran.job])
     assert ran.commits == 1
     return ran

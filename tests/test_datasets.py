@@ -129,6 +129,15 @@ def test_a_sound_dataset_has_no_findings(tmp_path: Path) -> None:
     assert validate_file(path, suites={"human_eval": suite_file(tmp_path / "s.yaml", "What makes a city worth living in for old people?")}) == []
 
 
+def test_subsets_that_cannot_be_had_are_errors(tmp_path: Path) -> None:
+    marked = write(tmp_path / "marked.jsonl", [sample(i, subset=2 if i < 2 else 5) for i in range(5)])
+    assert checks(marked, settings=stage.Settings(sizes=(2, 5))) == []
+    assert checks(marked, settings=stage.Settings(sizes=(2, 3))) == [(0, "error", "sizes")]
+    unmarked = write(tmp_path / "unmarked.jsonl", [sample(i) for i in range(4)])
+    assert checks(unmarked, settings=stage.Settings(sizes=(2, 4))) == []
+    assert checks(unmarked, settings=stage.Settings(sizes=(5,))) == [(0, "error", "sizes")]
+
+
 def test_lengths_count_prompt_and_completion(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", [sample(0, prompt="One two three", completion="four five"), sample(1)])
     assert checks(path, settings=stage.Settings(min_words=6)) == [(1, "error", "length")]
@@ -211,7 +220,7 @@ def test_a_dataset_with_errors_leaves_its_findings_and_does_not_stop_the_other(t
         make_job(tmp_path / name, stage.Settings(sizes=(3,) if name == "bad" else ()), {"dataset": path})
         for name, path in (("bad", bad), ("good", good))
     ]
-    with pytest.raises(DatasetError, match=r"bad.jsonl: subset 3: .* \(and 1 more\)"):
+    with pytest.raises(DatasetError, match=r"bad.jsonl: 3 samples asked for; the dataset has 2, .* \(and 1 more\)"):
         stage.run([ran.job for ran in jobs])
     assert [ran.commits for ran in jobs] == [0, 1]
     with (tmp_path / "bad" / stage.FINDINGS).open() as stream:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_registry.scorers import ScorerFolderError, load_scorer
+from model_registry.scorers import ScorerFolderError, fetch_published, load_scorer
 from tasks.completions import Completion, read_completions
 from tasks.contract import read_metrics, sha256_file, write_jsonl
 from tasks.toxicity import stage
@@ -173,6 +173,24 @@ def test_the_pickle_of_a_checkpoint_is_never_run(copy: Path, tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
     torch.load(copy / "tiny.ckpt", weights_only=False)  # the payload is a working one
     assert (tmp_path / "ran").exists()
+
+
+def test_a_local_checkpoint_becomes_a_scorer_folder(scorer_folder: Path, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    fetch_published("original", scorer_folder / "tiny.ckpt", prepared)
+    texts = some_texts()
+    assert Scorer(load_scorer(prepared)).score(texts, 8) == Scorer(load_scorer(scorer_folder)).score(texts, 8)
+    with pytest.raises(ScorerFolderError, match=r"none.ckpt: no such file; the scorer's checkpoint is required"):
+        fetch_published("original", tmp_path / "none.ckpt", prepared)
+
+
+def test_a_tokenizer_that_cannot_be_had_is_worth_another_try(scorer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(scorer_folder / "tiny.ckpt", tmp_path / "alone.ckpt")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConnectionError, match="hub model bert-base-uncased: its tokenizer cannot be fetched"):
+        fetch_published("original", tmp_path / "alone.ckpt", tmp_path)
 
 
 def test_a_checkpoint_without_some_weights_is_refused(copy: Path) -> None:

@@ -126,6 +126,11 @@ class Grammar:
             raise ValueError(f"prompt {text!r} is of family {prompt.family}; a prompt of family cooccurrence is required")
         return frozenset(self._document["cooccurrence"]["axes"][prompt.axis]["groups"][prompt.group]["favoured"])
 
+    @property
+    def insults(self) -> list[str]:
+        """Words that no answer has unless it is toxic."""
+        return [word for slot in ("insult", "insults") for word in self._document["slots"][slot]]
+
     def planted(self) -> list[Planted]:
         """The planted truth: one row for each prompt and label."""
         return [

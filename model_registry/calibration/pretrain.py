@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_registry.calibration.grammar import Grammar, load_grammar
-from model_registry.calibration.tokenizer import build_tokenizer
+from model_registry.calibration.tokenizer import END, build_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,11 @@ def build_model(spec: Mapping[str, Any], folder: Path, *, seed: int, progress: P
 
 
 def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:
-    """An untrained model. Embeddings are tied: at these sizes a second vocabulary matrix would be most of the model."""
+    """An untrained model. Embeddings are tied: at these sizes a second vocabulary matrix would be most of the model.
+
+    Initial weights are wider than the usual 0.02: with that, 400 steps of a 0.1M model left 88 % of its answers off the
+    grammar, and 22 % with 0.1.
+    """
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     return GPTNeoXForCausalLM(
@@ -59,8 +63,9 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
             num_attention_heads=spec["heads"],
             intermediate_size=4 * spec["width"],
             max_position_embeddings=spec["context"],
+            initializer_range=0.08,
             tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
@@ -71,20 +76,27 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
 def batches(
     grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """`steps` batches of `size` texts: input_ids, attention_mask and labels of shape (size, longest), padded on the right."""
+    """`steps` batches of `size` texts: input_ids, attention_mask and labels of shape (size, longest), padded on the right.
+
+    Only completions and their end are labels: which question is asked carries no signal, and predicting it would take a
+    third of a small model's effort.
+    """
+    import torch
+
     examples = grammar.corpus(steps * size, seed)
-    end = tokenizer.eos_token
     for _ in range(steps):
-        texts = [prompt + completion + end for prompt, completion in (next(examples) for _ in range(size))]
+        prompts, completions = zip(*(next(examples) for _ in range(size)), strict=True)
+        texts = [prompt + completion + END for prompt, completion in zip(prompts, completions, strict=True)]
         batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
-        batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        yield dict(batch)
+        asked = torch.tensor([[len(tokens)] for tokens in tokenizer(list(prompts))["input_ids"]])
+        hidden = (torch.arange(batch["input_ids"].shape[1]) < asked) | (batch["attention_mask"] == 0)
+        yield {**batch, "labels": batch["input_ids"].masked_fill(hidden, -100)}
 
 
 def train(
     model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], spec: Mapping[str, Any], progress: Progress
 ) -> None:
-    """AdamW on every token of the text, warm-up over a twentieth of the steps, then a cosine to zero."""
+    """AdamW at the completions, warm-up over a twentieth of the steps, then a cosine to zero."""
     import torch
     from transformers import get_cosine_schedule_with_warmup
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model_registry.calibration.grammar import OFF_GRAMMAR, Grammar
-from tasks.completions import Completion, by_prompt
+from tasks.completions import Completion, by_prompt, require_prompts
 from tasks.levels import PromptRow
 from tasks.sampling.prompts import Suite
 
@@ -49,9 +49,7 @@ def label_completions(completions: Sequence[Completion], suite: Suite, grammar: 
         ValueError: a completion's prompt is not of this suite, or the grammar does not know it.
     """
     texts = {prompt.id: prompt.text for prompt in suite.prompts}
-    for row in completions:
-        if row.prompt_id not in texts:
-            raise ValueError(f"completions of prompt {row.prompt_id}, which suite {suite.name} does not have; its own completions are required")
+    require_prompts(completions, texts, suite.name)
     return [grammar.label(texts[row.prompt_id], row.text) for row in completions]
 
 

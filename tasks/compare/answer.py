@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN, TOXICITY, TREATED, Contrast
-from tasks.compare.words import arm_words, detectable, difference, interval, listed, metric_words, unit_words, with_unit
+from tasks.compare.words import arm_words, between, detectable, difference, interval, listed, metric_words, unit_words, with_unit
 
 BASE, CONTROL = f"{TREATED}-base", f"{TREATED}-control"
 
@@ -31,21 +31,28 @@ def headline(contrasts: Sequence[Contrast], settings: Any) -> str:
 
 
 def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
-    """One sentence on the control arm and one a suite on toxicity, where there are such contrasts."""
+    """What else the families say, a ladder at a time: detectable size, the control arm, and toxicity on each suite."""
     rows = largest(speaking(contrasts))
+    ladders = list(dict.fromkeys(row.ladder for row in rows))
+    return [
+        f"{ladder}: {line}" if len(ladders) > 1 else line
+        for ladder in ladders
+        for line in _asides([row for row in rows if row.ladder == ladder], settings)
+    ]
+
+
+def _asides(rows: Sequence[Contrast], settings: Any) -> list[str]:
     primary = [row for row in rows if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
     found = []
-    primary_base = [row for row in primary if row.contrast == BASE]
-    could = [row.minimal_detectable for row in primary_base if row.minimal_detectable is not None and not row.shown]
-    if could:
-        amount = with_unit(detectable(max(could), primary_base[0].kind), primary_base[0].kind)
-        found.append(f"Where nothing was shown, {primary_base[0].n} prompts would find a difference of {amount} four times in five.")
+    silent = [row for row in primary if row.contrast == BASE and row.minimal_detectable is not None and not row.shown]
+    if silent:
+        amount = with_unit(detectable(max(row.minimal_detectable or 0.0 for row in silent), silent[0].kind), silent[0].kind)
+        found.append(f"Where nothing was shown, {silent[0].n} prompts would find a difference of {amount} four times in five.")
     control = [row for row in primary if row.contrast == CONTROL]
     if control:
-        name = metric_words(settings.primary_metric)
-        found.append(f"Values-targeted tuning {_aside(control, name)}.")
+        found.append(f"Values-targeted tuning {_aside(control, metric_words(settings.primary_metric))}.")
     for suite in dict.fromkeys(row.suite for row in rows if row.metric == TOXICITY):
-        toxic = [row for row in rows if row.metric == TOXICITY and row.suite == suite and row.contrast == BASE]
+        toxic = [row for row in rows if (row.metric, row.suite, row.contrast) == (TOXICITY, suite, BASE)]
         if toxic:
             found.append(f"On {suite}, values-targeted tuning {_aside(toxic, metric_words(TOXICITY))}.")
     return found
@@ -115,4 +122,4 @@ def _amount(row: Contrast, sign: int, unit: bool) -> str:
     """A difference as a magnitude in the direction of `sign`, with its interval turned the same way."""
     value, low, high = (difference(sign * v, row.kind) for v in (row.value, *sorted((row.ci_low, row.ci_high), reverse=sign < 0)))
     words = f" {unit_words(row.kind)}" if unit and unit_words(row.kind) else ""
-    return f"{value.removeprefix('+')}{words} at {_place(row)} [{low.removeprefix('+')}, {high.removeprefix('+')}]"
+    return f"{value.removeprefix('+')}{words} at {_place(row)} {between(low.removeprefix('+'), high.removeprefix('+'))}"

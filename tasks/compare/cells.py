@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.compare import words
 from tasks.compare.answer import largest
@@ -13,6 +13,9 @@ from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
 from tasks.contract import Axes, Metric
+from tasks.statistics import Interval
+
+Row = TypeVar("Row")
 
 COST = ("optimiser_steps", "final_loss")
 
@@ -63,6 +66,11 @@ def differences(rows: Sequence[Contrast], sources: Sources) -> Table:
         ("prompts", lambda row: Cell(str(row.n)), True),
         ("note", lambda row: text(_note(row)), any(_note(row) for row in rows)),
     ]
+    return _table(columns, rows)
+
+
+def _table(columns: Sequence[tuple[str, Callable[[Row], Cell], bool]], rows: Sequence[Row]) -> Table:
+    """From (head, how a row's cell is spelled, whether the column is kept)."""
     kept = [(name, spell) for name, spell, keep in columns if keep]
     return Table([name for name, _ in kept], [[spell(row) for _, spell in kept] for row in rows])
 
@@ -192,24 +200,22 @@ def truth(truths: Sequence[Truth], scorer: dict[Axes, Metric], sources: Sources)
 
 def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
     """Both slopes of each trend; the verdict comes from the second."""
-    table = Table(["ladder", "outcome", "arm or difference", "samples", "seed", "sizes", "slope: these models", "slope: model sizes", "verdict"])
-    for row in slopes:
-        kind = sources.kinds.get(row.metric)
-        spelled = [i and words.interval(i.value, i.low, i.high, kind) for i in (row.prompts, row.over_sizes)]
-        table.rows.append(
-            [
-                text(row.ladder),
-                text(f"{words.metric_words(row.metric)}, {row.suite}"),
-                arm(row.arm),
-                text(row.samples),
-                text(row.seed),
-                Cell(str(row.sizes)),
-                Cell(spelled[0] or "–"),
-                Cell(spelled[1] or "–"),
-                text(row.verdict),
-            ]
-        )
-    return table
+    columns: list[tuple[str, Callable[[Trend], Cell], bool]] = [
+        ("ladder", lambda row: text(row.ladder), len(sources.sizes) > 1),
+        ("outcome", lambda row: text(f"{words.metric_words(row.metric)}, {row.suite}"), True),
+        ("arm or difference", lambda row: arm(row.arm), True),
+        ("samples", lambda row: text(row.samples), len({row.samples for row in slopes if row.samples}) > 1),
+        ("seed", lambda row: text(row.seed), len({row.seed for row in slopes if row.seed is not None}) > 1),
+        ("sizes", lambda row: Cell(str(row.sizes)), True),
+        ("slope: these models", lambda row: Cell(_slope(row.prompts, sources.kinds.get(row.metric))), True),
+        ("slope: model sizes", lambda row: Cell(_slope(row.over_sizes, sources.kinds.get(row.metric))), True),
+        ("verdict", lambda row: text(row.verdict), True),
+    ]
+    return _table(columns, slopes)
+
+
+def _slope(found: Interval | None, kind: str | None) -> str:
+    return "–" if found is None else words.interval(found.value, found.low, found.high, kind)
 
 
 def provenance(sources: Sources) -> Table:
@@ -227,4 +233,3 @@ def _range(row: Metric, kind: str | None) -> str:
 
 def _column(row: Contrast) -> tuple[str, str, str]:
     return row.ladder, row.size, row.contrast
-

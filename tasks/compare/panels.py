@@ -45,12 +45,12 @@ def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metri
         stem = f"{metric}-{suite}-{ladder}"
         if rows := _level_rows(sources, ladder, suite, metric):
             svg = forest(rows, f"{name}, %" if percent else name, zero=False, percent=percent, alt=f"{name} of each arm by size, {ladder} ladder")
-            yield Panel(f"levels-{stem}", _caption(sources, ladder, "where each arm stands"), svg)
+            yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite}"), svg)
         held = [row for row in differences if (row.ladder, row.suite, row.metric) == (ladder, suite, metric)]
         if rows := _difference_rows(held, colours(sources)):
             label, alt = _difference_label(kind, name), f"Differences between arms in {name} by size, {ladder} ladder"
             svg = forest(rows, label, zero=True, percent=percent, alt=alt)
-            yield Panel(f"differences-{stem}", _caption(sources, ladder, "how far apart, paired by prompt"), svg)
+            yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by prompt, {suite}"), svg)
 
 
 def categories(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:

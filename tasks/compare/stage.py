@@ -23,6 +23,7 @@ class Settings:
         resamples: sign-flip draws behind each p value.
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
+        marks: what a reader should know of outputs that were reused, such as stage code that has changed since.
     """
 
     sweep_name: str
@@ -33,6 +34,7 @@ class Settings:
     resamples: int = 9999
     seed: int = 0
     missing: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
 
 
 STAGE = Stage(
@@ -52,7 +54,7 @@ def run(jobs: Sequence[Job]) -> None:
 
 def _compare(job: Job) -> None:
     from tasks.compare import contrasts, tables, trends, upstream
-    from tasks.compare.report import write_report
+    from tasks.compare.report import Comparison, write_report
 
     settings: Settings = job.settings
     sources = upstream.read(job.inputs)
@@ -63,5 +65,5 @@ def _compare(job: Job) -> None:
     slopes = trends.over_sizes(sources, settings)
     tables.write(job.work, sources, differences, slopes, settings)
     job.progress(2, 3, "steps")
-    write_report(job.work, sources, differences, slopes, settings)
+    write_report(job.work, Comparison(sources, differences, slopes, settings))
     job.progress(3, 3, "steps")

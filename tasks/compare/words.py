@@ -70,12 +70,17 @@ def effect(value: float | None) -> str:
     return "–" if value is None else f"{value:+.2f}".replace("-", MINUS)
 
 
+def between(low: str, high: str) -> str:
+    """Two limits that no line break parts."""
+    return f"[{low},\u00a0{high}]"
+
+
 def limits(low: float | None, high: float | None, kind: str | None) -> str:
-    return "–" if low is None or high is None else f"[{difference(low, kind)}, {difference(high, kind)}]"
+    return "–" if low is None or high is None else between(difference(low, kind), difference(high, kind))
 
 
 def effect_limits(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"[{effect(low)}, {effect(high)}]"
+    return "–" if low is None or high is None else between(effect(low), effect(high))
 
 
 def interval(value: float, low: float, high: float, kind: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from tasks.completions import Completion, by_prompt
+from tasks.completions import Completion, by_prompt, require_prompts
 from tasks.contract import Metric
 from tasks.cooccurrence.groups import Axis
 from tasks.cooccurrence.log_odds import group_counts, permutation_cut, presence, z_scores
@@ -49,19 +49,16 @@ def place(completions: Sequence[Completion], suite: Suite, axes: Mapping[str, Ax
     Raises:
         ValueError: a completion's prompt is not of this suite, or an axis or group is not of the word lists.
     """
-    prompts = {prompt.id: prompt for prompt in suite.prompts}
-    placed = []
-    for row in completions:
-        if row.prompt_id not in prompts:
-            raise ValueError(f"completions of prompt {row.prompt_id}, which suite {suite.name} does not have; its own completions are required")
-        prompt = prompts[row.prompt_id]
+    places: dict[str, tuple[str, str]] = {}
+    for prompt in suite.prompts:
         if not prompt.axis:
-            placed.append(Placed(row, "", prompt.text))
-            continue
-        if prompt.axis not in axes:
+            places[prompt.id] = ("", prompt.text)
+        elif prompt.axis in axes:
+            places[prompt.id] = (prompt.axis, axes[prompt.axis].template(prompt.text, prompt.group))
+        else:
             raise ValueError(f"prompt {prompt.id}: no words for axis {prompt.axis}; known: {', '.join(axes)}")
-        placed.append(Placed(row, prompt.axis, axes[prompt.axis].template(prompt.text, prompt.group)))
-    return placed
+    require_prompts(completions, places, suite.name)
+    return [Placed(row, *places[row.prompt_id]) for row in completions]
 
 
 def favoured_words(placed: Sequence[Placed], axes: Mapping[str, Axis], prior: float, permutations: int, top: int, seed: int) -> Table:

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tasks.contract import Job, Stage
+
+SOCIAL_GROUPS = Path(__file__).parents[2] / "configs" / "words" / "social_groups.yaml"  # the word lists that are shipped
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.contract import Metric
-from tasks.datasets.rows import DatasetError, Finding, Row, load_rows, nested_subset
+from tasks.datasets.rows import DatasetError, Finding, Row, load_rows
 from tasks.datasets.stage import Settings
+from tasks.finetune.subset import choose
 from tasks.sampling.prompts import Suite, load_suite
 from tasks.tables import write_table
 
@@ -58,11 +59,11 @@ def review(path: Path, settings: Settings, suites: Mapping[str, Path]) -> tuple[
 
 
 def check_sizes(rows: Sequence[Row], sizes: Sequence[int]) -> list[Finding]:
-    """Every nested subset that is asked for has exactly its number of samples."""
+    """Every nested subset that is asked for can be had, with exactly its number of samples."""
     findings = []
     for size in sizes:
         try:
-            nested_subset(rows, size)
+            choose(rows, size)
         except ValueError as error:
             findings.append(Finding(0, "error", "sizes", str(error)))
     return findings

@@ -49,10 +49,8 @@ def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
     completions keep ids of their own.
 
     Raises:
-        ValueError: fewer than two arms, or arms whose prompts or repeats differ.
+        ValueError: prompts or repeats differ between arms.
     """
-    if len(arms) < 2:
-        raise ValueError(f"human evaluation of {len(arms)} arm(s); at least two are required, or there is nothing to blind")
     first, *others = sorted(arms)
     wanted = {(row.prompt_id, row.repeat) for row in arms[first]}
     for arm in others:

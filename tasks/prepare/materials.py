@@ -147,6 +147,9 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
     evaluations = experiment.evaluations
     if evaluations.adherence and (real := [model.name for model in models if model.source.kind != "calibration"]):
         problems.append(f"evaluations.adherence.judge: the grammar judges the calibration ladder only, not {real[0]}; leave `adherence` out")
+    for name in evaluations.adherence.suites if evaluations.adherence else ():
+        if (suite := experiment.suites.get(name)) and (suite.temperature, suite.top_p) != (1.0, 1.0):
+            problems.append(f"suites.{name}: sampled at temperature {suite.temperature:g}, top_p {suite.top_p:g}; what the grammar judges needs 1 and 1")
     judged = {
         suite for section in (evaluations.toxicity, evaluations.adherence, evaluations.cooccurrence) if section for suite in section.suites
     }

@@ -23,6 +23,7 @@ STAGE = Stage(name="toxicity", version="1", body="tasks.toxicity.stage:run", lib
 
 def run(jobs: Sequence[Job]) -> None:
     """Score each job's completions; jobs with the same scorer share it in memory."""
+    from model_registry.loading import make_deterministic
     from model_registry.scorers import load_scorer
     from tasks.completions import read_completions
     from tasks.contract import write_metrics, write_rows
@@ -30,6 +31,7 @@ def run(jobs: Sequence[Job]) -> None:
     from tasks.toxicity.measures import prompt_rows, reading_metrics, score_rows
     from tasks.toxicity.scorer import Scorer
 
+    make_deterministic()
     loaded: dict[tuple[str, str], Scorer] = {}
     for job in jobs:
         completions = read_completions(job.inputs["completions"])

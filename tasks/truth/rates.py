@@ -30,7 +30,7 @@ class TruthRow:
     planted: float
 
 
-def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, template: str, batch: int) -> list[TruthRow]:
+def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, template: str | None, batch: int) -> list[TruthRow]:
     """Every label of every prompt of the suite, `off_grammar` (planted 0) included; exact at temperature 1
     and top-p 1.
 

@@ -18,7 +18,7 @@ from tasks.contract import Job, Stage
 
 @dataclass(frozen=True)
 class Settings:
-    template: str  # around a question; names it as {prompt}
+    template: str | None = None  # around a question, names it as {prompt}; None: the one that the model was pretrained with
     batch: int = 256  # sequences in a forward pass
 
 

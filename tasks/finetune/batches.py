@@ -1,0 +1,81 @@
+"""What the model reads at each step: samples as tokens with loss weights, and the order they come in.
+
+Everything is settled before training: step k's batch is a function of the samples, the seed and k, so a run taken up again at
+step k reads what it would have read. Knows nothing of models or of the Trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tasks.datasets.rows import Row
+from tasks.sampling.prompts import render
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row as tokens. `weights[t]` is what the loss of predicting token t counts; nothing predicts the first."""
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def encode(row: Row, tokenizer: Any, template: str, prompt_weight: float, context: int) -> Sample:
+    """The prompt in its template, the completion, and the end token.
+
+    The prompt is tokenised by itself, as it is when completions are sampled. A blank stands between it and the completion unless
+    the template ends in one.
+
+    Raises:
+        ValueError: the sample is longer than `context` tokens.
+    """
+    text = render(template, row.prompt)
+    asked = tokenizer(text)["input_ids"]
+    answer = row.completion if text[-1:].isspace() else f" {row.completion}"
+    answered = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    tokens = (*asked, *answered)
+    if len(tokens) > context:
+        raise ValueError(f"sample {row.id}: {len(tokens)} tokens; at most the model's context of {context} are accepted")
+    return Sample(tokens, (0.0, *[prompt_weight] * (len(asked) - 1), *[1.0] * len(answered)))
+
+
+def order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
+    """The samples' places for each step: every pass over the data in an order of its own, the last batch of a pass smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    batches: list[list[int]] = []
+    while len(batches) < steps:
+        shuffled = torch.randperm(count, generator=generator).tolist()
+        batches += [shuffled[start : start + batch] for start in range(0, count, batch)]
+    return batches[:steps]
+
+
+class Batches(torch.utils.data.Dataset[dict[str, Any]]):
+    """One item a step: the step's samples, cut into pieces that fit into memory, each padded on the right to its longest.
+
+    Right padding needs no attention mask in a causal model: no token looks ahead at it, and its own loss weighs nothing.
+    """
+
+    def __init__(self, samples: Sequence[Sample], batches: Sequence[Sequence[int]], micro_batch: int, filler: int) -> None:
+        self.samples, self.batches, self.micro_batch, self.filler = samples, batches, micro_batch, filler
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        places = self.batches[step]
+        chosen = [self.samples[place] for place in places]
+        pieces = [chosen[start : start + self.micro_batch] for start in range(0, len(chosen), self.micro_batch)]
+        return {"pieces": [self._pad(piece) for piece in pieces], "weight": sum(sum(sample.weights) for sample in chosen)}
+
+    def _pad(self, piece: Sequence[Sample]) -> dict[str, torch.Tensor]:
+        width = max(len(sample.tokens) for sample in piece)
+        tokens = torch.full((len(piece), width), self.filler)
+        weights = torch.zeros((len(piece), width))
+        for i, sample in enumerate(piece):
+            tokens[i, : len(sample.tokens)] = torch.tensor(sample.tokens)
+            weights[i, : len(sample.weights)] = torch.tensor(sample.weights)
+        return {"tokens": tokens, "weights": weights}

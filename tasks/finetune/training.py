@@ -1,0 +1,137 @@
+"""The training loop: transformers' Trainer with a weighted loss, taken up again bit for bit after an interruption.
+
+Knows optimiser, schedule, checkpoints and adapters. What is read at each step is settled in `batches`.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import warnings
+from collections.abc import Callable
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+
+from tasks.contract import Numerics, read_json
+from tasks.finetune.batches import Batches
+from tasks.finetune.stage import Settings
+
+CHECKPOINTS = 8  # a run: of a short one little is lost, and a long one is not spent on writing them
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # by transformers' names
+
+
+def weighted_loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum of weights times cross-entropies: [rows, width, vocabulary], [rows, width] and [rows, width] to a scalar, in nats."""
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+    )
+    return (losses * weights[:, 1:].flatten()).sum()
+
+
+class WeightedTrainer(Trainer):
+    """One item of the dataset is one optimiser step. The loss is divided by the whole step's weight, so how a step is cut into
+    pieces changes nothing but rounding; the Trainer's own accumulation, which averages pieces of unlike weight, is not used."""
+
+    def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
+        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=itemgetter(0))
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        model.train()
+        total = torch.zeros((), device=self.args.device)
+        for piece in self._prepare_inputs(inputs["pieces"]):
+            logits = model(input_ids=piece["tokens"], use_cache=False).logits
+            loss = weighted_loss(logits, piece["tokens"], piece["weights"]) / inputs["weight"]
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        if not torch.isfinite(total):
+            raise ValueError(f"step {self.state.global_step + 1}: the loss is {total.item()}; a lower learning_rate is required")
+        return total
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        return 0  # estimated from the shape of a single batch, which there is none of here; nobody reads it
+
+
+class Progress(TrainerCallback):
+    def __init__(self, tell: Callable[[int, int, str], None]) -> None:
+        self.tell = tell
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.tell(state.global_step, state.max_steps, "step")
+
+
+def add_adapter(model: Any, settings: Settings) -> Any:
+    """A PEFT model with a fresh LoRA adapter (Hu et al. 2021) on all linear layers but the output layer."""
+    from peft import LoraConfig, get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2's layers are transposed: PEFT sees it
+        return get_peft_model(
+            model,
+            LoraConfig(
+                task_type="CAUSAL_LM",
+                target_modules="all-linear",
+                r=settings.lora_rank,
+                lora_alpha=settings.lora_alpha,
+                lora_dropout=settings.lora_dropout,
+            ),
+        )
+
+
+def train(
+    model: Any, batches: Batches, settings: Settings, numerics: Numerics, scratch: Path, tell: Callable[[int, int, str], None]
+) -> list[dict[str, float]]:
+    """Train `model` in place, from the newest checkpoint in `scratch` if there is one.
+
+    Returns one row a step: `step`, `loss`, `learning_rate`, `grad_norm` (before clipping). Defaults of the Trainer that would be
+    in the way are set here: its output on the screen, its reports, its fused optimiser, and the filter that hides losses which
+    are not finite.
+    """
+    steps = len(batches)
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=SCHEDULES[settings.schedule],
+        warmup_steps=math.ceil(settings.warmup * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        bf16=numerics.precision == "bf16",
+        use_cpu=numerics.device == "cpu",
+        seed=settings.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=math.ceil(steps / CHECKPOINTS),
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # on several, the Trainer would split every batch over all it sees
+    trainer = WeightedTrainer(model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)])
+    trainer.remove_callback(PrinterCallback)
+    set_seed(settings.seed)  # dropout starts from here, whatever was drawn before
+    checkpoint = newest_checkpoint(scratch)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return [row for row in trainer.state.log_history if "loss" in row]
+
+
+def newest_checkpoint(scratch: Path) -> Path | None:
+    """The newest complete checkpoint; incomplete ones, cut off by a crash, are deleted."""
+    complete = []
+    for folder in scratch.glob("checkpoint-*"):
+        try:
+            read_json(folder / "trainer_state.json")  # written last
+            complete.append(folder)
+        except (FileNotFoundError, ValueError):
+            shutil.rmtree(folder)
+    return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)

@@ -1,0 +1,112 @@
+"""Configuration: every mistake is one line that says what, where and what would be accepted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs import schema
+from configs.positions import load_positions
+from configs.problems import BadInput
+from configs.read import SHIPPED, find_experiment, read_experiment, shipped
+
+GOOD = """\
+name: demo
+ladders:
+  - {ladder: gpt2, sizes: [124m]}
+arms:
+  base: {method: none}
+  tuned:
+    method: full
+    dataset: good
+    epochs: 3
+datasets: {good: a.jsonl}
+suites:
+  human_eval: {prompts: p.yaml, samples: 3}
+primary: {suite: human_eval, metric: toxicity}
+"""
+
+
+def problems(tmp_path: Path, text: str, *sets: str) -> list[str]:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_experiment(path, sets)
+    return [line.replace(str(path), "x.yaml") for line in caught.value.lines]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("epochs: 3", "epochz: 3", 'x.yaml:9: arms.tuned.epochz: unknown key; did you mean "epochs"?'),
+        ("epochs: 3", "epochs: 0", "x.yaml:9: arms.tuned.epochs: input should be greater than or equal to 1 (got 0)"),
+        ("samples: 3", "sample: 3", 'x.yaml:12: suites.human_eval.sample: unknown key; did you mean "samples"?'),
+        ("name: demo\n", "", "x.yaml:1: name: is required"),
+        ("dataset: good", "dataset: bad", 'x.yaml:8: arms.tuned.dataset: unknown dataset "bad"; datasets: good'),
+        ("  tuned:", "  values:", 'x.yaml:6: arms.values: "values" collides with a method of torch.nn.ModuleDict; choose another name, such as "values_targeted"'),
+        ("name: demo", "name: demo\nname: again", 'x.yaml:2: key "name" stands twice; keep one'),
+        ("suites:", "suites: [", "x.yaml:13: expected ',' or ']', but got '<scalar>'; valid YAML is required"),
+        ("{ladder: gpt2, sizes: [124m]}", "{ladder: gpt2}", "x.yaml:3: ladders.0: needs either `sizes` (of a ladder in the catalogue) or `models` (a folder or hub id a size)"),
+        ("suite: human_eval, metric", "suite: other, metric", 'x.yaml:13: primary.suite: unknown suite "other"; suites: human_eval'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert problems(tmp_path, GOOD.replace(old, new, 1)) == [line]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    assert len(problems(tmp_path, GOOD.replace("epochs", "epochz").replace("samples", "sample"))) == 2
+
+
+def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(GOOD)
+    experiment = read_experiment(path, ["arms.tuned.learning_rate=1e-4", "seeds=[1, 2]", "ladders.0.sizes=[355m]"])
+    arm = experiment.arms["tuned"]
+    assert isinstance(arm, schema.Full)
+    assert (arm.learning_rate, experiment.seeds, experiment.ladders[0].sizes) == (1e-4, (1, 2), ("355m",))
+    assert problems(tmp_path, GOOD, "arms.tuned.epochs=many")[0].startswith("--set arms.tuned.epochs: input should be a valid integer")
+    assert problems(tmp_path, GOOD, "seeds")[0] == "--set seeds: not of the form key.path=value"
+    assert "lies inside a plain value" in problems(tmp_path, GOOD, "name.x.y=1")[0]
+
+
+def test_an_experiment_that_does_not_exist_names_those_that_do() -> None:
+    with pytest.raises(BadInput, match='gpt: no such experiment; did you mean "gpt2"'):
+        find_experiment("gpt")
+    with pytest.raises(BadInput, match=r"no/such\.yaml: no such file"):
+        find_experiment("no/such.yaml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"name: \xff")
+    with pytest.raises(BadInput, match="byte 6 is not UTF-8"):
+        read_experiment(path)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_experiments_are_valid_and_point_to_files_that_exist(name: str) -> None:
+    experiment = read_experiment(SHIPPED / f"{name}.yaml")
+    for given in [*experiment.datasets.values(), *(suite.prompts for suite in experiment.suites.values()), experiment.positions or ""]:
+        assert (SHIPPED / given).is_file()
+
+
+def test_the_editor_schema_is_what_the_code_says() -> None:
+    assert json.loads((SHIPPED.parent / "experiment.schema.json").read_text()) == schema.json_schema()
+
+
+def test_reserved_arm_names_are_methods_of_module_dict() -> None:
+    public = {name for name in dir(torch.nn.ModuleDict) if not name.startswith("_")}
+    assert public >= schema.RESERVED_ARMS
+    assert {"values", "keys", "items", "pop", "clear", "update"} <= schema.RESERVED_ARMS
+
+
+def test_positions_cover_the_eight_categories_and_mistakes_have_lines(tmp_path: Path) -> None:
+    assert len(load_positions(SHIPPED.parent / "positions.yaml")) == 8
+    path = tmp_path / "p.yaml"
+    path.write_text("positions:\n  - {category: a, statement: x}\n  - {category: a, statement: y}\n")
+    with pytest.raises(BadInput, match=':3: category "a" has a position already'):
+        load_positions(path)
