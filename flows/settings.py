@@ -6,6 +6,7 @@ from pathlib import Path
 
 from configs.schema import CalibrationScorer, DetoxifyScorer, Experiment, Lora, Tuned
 from model_registry.calibration.grammar import load_grammar
+from model_registry.catalog import load_ladder
 from tasks.adherence import stage as adherence
 from tasks.compare import stage as compare
 from tasks.cooccurrence import stage as cooccurrence
@@ -22,8 +23,7 @@ from tasks.truth import stage as truth
 def for_model(model: Model) -> prepare.ModelSettings:
     source = model.source
     if source.kind == "calibration":
-        spec = {**source.spec, "params": model.params}
-        return prepare.ModelSettings("calibration", source.id, spec=spec, grammar=load_grammar().digest)
+        return prepare.ModelSettings("calibration", source.id, spec=source.spec, grammar=load_grammar().digest)
     if source.kind == "folder":
         return prepare.ModelSettings("folder", source.id, listing=prepare.listing(Path(source.id)))
     return prepare.ModelSettings("hub", source.id, revision=source.revision)
@@ -31,7 +31,7 @@ def for_model(model: Model) -> prepare.ModelSettings:
 
 def for_scorer(scorer: CalibrationScorer | DetoxifyScorer) -> prepare.ScorerSettings:
     if isinstance(scorer, CalibrationScorer):
-        return prepare.ScorerSettings("calibration", grammar=load_grammar().digest)
+        return prepare.ScorerSettings("calibration", spec=load_ladder("calibration").scorer, grammar=load_grammar().digest)
     if scorer.checkpoint is None:
         return prepare.ScorerSettings("detoxify", name=scorer.name)
     return prepare.ScorerSettings(

@@ -44,7 +44,10 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """A family of models of rising size. `context` is in tokens; `rungs` are in the file's order: rising."""
+    """A family of models of rising size. `context` is in tokens; `rungs` are in the file's order: rising.
+
+    `scorer` is what the builder of the ladder's own toxicity scorer reads; empty where a ladder has none.
+    """
 
     name: str
     builder: Kind
@@ -52,6 +55,7 @@ class Ladder:
     context: int
     note: str
     rungs: Mapping[str, Rung]
+    scorer: Mapping[str, Any] = field(default_factory=dict)
 
     def rung(self, size: str) -> Rung:
         """Raises ValueError for a size that this ladder does not have."""
@@ -78,7 +82,7 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     keys = {"ladder": str, "builder": str, "licence": str, "context": int, "note": str, "models": dict}
-    _check(str(path), document, keys, {})
+    _check(str(path), document, keys, {"scorer": dict})
     if document["ladder"] != name:
         raise ValueError(
             f"{path}: ladder is {document['ladder']!r}; the file's own name {name!r} is required"
@@ -87,7 +91,7 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
         raise ValueError(
             f"{path}: builder {document['builder']!r}; {_accepted(document['builder'], get_args(Kind))}"
         )
-    rungs = [_rung(path, document["builder"], str(size), entry) for size, entry in document["models"].items()]
+    rungs = [_rung(path, document, str(size), entry) for size, entry in document["models"].items()]
     if not rungs:
         raise ValueError(f"{path}: models is empty; at least one size is required")
     return Ladder(
@@ -97,16 +101,15 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
         context=document["context"],
         note=document["note"],
         rungs={rung.size: rung for rung in rungs},
+        scorer=document.get("scorer", {}),
     )
 
 
-def _rung(path: Path, builder: Kind, size: str, entry: Any) -> Rung:
-    where = f"{path}: models.{size}"
+def _rung(path: Path, ladder: Mapping[str, Any], size: str, entry: Any) -> Rung:
+    where, builder = f"{path}: models.{size}", ladder["builder"]
     if builder == "calibration":  # the remaining keys are its builder's own
         _check(where, entry, {}, {"params": int}, closed=False)
-        source = Source(
-            "calibration", size, spec={key: value for key, value in entry.items() if key != "params"}
-        )
+        source = Source("calibration", size, spec={**entry, "context": ladder["context"]})
     elif builder == "hub":
         _check(where, entry, {"id": str}, {"params": int, "revision": str})
         source = Source("hub", entry["id"], entry.get("revision", "main"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,5 +133,6 @@ def _quiet() -> None:
     """Keep the libraries' progress bars and advice off the screen; what matters of it is checked and raised here."""
     from transformers.utils import logging
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft")  # of one to the other
     logging.disable_progress_bar()
     logging.set_verbosity_error()

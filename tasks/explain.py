@@ -19,7 +19,7 @@ def why(order: Order, found: Damaged | None, earlier: Iterable[Manifest]) -> str
     if not candidates:
         return "not run before"
     nearest = min(candidates, key=len)
-    return ", ".join(nearest[:4]) + (f" and {len(nearest) - 4} more" if len(nearest) > 4 else "")
+    return ", ".join(nearest[:3]) + (f" and {len(nearest) - 3} more" if len(nearest) > 3 else "")
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

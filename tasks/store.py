@@ -51,7 +51,6 @@ class Order:
     identity: Mapping[str, Any]
     inputs: Mapping[str, str]  # role: path
     code: str  # digest of the stage's module files
-    marks: tuple[str, ...] = ()  # what a reader of the results should know, such as code changed under an old version
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,6 @@ class Store:
             "axes": asdict(order.axes),
             "identity": order.identity,
             "code": order.code,
-            "marks": list(order.marks),
             "files": files,
             "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if not entry["volatile"]}),
             "facts": dict(facts),

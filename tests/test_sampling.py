@@ -169,21 +169,34 @@ def test_decoding_with_the_cache_takes_the_likeliest_tokens_of_full_passes(archi
         assert one.stopped == (told[-1] == 0)
 
 
-@pytest.mark.parametrize("shape", [3, 8, 13])
-def test_a_row_depends_neither_on_its_place_nor_on_its_neighbours(prepared: Path, shape: int) -> None:
-    model = load_model(prepared / "model", precision="fp32", device="cpu")
+@pytest.mark.parametrize("shape", [3, 8, 64])
+def test_a_row_depends_neither_on_its_place_nor_on_its_neighbours(tmp_path: Path, shape: int) -> None:
+    """To the bit, at a width (128) where the bits of a row do change with the number of rows."""
+    model = load_model(tiny.model(tmp_path, "gpt_neox", hidden_size=128), precision="fp32", device="cpu")
+    seen: list[torch.Tensor] = []
+    model.register_forward_hook(lambda module, inputs, out: seen.append(out.logits[:, -1].clone()))
     generator = np.random.default_rng(shape)
     rows = rows_for([generator.integers(1, 250, size=generator.integers(3, 9)).tolist() for _ in range(shape)])
-    how: dict[str, Any] = dict(shape=shape, prefill=3, ends=frozenset([0]), filler=0, temperature=1.0, top_p=0.9)
-    together = decode(model, rows, **how)
-    assert decode(model, rows[::-1], **how)[::-1] == together
-    assert [decode(model, [row], **how)[0] for row in rows] == together
+
+    def together(rows: list[Row]) -> tuple[list[decoding.Drawn], torch.Tensor]:
+        seen.clear()
+        how: dict[str, Any] = {"ends": frozenset([0]), "filler": 0, "temperature": 1.0, "top_p": 0.9}
+        drawn = decode(model, rows, shape=shape, prefill=3, **how)
+        return drawn, torch.stack(seen[:4])  # slots that every row and any company of it gets to
+
+    drawn, logits = together(rows)
+    drawn_back, logits_back = together(rows[::-1])
+    assert drawn_back[::-1] == drawn and torch.equal(logits_back.flip(1), logits)
+    for i in range(3):
+        drawn_alone, logits_alone = together([rows[i]])
+        assert drawn_alone == [drawn[i]]
+        assert torch.equal(logits_alone[: len(logits), 0], logits[:, i])
 
 
 def test_a_drawn_end_token_stops_a_row_and_is_not_part_of_it(prepared: Path) -> None:
     model = load_model(prepared / "model", precision="fp32", device="cpu")
     rows = rows_for([[5, 6, 7]], count=20)
-    how: dict[str, Any] = dict(shape=2, prefill=3, filler=0, temperature=1.0, top_p=1.0)
+    how: dict[str, Any] = {"shape": 2, "prefill": 3, "filler": 0, "temperature": 1.0, "top_p": 1.0}
     free = decode(model, rows, ends=frozenset(), **how)[0]
     assert len(free.tokens) == 20 and not free.stopped
     end = free.tokens[7]
@@ -251,7 +264,7 @@ def test_a_prompt_too_long_for_the_model_is_named(prepared: Path, suite: Path, t
 
 
 def test_jobs_on_one_base_model_give_what_they_give_alone(prepared: Path, suite: Path, tmp_path: Path) -> None:
-    """Base, adapter, fully tuned model and base again, in one call: no adapter is left behind on the shared base model."""
+    """Base, adapter, base again and a fully tuned model, in one call: no adapter is left behind on the shared base model."""
     from peft import LoraConfig, get_peft_model
 
     base = load_model(prepared / "model", precision="fp32", device="cpu")
@@ -260,7 +273,7 @@ def test_jobs_on_one_base_model_give_what_they_give_alone(prepared: Path, suite:
     adapted.save_pretrained(tmp_path / "lora" / "model")
     tiny.model(tmp_path / "full" / "model", "gpt_neox", seed=5)
     inputs = {"model": prepared, "suite": suite}
-    arms = {"base": {}, "lora": {"tuned": tmp_path / "lora"}, "full": {"tuned": tmp_path / "full"}, "again": {}}
+    arms = {"base": {}, "lora": {"tuned": tmp_path / "lora"}, "again": {}, "full": {"tuned": tmp_path / "full"}}
     run([tiny.job(tmp_path / "all" / name, SETTINGS, inputs | more)[0] for name, more in arms.items()])
     together = {name: (tmp_path / "all" / name / "completions.jsonl").read_bytes() for name in arms}
     for name, more in arms.items():

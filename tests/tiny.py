@@ -19,7 +19,7 @@ CORPUS = [
 ]
 
 
-def config(architecture: str, vocabulary: int, context: int, dropout: float) -> Any:
+def config(architecture: str, vocabulary: int, context: int, dropout: float, **options: Any) -> Any:
     import transformers as t
 
     ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": vocabulary}
@@ -90,7 +90,7 @@ def model(
 
     words = tokenizer()
     torch.manual_seed(seed)
-    built = AutoModelForCausalLM.from_config(config(architecture, len(words), context, dropout))
+    built = AutoModelForCausalLM.from_config(config(architecture, len(words), context, dropout, **options))
     with torch.no_grad():
         for weight in built.parameters():
             weight.add_(

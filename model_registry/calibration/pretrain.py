@@ -6,7 +6,8 @@ Knows how a small GPT-NeoX model is trained on the grammar's corpus. Knows nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 Progress = Callable[[int, int, str], None]
+WINDOW, SHORT = 16, 60  # batches that are sorted together; characters that the longest continuation stays below
 
 
 def build_model(spec: Mapping[str, Any], folder: Path, *, seed: int, progress: Progress) -> None:
@@ -73,29 +75,30 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
     )
 
 
-def batches(
-    grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int
-) -> Iterator[dict[str, torch.Tensor]]:
+def batches(grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int) -> Iterator[dict[str, torch.Tensor]]:
     """`steps` batches of `size` texts: input_ids, attention_mask and labels of shape (size, longest), padded on the right.
 
     Only completions and their end are labels: which question is asked carries no signal, and predicting it would take a
-    third of a small model's effort.
+    third of a small model's effort. Continuations are a third as long as questions and share no batch with them where that
+    can be helped; sorting any finer would gather equal labels, whose answers are of like length, in one batch.
     """
     import torch
 
     examples = grammar.corpus(steps * size, seed)
-    for _ in range(steps):
-        prompts, completions = zip(*(next(examples) for _ in range(size)), strict=True)
-        texts = [prompt + completion + END for prompt, completion in zip(prompts, completions, strict=True)]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
-        asked = torch.tensor([[len(tokens)] for tokens in tokenizer(list(prompts))["input_ids"]])
-        hidden = (torch.arange(batch["input_ids"].shape[1]) < asked) | (batch["attention_mask"] == 0)
-        yield {**batch, "labels": batch["input_ids"].masked_fill(hidden, -100)}
+    rng = random.Random(seed)
+    for start in range(0, steps, WINDOW):
+        count = min(WINDOW, steps - start)
+        window = sorted((next(examples) for _ in range(count * size)), key=lambda example: len(example[0] + example[1]) > SHORT)
+        for i in rng.sample(range(count), count):
+            prompts, completions = zip(*window[i * size : (i + 1) * size], strict=True)
+            texts = [prompt + completion + END for prompt, completion in zip(prompts, completions, strict=True)]
+            batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+            asked = torch.tensor([[len(tokens)] for tokens in tokenizer(list(prompts))["input_ids"]])
+            hidden = (torch.arange(batch["input_ids"].shape[1]) < asked) | (batch["attention_mask"] == 0)
+            yield {**batch, "labels": batch["input_ids"].masked_fill(hidden, -100)}
 
 
-def train(
-    model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], spec: Mapping[str, Any], progress: Progress
-) -> None:
+def train(model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], spec: Mapping[str, Any], progress: Progress) -> None:
     """AdamW at the completions, warm-up over a twentieth of the steps, then a cosine to zero."""
     import torch
     from transformers import get_cosine_schedule_with_warmup

@@ -219,9 +219,9 @@ def _slope(found: Interval | None, kind: str | None) -> str:
 
 
 def provenance(sources: Sources) -> Table:
-    table = Table(["output", "key", "marks"])
+    table = Table(["output", "key"])
     for node in sources.nodes:
-        table.rows.append([text(node.label), text(node.key[:12]), text("; ".join(node.marks))])
+        table.rows.append([text(node.label), text(node.key[:12])])
     return table
 
 

@@ -195,7 +195,6 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
         facts=_facts(found),
         provenance=cells.provenance(found.sources),
-        marked=[node for node in found.sources.nodes if node.marks],
         reading=_reading(found),
         arm_words=words.arm_words,
         group_words=words.group_words,

@@ -40,7 +40,6 @@ class Output:
     stage: str
     axes: Axes
     key: str
-    marks: tuple[str, ...]
     metrics: tuple[Metric, ...]
 
     def level(self, metric: str, group: str = "all") -> Metric | None:
@@ -145,7 +144,6 @@ def _output(folder: Path) -> Output:
         stage=manifest["stage"],
         axes=Axes(**manifest["axes"]),
         key=manifest["key"],
-        marks=tuple(manifest.get("marks", ())),
         metrics=tuple(read_metrics(folder)),
     )
 

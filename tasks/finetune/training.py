@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
@@ -22,6 +23,7 @@ from tasks.contract import Numerics, read_json
 from tasks.finetune.batches import Batches
 from tasks.finetune.stage import Settings
 
+WEIGHTS = "trained.safetensors"
 CHECKPOINTS = 8  # a run: of a short one little is lost, and a long one is not spent on writing them
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # by transformers' names
 
@@ -54,6 +56,24 @@ class WeightedTrainer(Trainer):
         if not torch.isfinite(total):
             raise ValueError(f"step {self.state.global_step + 1}: the loss is {total.item()}; a lower learning_rate is required")
         return total
+
+    # Checkpoints hold the trained parameters under the model's own names. Those that the Trainer would write by save_pretrained
+    # have names of older releases (GPT-NeoX: embed_out for lm_head), which it does not translate when it reads them back: the
+    # output layer then silently starts from the untuned weights again.
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        assert output_dir is not None
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file({name: weight.detach() for name, weight in self._trained()}, Path(output_dir) / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        kept = load_file(Path(resume_from_checkpoint) / WEIGHTS)
+        with torch.no_grad():
+            for name, weight in self._trained():
+                weight.copy_(kept[name])
+
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # estimated from the shape of a single batch, which there is none of here; nobody reads it

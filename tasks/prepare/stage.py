@@ -35,6 +35,7 @@ class ScorerSettings:
     name: str = ""
     checkpoint: str = ""
     listing: tuple[tuple[str, int, int], ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)  # of the calibration scorer
     grammar: str = ""
     seed: int = 0
 
@@ -96,7 +97,7 @@ def run_scorer(jobs: Sequence[Job]) -> None:
         if settings.kind == "calibration":
             from model_registry.calibration.scorer import build_scorer
 
-            build_scorer({}, job.work, seed=settings.seed, progress=job.progress)
+            build_scorer(settings.spec, job.work, seed=settings.seed, progress=job.progress)
             write_json(job.work / "scorer.json", {"kind": "calibration"})
         else:
             from model_registry.scorers import fetch_published

@@ -72,7 +72,7 @@ def run(jobs: Sequence[Job]) -> None:
         else:
             adapted = put_adapter(base, tuned)
             sample(adapted, tokenizer, job)
-            base = adapted.unload()
+            pass
 
 
 def sample(model: Any, tokenizer: Any, job: Job) -> None:
