@@ -23,7 +23,11 @@ def load_positions(path: Path) -> dict[str, str]:
     positions: dict[str, str] = {}
     for index, entry in enumerate(entries):
         where = f"{path}:{document.line(('positions', index))}"
-        if not isinstance(entry, dict) or set(entry) != KEYS or not all(isinstance(value, str) and value.strip() for value in entry.values()):
+        if (
+            not isinstance(entry, dict)
+            or set(entry) != KEYS
+            or not all(isinstance(value, str) and value.strip() for value in entry.values())
+        ):
             raise BadInput(f"{where}: not a position; exactly `category` and `statement`, both text, are required")
         if entry["category"] in positions:
             raise BadInput(f'{where}: category "{entry["category"]}" has a position already; one a category is accepted')

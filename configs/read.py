@@ -52,7 +52,7 @@ def find_experiment(name: str) -> Path:
             raise BadInput(f"{name}: no such file; shipped experiments: {', '.join(shipped())}")
         return path
     if name not in shipped():
-        raise BadInput(f'{name}: no such experiment; {nearest(name, shipped())} (or a path to a YAML file)')
+        raise BadInput(f"{name}: no such experiment; {nearest(name, shipped())} (or a path to a YAML file)")
     return SHIPPED / f"{name}.yaml"
 
 
@@ -127,7 +127,11 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Without what only follows: pydantic calls a list too short whose one item was refused."""
     places = [problem["loc"] for problem in problems]
-    return [p for p in problems if p["type"] != "too_short" or not any(p["loc"] == place[: len(p["loc"])] != place for place in places)]
+    return [
+        p
+        for p in problems
+        if p["type"] != "too_short" or not any(p["loc"] == place[: len(p["loc"])] != place for place in places)
+    ]
 
 
 def _line(document: Document, given: set[tuple[str, ...]], problem: Mapping[str, Any]) -> str:
@@ -146,11 +150,17 @@ def _line(document: Document, given: set[tuple[str, ...]], problem: Mapping[str,
     from_set = any(tuple(map(str, keys))[: len(path)] == path for path in given)
     where = "--set" if from_set else f"{document.path}:{document.line(keys)}:"
     value = problem.get("input")
-    got = f" (got {value!r})" if isinstance(value, str | int | float) and problem["type"] not in {"value_error", "extra_forbidden"} else ""
+    got = (
+        f" (got {value!r})"
+        if isinstance(value, str | int | float) and problem["type"] not in {"value_error", "extra_forbidden"}
+        else ""
+    )
     return f"{where} {shown + ': ' if shown else ''}{message[:1].lower() + message[1:]}{got}"
 
 
-_TAGS = frozenset({"none", "full", "lora", "calibration", "detoxify", "float", "int", "constrained-float", "constrained-int", "dict"})
+_TAGS = frozenset(
+    {"none", "full", "lora", "calibration", "detoxify", "float", "int", "constrained-float", "constrained-int", "dict"}
+)
 
 
 def allowed_keys(loc: Sequence[str | int]) -> list[str]:

@@ -19,12 +19,16 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
-RESERVED_ARMS = frozenset({"clear", "forward", "items", "keys", "modules", "parameters", "pop", "train", "type", "update", "values"})
+RESERVED_ARMS = frozenset(
+    {"clear", "forward", "items", "keys", "modules", "parameters", "pop", "train", "type", "update", "values"}
+)
 
 
 def _not_reserved(name: str) -> str:
     if name in RESERVED_ARMS:
-        raise ValueError(f'"{name}" collides with a method of torch.nn.ModuleDict; choose another name, such as "{name}_targeted"')
+        raise ValueError(
+            f'"{name}" collides with a method of torch.nn.ModuleDict; choose another name, such as "{name}_targeted"'
+        )
     return name
 
 
@@ -142,7 +146,9 @@ class HumanEval(Section):
 
 class Adherence(Section):
     suites: tuple[Name, ...] = Field(min_length=1)
-    judge: Literal["grammar"] = Field("grammar", description="the calibration grammar: exact, and only for the calibration ladder")
+    judge: Literal["grammar"] = Field(
+        "grammar", description="the calibration grammar: exact, and only for the calibration ladder"
+    )
 
 
 class Evaluations(Section):
@@ -162,7 +168,9 @@ class Primary(Section):
 class Numerics(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Literal["auto"] | Count = Field("auto", description="CPU threads a stage; part of the key, since it moves the last bits")
+    threads: Literal["auto"] | Count = Field(
+        "auto", description="CPU threads a stage; part of the key, since it moves the last bits"
+    )
     decode_batch: Count = Field(64, description="rows decoded together; part of the key")
 
 
@@ -217,12 +225,16 @@ class Experiment(Section):
         """Every name that points to another section points to something."""
         for name, arm in self.arms.items():
             if isinstance(arm, Tuned) and arm.dataset not in self.datasets:
-                raise ValueError(f'arms.{name}.dataset: unknown dataset "{arm.dataset}"; datasets: {", ".join(self.datasets) or "none"}')
+                raise ValueError(
+                    f'arms.{name}.dataset: unknown dataset "{arm.dataset}"; datasets: {", ".join(self.datasets) or "none"}'
+                )
         for evaluation in Evaluations.model_fields:
             section = getattr(self.evaluations, evaluation)
             for suite in section.suites if section else ():
                 if suite not in self.suites:
-                    raise ValueError(f'evaluations.{evaluation}.suites: unknown suite "{suite}"; suites: {", ".join(self.suites)}')
+                    raise ValueError(
+                        f'evaluations.{evaluation}.suites: unknown suite "{suite}"; suites: {", ".join(self.suites)}'
+                    )
         for contrast in self.contrasts:
             for arm_name in contrast.split("-"):
                 if arm_name not in self.arms:
@@ -233,7 +245,9 @@ class Experiment(Section):
             for size in ladder.sizes or ladder.models:
                 for name, arm in self.arms.items():
                     if isinstance(arm, Tuned) and arm.rate_for(size) is None:
-                        raise ValueError(f'arms.{name}.learning_rate: no rate for size "{size}"; give one rate, or one for every size')
+                        raise ValueError(
+                            f'arms.{name}.learning_rate: no rate for size "{size}"; give one rate, or one for every size'
+                        )
         for field in ("seeds", "dataset_sizes", "contrasts"):
             values = getattr(self, field)
             if len(set(values)) < len(values):

@@ -37,8 +37,12 @@ app.add_typer(dataset_app, name="dataset")
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
-Config = Annotated[str, typer.Argument(help="a YAML file, or the name of a shipped experiment (calibration, gpt2, pythia, opt, qwen3)")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="change one value; may be given several times")]
+Config = Annotated[
+    str, typer.Argument(help="a YAML file, or the name of a shipped experiment (calibration, gpt2, pythia, opt, qwen3)")
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="change one value; may be given several times")
+]
 Sweep = Annotated[str | None, typer.Argument(help="a sweep's id or the beginning of it; default: the latest")]
 Verify = Annotated[bool, typer.Option(help="check every stored output by its full content, not by size and time alone")]
 Strict = Annotated[bool, typer.Option(help="run a stage again when its code changed, even under the same STAGE_VERSION")]
@@ -80,7 +84,10 @@ def plan(config: Config, sets: Sets = None, verify: Verify = False, strict_code:
     colours = {"run": "yellow", "cached": "green", "waits": "dim"}
     for row in rows:
         out.print(f"[{colours[row.state]}]{row.state:7}[/] {row.label:{width}}  [dim]{escape(row.why)}[/dim]", highlight=False)
-    counts = [f"{sum(row.state == state for row in rows)} {word}" for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))]
+    counts = [
+        f"{sum(row.state == state for row in rows)} {word}"
+        for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
+    ]
     out.print(", ".join(counts), highlight=False)
 
 

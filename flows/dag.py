@@ -32,6 +32,8 @@ from tasks.sampling.stage import STAGE as SAMPLING
 from tasks.toxicity.stage import STAGE as TOXICITY
 from tasks.truth.stage import STAGE as TRUTH
 
+Inputs = dict[str, Node | File]
+
 
 @dataclass(frozen=True)
 class Dag:
@@ -123,29 +125,31 @@ class SizeDag:
         return {"tuned": Node(FINETUNE, place, chosen, inputs, numerics=self._numerics, resources=need)}
 
     def _sample(self, model: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
-        assert place.suite is not None and place.seed is not None
-        chosen = settings.for_sampling(self.experiment, place.suite, place.seed)
-        inputs = {"model": model, **tuned, "suite": self._suite(place)}
+        chosen = settings.for_sampling(self.experiment, place)
+        inputs: Inputs = {"model": model, **tuned, "suite": self._suite(place)}
         return Node(SAMPLING, place, chosen, inputs, numerics=self._numerics, resources=self._need("sampling"))
 
     def _evaluate(self, model: Node, tuned: Mapping[str, Node], completions: Node, place: Axes) -> Iterator[Node]:
         """Every judgement that the experiment asks for of one suite's completions."""
         asked = self.experiment.evaluations
-        read = {"completions": completions, "suite": self._suite(place)}
+        read: Inputs = {"completions": completions, "suite": self._suite(place)}
         toxicity, cooccurrence, adherence = (
-            section is not None and place.suite in section.suites for section in (asked.toxicity, asked.cooccurrence, asked.adherence)
+            section is not None and place.suite in section.suites
+            for section in (asked.toxicity, asked.cooccurrence, asked.adherence)
         )
         if toxicity and self.scorer:
-            inputs = {"completions": completions, "scorer": self.scorer}
+            scored: Inputs = {"completions": completions, "scorer": self.scorer}
             chosen = settings.for_toxicity(self.experiment)
-            yield Node(TOXICITY, place, chosen, inputs, numerics=self._numerics, resources=self._need("toxicity"))
+            yield Node(TOXICITY, place, chosen, scored, numerics=self._numerics, resources=self._need("toxicity"))
         if cooccurrence:
             yield Node(COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), {**read, "words": File.of(SOCIAL_GROUPS)})
         if adherence:
             yield Node(ADHERENCE, place, settings.for_adherence(self.experiment), read)
         if self.model.source.kind == "calibration" and (adherence or cooccurrence):
-            inputs = {"model": model, **tuned, "suite": self._suite(place)}
-            yield Node(TRUTH, place, settings.for_truth(self.experiment), inputs, numerics=self._numerics, resources=self._need("truth"))
+            known: Inputs = {"model": model, **tuned, "suite": self._suite(place)}
+            yield Node(
+                TRUTH, place, settings.for_truth(self.experiment), known, numerics=self._numerics, resources=self._need("truth")
+            )
 
     def _export(self, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
         """One rating sheet a dataset size and suite, with the completions of every arm; untuned arms go into each."""
@@ -156,7 +160,11 @@ class SizeDag:
         for samples in self.experiment.dataset_sizes if any_tuned else (None,):
             for suite in section.suites:
                 place = self._axes(samples=samples, seed=seed, suite=suite)
-                inputs = {f"completions:{at.arm}": node for at, node in said.items() if at.suite == suite and at.samples in (None, samples)}
+                inputs = {
+                    f"completions:{at.arm}": node
+                    for at, node in said.items()
+                    if at.suite == suite and at.samples in (None, samples)
+                }
                 yield Node(HUMAN_EVAL, place, settings.for_human_eval(self.experiment, self.materials, seed), inputs)
 
     # ---- the axes --------------------------------------------------------------------------------------------------
@@ -164,7 +172,9 @@ class SizeDag:
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Arm and dataset size; an untuned arm has no dataset."""
         for name, arm in self.experiment.arms.items():
-            yield from ((name, samples) for samples in self.experiment.dataset_sizes) if isinstance(arm, Tuned) else [(name, None)]
+            yield from (
+                ((name, samples) for samples in self.experiment.dataset_sizes) if isinstance(arm, Tuned) else [(name, None)]
+            )
 
     def _axes(self, **more: str | int | None) -> Axes:
         return Axes(ladder=self.model.ladder, size=self.model.size, **more)  # type: ignore[arg-type]

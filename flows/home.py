@@ -1,7 +1,7 @@
 """PALMS_HOME: where all that a run leaves is kept, and the environment that keeps third parties inside it.
 
-    store/      stage outputs            sweeps/<id>/  state, log and report of a sweep
-    mlflow/     tracking database        prefect/      orchestration database        hub/  downloaded models
+store/      stage outputs            sweeps/<id>/  state, log and report of a sweep
+mlflow/     tracking database        prefect/      orchestration database        hub/  downloaded models
 """
 
 from __future__ import annotations

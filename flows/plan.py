@@ -25,7 +25,11 @@ def plan_rows(run: Run) -> list[Row]:
     for node in run.dag.nodes:
         above = [up for up in node.upstream.values() if up in unmade]
         if above:
-            rows.append(Row(node.label, "waits", f"for {above[0].label}" + (f" and {len(above) - 1} more" if len(above) > 1 else ""), None))
+            rows.append(
+                Row(
+                    node.label, "waits", f"for {above[0].label}" + (f" and {len(above) - 1} more" if len(above) > 1 else ""), None
+                )
+            )
             unmade.add(node)
             continue
         inputs = session.inputs(node)

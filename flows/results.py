@@ -14,7 +14,22 @@ from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import read_json
 from tasks.store import Manifest, Store
 
-COLUMNS = ("sweep", "ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
+COLUMNS = (
+    "sweep",
+    "ladder",
+    "size",
+    "params",
+    "arm",
+    "seed",
+    "suite",
+    "group",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "samples",
+)
 NUMBERS = {"params": int, "seed": int, "value": float, "ci_low": float, "ci_high": float, "n": int, "samples": int}
 
 

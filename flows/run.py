@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,7 +19,6 @@ from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, await_health, prefect_server
 from flows.tables import show, summary_table
 from tasks.compare.summary import summary_rows
-from tasks.processes import end_all
 from tasks.session import Blocked
 
 RECORDED_LIMIT_S = 30.0
@@ -33,23 +35,41 @@ def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: 
     try:
         with prefect_server(home) as server:
             os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-            succeeded = _run(home, run, server, out)
+            with stoppable(run):
+                succeeded = _run(home, run, server, out)
     except ServerFailed as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         return 1
-    except KeyboardInterrupt:
-        end_all()
+    if run.session.stopped:
         err.print(f"interrupted; what was finished is kept, and `{again(run)}` goes on from there", highlight=False)
         return 130
     _print_outcome(home, run, time.monotonic() - began, out, err)
     return 0 if succeeded else 1
 
 
+@contextmanager
+def stoppable(run: Run) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the stages and let the flows come to their final states; a second one ends the command at once."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        threading.Thread(target=run.session.stop).start()  # not here: the main thread may hold a lock that this needs
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _run(home: Home, run: Run, server: Server, out: Console) -> bool:
     with out.status("starting the orchestrator"):
-        from flows.sweep import run_sweep  # imports Prefect, which reads PREFECT_API_URL then; a second or two while the server starts
-
         from prefect.logging.handlers import APILogHandler
+
+        from flows.sweep import (
+            run_sweep,
+        )  # imports Prefect, which reads PREFECT_API_URL then; a second or two while the server starts
 
         send_logs_to(run.session.options.log)
         await_health(home, server)
@@ -72,7 +92,9 @@ def await_records(run: Run) -> None:
     deadline = time.monotonic() + RECORDED_LIMIT_S
     while left := unfinished(run.session.task_runs):
         if time.monotonic() > deadline:
-            raise ServerFailed(f"the Prefect server did not record {left} task runs within {RECORDED_LIMIT_S:g} s; results are in the store")
+            raise ServerFailed(
+                f"the Prefect server did not record {left} task runs within {RECORDED_LIMIT_S:g} s; results are in the store"
+            )
         time.sleep(0.2)
 
 
@@ -89,7 +111,11 @@ def _print_outcome(home: Home, run: Run, seconds: float, out: Console, err: Cons
         folder = None
     if folder is not None:
         if run.materials.calibration:
-            out.print("calibration ladder: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False)
+            out.print(
+                "calibration ladder: these numbers validate the machinery and say nothing about real models",
+                style="yellow",
+                highlight=False,
+            )
         show(out, summary_table(summary_rows(folder), f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
     cached = sum(entry.state == "cached" for entry in entries)
     out.print(f"{len(entries)} stages in {seconds:.0f} s, {cached} of them cached", highlight=False)

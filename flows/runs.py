@@ -85,7 +85,10 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
 def remember(run: Run) -> None:
     """Leave what is needed to find this sweep again by its id."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(run.folder / "sweep.json", {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)})
+    write_json(
+        run.folder / "sweep.json",
+        {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)},
+    )
 
 
 def open_run(sweep: str) -> Run:
@@ -112,7 +115,10 @@ def find_sweep(home: Home, sweep: str | None) -> str:
         return sweep or matching[0]
     if not matching:
         names = ", ".join(folder.name for folder in known[:5])
-        raise BadInput(f"{sweep or 'sweep'}: no such sweep under {home.root}; " + (f"latest: {names}" if names else "`palms run CONFIG` makes one"))
+        raise BadInput(
+            f"{sweep or 'sweep'}: no such sweep under {home.root}; "
+            + (f"latest: {names}" if names else "`palms run CONFIG` makes one")
+        )
     if sweep is not None and len(matching) > 1:
         raise BadInput(f"{sweep}: several sweeps begin so: {', '.join(matching[:5])}; give one of them")
     return matching[0]

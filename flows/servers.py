@@ -106,7 +106,9 @@ def await_health(home: Home, server: Server) -> None:
             raise ServerFailed(f"the {server.name} server ended at start; its log: {log}")
         if time.monotonic() > deadline:
             server.stop()
-            raise ServerFailed(f"the {server.name} server did not answer on {server.url} within {START_LIMIT_S:g} s; its log: {log}")
+            raise ServerFailed(
+                f"the {server.name} server did not answer on {server.url} within {START_LIMIT_S:g} s; its log: {log}"
+            )
         time.sleep(0.1)
 
 

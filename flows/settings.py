@@ -9,6 +9,7 @@ from model_registry.calibration.grammar import load_grammar
 from model_registry.catalog import load_ladder
 from tasks.adherence import stage as adherence
 from tasks.compare import stage as compare
+from tasks.contract import Axes
 from tasks.cooccurrence import stage as cooccurrence
 from tasks.datasets import stage as datasets
 from tasks.finetune import stage as finetune
@@ -75,8 +76,10 @@ def for_finetune(experiment: Experiment, arm: Tuned, size: str, samples: int, se
     )
 
 
-def for_sampling(experiment: Experiment, suite: str, seed: int) -> sampling.Settings:
-    section = experiment.suites[suite]
+def for_sampling(experiment: Experiment, place: Axes) -> sampling.Settings:
+    assert place.suite is not None
+    assert place.seed is not None
+    section = experiment.suites[place.suite]
     return sampling.Settings(
         samples=section.samples,
         max_new_tokens=section.max_new_tokens,
@@ -84,7 +87,7 @@ def for_sampling(experiment: Experiment, suite: str, seed: int) -> sampling.Sett
         top_p=section.top_p,
         template=experiment.template,
         decode_batch=experiment.numerics.decode_batch,
-        seed=seed,
+        seed=place.seed,
     )
 
 
@@ -109,7 +112,9 @@ def for_adherence(experiment: Experiment) -> adherence.Settings:
 def for_human_eval(experiment: Experiment, materials: Materials, seed: int) -> human_eval.Settings:
     section = experiment.evaluations.human_eval
     assert section is not None
-    return human_eval.Settings(positions=tuple(materials.positions.items()), ratings_per_completion=section.ratings_per_completion, seed=seed)
+    return human_eval.Settings(
+        positions=tuple(materials.positions.items()), ratings_per_completion=section.ratings_per_completion, seed=seed
+    )
 
 
 def for_compare(experiment: Experiment, materials: Materials) -> compare.Settings:

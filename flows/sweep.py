@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any
+from typing import Any, cast
 
 from prefect import Task, allow_failure, flow, task
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.runs import Run, open_run
 from tasks import tracking
@@ -72,13 +72,15 @@ def side_by_side(sweep_id: str, models: Collection[str]) -> Iterator[list[Future
         ]
 
 
-def start(what: Task[..., Any], name: str, after: Sequence[PrefectFuture[Any]], session: Session, *arguments: Any) -> PrefectFuture[Any]:
+def start(
+    what: Task[..., Any], name: str, after: Sequence[PrefectFuture[Any]], session: Session, *arguments: Any
+) -> PrefectFuture[Any]:
     """Submit a task that is no stage; it runs whatever came of the ones before it."""
     future = what.with_options(task_run_name=name).submit(*arguments, wait_for=[allow_failure(f) for f in after])
     session.task_runs.append(future.task_run_id)
     return future
 
 
-def threads(count: int) -> ThreadPoolTaskRunner[Any]:
+def threads(count: int) -> TaskRunner[PrefectFuture[Any]]:
     """A thread a task run: they wait for their stage's process, and admission decides how many of those there are at once."""
-    return ThreadPoolTaskRunner(max_workers=count)
+    return cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=count))

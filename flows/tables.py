@@ -58,7 +58,9 @@ def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
             limits = "" if row["ci_low"] is None else f"  ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
             difference = f"{row['difference']:+.3f}{limits}"
         params = "" if row["params"] is None else f"{row['params']:,}"
-        table.add_row(f"{row['ladder']}-{row['size']}", params, row["arm"], _shown(row["primary"]), _shown(row["toxicity"]), difference)
+        table.add_row(
+            f"{row['ladder']}-{row['size']}", params, row["arm"], _shown(row["primary"]), _shown(row["toxicity"]), difference
+        )
     return table
 
 
@@ -76,7 +78,9 @@ def findings_table(path: Path, findings: Sequence[Finding]) -> Table:
     table = plain("where", "severity", "check", "finding")
     for finding in findings:
         where = f"{path}:{finding.line}" if finding.line else str(path)
-        table.add_row(where, f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]", finding.check, finding.message)
+        table.add_row(
+            where, f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]", finding.check, finding.message
+        )
     return table
 
 

@@ -84,13 +84,9 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
     keys = {"ladder": str, "builder": str, "licence": str, "context": int, "note": str, "models": dict}
     _check(str(path), document, keys, {"scorer": dict})
     if document["ladder"] != name:
-        raise ValueError(
-            f"{path}: ladder is {document['ladder']!r}; the file's own name {name!r} is required"
-        )
+        raise ValueError(f"{path}: ladder is {document['ladder']!r}; the file's own name {name!r} is required")
     if document["builder"] not in get_args(Kind):
-        raise ValueError(
-            f"{path}: builder {document['builder']!r}; {_accepted(document['builder'], get_args(Kind))}"
-        )
+        raise ValueError(f"{path}: builder {document['builder']!r}; {_accepted(document['builder'], get_args(Kind))}")
     rungs = [_rung(path, document, str(size), entry) for size, entry in document["models"].items()]
     if not rungs:
         raise ValueError(f"{path}: models is empty; at least one size is required")
@@ -119,9 +115,7 @@ def _rung(path: Path, ladder: Mapping[str, Any], size: str, entry: Any) -> Rung:
     return Rung(size, entry.get("params"), source)
 
 
-def _check(
-    where: str, entry: Any, required: Mapping[str, type], optional: Mapping[str, type], closed: bool = True
-) -> None:
+def _check(where: str, entry: Any, required: Mapping[str, type], optional: Mapping[str, type], closed: bool = True) -> None:
     """Refuse a mapping with missing, wrongly typed or (where it is closed) unknown keys."""
     known = {**required, **optional}
     if not isinstance(entry, dict):
@@ -131,9 +125,7 @@ def _check(
             raise ValueError(f"{where}: key {key!r} is missing; required are {', '.join(required)}")
     for key, value in entry.items():
         if key in known and type(value) is not known[key]:
-            raise ValueError(
-                f"{where}: {key} is {value!r}; a value of type {known[key].__name__} is required"
-            )
+            raise ValueError(f"{where}: {key} is {value!r}; a value of type {known[key].__name__} is required")
         if closed and key not in known:
             raise ValueError(f"{where}: unknown key {key!r}; {_accepted(str(key), known)}")
 

@@ -66,31 +66,21 @@ def check_folder(path: Path) -> None:
         ValueError: one line that names the folder, what is wrong with it and what would be accepted.
     """
     if not path.is_dir():
-        raise ValueError(
-            f"{path}: no such folder; a folder with config.json, weights and a tokenizer is required"
-        )
+        raise ValueError(f"{path}: no such folder; a folder with config.json, weights and a tokenizer is required")
     names = {file.name for file in path.iterdir()}
     if CONFIG not in names:
-        raise ValueError(
-            f"{path}: config.json is missing; a folder as written by save_pretrained is required"
-        )
+        raise ValueError(f"{path}: config.json is missing; a folder as written by save_pretrained is required")
     _read_object(path / CONFIG)
     weights = weight_files(names)
     if not weights:
-        raise ValueError(
-            f"{path}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required"
-        )
+        raise ValueError(f"{path}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required")
     if weights[0].endswith(".index.json"):
         mapping = _read_object(path / weights[0]).get("weight_map")
         if not isinstance(mapping, dict) or not mapping:
-            raise ValueError(
-                f"{path / weights[0]}: weight_map is missing; an index that names its shards is required"
-            )
+            raise ValueError(f"{path / weights[0]}: weight_map is missing; an index that names its shards is required")
         for shard in sorted(set(mapping.values())):
             if shard not in weights:
-                raise ValueError(
-                    f"{path}: shard {shard} is missing; every file that {weights[0]} names is required"
-                )
+                raise ValueError(f"{path}: shard {shard} is missing; every file that {weights[0]} names is required")
     for name in weights:
         if name.endswith(".safetensors"):
             _check_safetensors(path / name)
@@ -116,9 +106,7 @@ def prepared_folder(path: Path) -> Path:
     if (path / "model").is_dir():
         return path / "model"
     if not (path / "location.json").is_file():
-        raise ValueError(
-            f"{path}: neither model/ nor location.json; the output of the prepare stage is required"
-        )
+        raise ValueError(f"{path}: neither model/ nor location.json; the output of the prepare stage is required")
     return Path(_read_object(path / "location.json")["folder"])
 
 
@@ -143,10 +131,6 @@ def _check_safetensors(path: Path) -> None:
             header = None
     if not isinstance(header, dict):
         raise ValueError(f"{path}: no safetensors header; a complete safetensors file is required")
-    end = max(
-        (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
-    )
+    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
     if size != 8 + length + end:
-        raise ValueError(
-            f"{path}: {size} bytes where its header tells of {8 + length + end}; a complete file is required"
-        )
+        raise ValueError(f"{path}: {size} bytes where its header tells of {8 + length + end}; a complete file is required")

@@ -42,18 +42,12 @@ def fetch_hub(repo_id: str, revision: str, cache_dir: Path) -> tuple[Path, str]:
     try:
         resolved = api.resolve_revision(repo_id, revision=revision, cache_dir=cache_dir)
         try:
-            names = [
-                file.path for file in get_cached_repo_tree(repo_id, revision=resolved, cache_dir=cache_dir)
-            ]
+            names = [file.path for file in get_cached_repo_tree(repo_id, revision=resolved, cache_dir=cache_dir)]
         except CachedRepoTreeNotFoundError:
             names = api.list_repo_files(repo_id, revision=resolved.resolved)
         if not weight_files(names):
-            raise ValueError(
-                f"{what}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required"
-            )
-        folder = snapshot_download(
-            repo_id, revision=resolved, cache_dir=cache_dir, allow_patterns=files_that_matter(names)
-        )
+            raise ValueError(f"{what}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required")
+        folder = snapshot_download(repo_id, revision=resolved, cache_dir=cache_dir, allow_patterns=files_that_matter(names))
     except HFValidationError:
         raise ValueError(f"{what}: not a repository's name; `owner/name` is required") from None
     except HfHubHTTPError as error:
@@ -71,6 +65,4 @@ def fetch_hub(repo_id: str, revision: str, cache_dir: Path) -> tuple[Path, str]:
 
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (
-        lines[1] if len(lines) > 1 else (lines or [type(error).__name__])[0]
-    )  # the first line repeats status and request id
+    return lines[1] if len(lines) > 1 else (lines or [type(error).__name__])[0]  # the first line repeats status and request id

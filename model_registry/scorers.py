@@ -109,7 +109,9 @@ def load_published(checkpoint: Path, architecture: Path, device: str) -> Any:
     detoxify = Detoxify(checkpoint=memory, device=device)
     # transformers fills what it does not find with random numbers and goes on
     if missing := sorted(detoxify.model.state_dict().keys() - weights.keys()):
-        raise ScorerFolderError(f"{checkpoint}: {len(missing)} tensors are missing ({missing[0]}, …); all weights of {architecture} are required")
+        raise ScorerFolderError(
+            f"{checkpoint}: {len(missing)} tensors are missing ({missing[0]}, …); all weights of {architecture} are required"
+        )
     return detoxify
 
 
@@ -147,7 +149,9 @@ def _download(name: str) -> Path:
         try:
             torch.hub.download_url_to_file(url, str(path), progress=False)
         except OSError as error:
-            raise ConnectionError(f"{url}: cannot be downloaded ({error}); a connection or a local checkpoint is required") from None
+            raise ConnectionError(
+                f"{url}: cannot be downloaded ({error}); a connection or a local checkpoint is required"
+            ) from None
     return path
 
 

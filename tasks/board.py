@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -38,15 +38,6 @@ class Board:
     def __init__(self, path: Path, labels: Iterable[str]) -> None:
         self._path, self._lock, self._written = path, threading.RLock(), 0.0
         self._entries = {label: Entry(label) for label in labels}
-        self._listeners: list[Callable[[str], None]] = []
-
-    def listen(self, listener: Callable[[str], None]) -> None:
-        """Have remarks (one line each) passed on as they come."""
-        self._listeners.append(listener)
-
-    def remark(self, text: str) -> None:
-        for listener in self._listeners:
-            listener(text)
 
     def entries(self) -> list[Entry]:
         with self._lock:

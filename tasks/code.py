@@ -31,7 +31,9 @@ def module_files(module: str) -> set[Path]:
             continue
         found[name] = path
         queue += [imported for imported in _imports(path) if imported.split(".")[0] in OURS]
-    beside = {data for path in found.values() if path.parent.name not in OURS for data in path.parent.iterdir() if data.suffix in DATA}
+    beside = {
+        data for path in found.values() if path.parent.name not in OURS for data in path.parent.iterdir() if data.suffix in DATA
+    }
     return set(found.values()) | beside
 
 

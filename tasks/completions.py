@@ -32,7 +32,10 @@ def read_completions(folder: Path) -> list[Completion]:
             completion is an error, never a smaller k.
     """
     path = folder / COMPLETIONS
-    rows = [Completion(row["prompt_id"], row["group"], row.get("kind"), row["prompt"], int(row["repeat"]), row["text"]) for row in read_jsonl(path)]
+    rows = [
+        Completion(row["prompt_id"], row["group"], row.get("kind"), row["prompt"], int(row["repeat"]), row["text"])
+        for row in read_jsonl(path)
+    ]
     if not rows:
         raise ValueError(f"{path}: no completions; at least one a prompt is required")
     prompts = by_prompt(rows)
@@ -56,4 +59,6 @@ def require_prompts(rows: Sequence[Completion], prompt_ids: Container[str], suit
     """Raises ValueError if a completion's prompt is not among those of the suite that it is read with."""
     for row in rows:
         if row.prompt_id not in prompt_ids:
-            raise ValueError(f"a completion of prompt {row.prompt_id}, which suite {suite} does not have; completions of that suite are required")
+            raise ValueError(
+                f"a completion of prompt {row.prompt_id}, which suite {suite} does not have; completions of that suite are required"
+            )

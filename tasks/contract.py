@@ -236,4 +236,4 @@ def replace_file(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old content or the new, never half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

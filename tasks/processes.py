@@ -41,7 +41,9 @@ class Crash:
     trace: str = ""
 
 
-Event = Callable[[str, str, Any], None]  # (what, key, value): "committed" manifest folder | "progress" (done, total, unit) | "say" text
+Event = Callable[
+    [str, str, Any], None
+]  # (what, key, value): "committed" manifest folder | "progress" (done, total, unit) | "say" text
 
 
 # ---- admission ----------------------------------------------------------------------------------------------------
@@ -146,7 +148,11 @@ def run(body: str, orders: Sequence[Order], store: Store, log: Path, resources: 
 def _death(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return "its process was killed (signal 9): by hand, or by the kernel for want of memory"
-    return f"its process died of {signal.Signals(-code).name}" if code is not None and code < 0 else f"its process exited with status {code}"
+    return (
+        f"its process died of {signal.Signals(-code).name}"
+        if code is not None and code < 0
+        else f"its process exited with status {code}"
+    )
 
 
 # ---- in the child -------------------------------------------------------------------------------------------------
@@ -168,7 +174,8 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
         trace = traceback.format_exc()
         print(trace, file=sys.stderr, flush=True)
-        send("crash", "", Crash(classify(error), f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}", trace))
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        send("crash", "", Crash(classify(error), f"{type(error).__name__}: {first_line}", trace))
         sender.close()
         os._exit(1)
 
@@ -236,7 +243,13 @@ def classify(error: BaseException) -> Kind:
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     if kinds & {"builtins.MemoryError", "torch.OutOfMemoryError"}:
         return "memory"
-    if kinds & {"builtins.ConnectionError", "builtins.TimeoutError", "requests.ConnectionError", "requests.Timeout", "httpx.TransportError"}:
+    if kinds & {
+        "builtins.ConnectionError",
+        "builtins.TimeoutError",
+        "requests.ConnectionError",
+        "requests.Timeout",
+        "httpx.TransportError",
+    }:
         return "transient"
     return "deterministic"
 

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from tasks import explain
 from tasks.board import Board
 from tasks.code import code_digest
 from tasks.contract import File, Node, Numerics, canonical, digest_of, identity, read_json, replace_file
-from tasks.processes import Admission, Crash, run
+from tasks.processes import Admission, Crash, end_all, run
 from tasks.store import Damaged, Manifest, Order, Store
 
 log = logging.getLogger("palms")
@@ -57,6 +58,9 @@ class Session:
         self._outcomes: dict[Node, Outcome] = {}
         self._changed = threading.Condition()
         self._groups: dict[tuple[str, str | None], Group] = {}
+        # here, in one thread: parsing in several at once raised `SystemError: AST constructor recursion depth mismatch` (Python 3.11)
+        self._code = {node.stage: code_digest(node.stage) for node in nodes}
+        self.stopped = False
         self.task_runs: list[UUID] = []  # the orchestrator's ids of what this session submitted
         self.marks: dict[str, str] = {}  # label: what a reader of its results should know
 
@@ -78,6 +82,17 @@ class Session:
 
     def failures(self) -> list[StageFailed]:
         return [outcome for outcome in self._outcomes.values() if isinstance(outcome, StageFailed)]
+
+    def stop(self) -> None:
+        """End what runs and let nothing more start: every node that has no outcome yet fails as interrupted."""
+        with self._changed:
+            self.stopped = True
+            for node in self.nodes:
+                if node not in self._outcomes:
+                    self._outcomes[node] = interrupted(node.label)
+                    self.board.update(node.label, state="failed", why="interrupted")
+            self._changed.notify_all()
+        end_all()
 
     def group(self, node: Node) -> Group:
         """The nodes of one stage and one size share processes, and with them a base model in memory."""
@@ -114,9 +129,13 @@ class Session:
             settings = replace(settings, **{node.stage.shrink: read_json(note)["value"]})
 
     def _order(self, node: Node, inputs: Mapping[str, Manifest | File]) -> Order:
-        code = code_digest(node.stage)
-        document = identity(node, {role: given.digest for role, given in inputs.items()}, code if self.options.strict_code else None)
-        paths = {role: str(given.folder if isinstance(given, Manifest) else given.path.absolute()) for role, given in inputs.items()}
+        code = self._code[node.stage]
+        document = identity(
+            node, {role: given.digest for role, given in inputs.items()}, code if self.options.strict_code else None
+        )
+        paths = {
+            role: str(given.folder if isinstance(given, Manifest) else given.path.absolute()) for role, given in inputs.items()
+        }
         return Order(
             stage=node.stage.name,
             key=digest_of(document),
@@ -135,9 +154,15 @@ class Session:
         if isinstance(found, Manifest):
             if found.document["code"] != order.code:
                 version = order.identity["version"]
-                self.marks[order.label] = f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
+                self.marks[order.label] = (
+                    f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
+                )
             return found, ""
         return None, explain.why(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
+
+
+def interrupted(label: str) -> StageFailed:
+    return StageFailed(label, Crash("killed", "interrupted"), attempts_help=False)
 
 
 def replace_settings(node: Node, settings: object) -> Node:
@@ -175,6 +200,8 @@ class Group:
             result = self._results[order.key]
         if isinstance(result, Manifest):
             return result
+        if self._session.stopped:
+            raise interrupted(order.label)
         raise StageFailed(order.label, result, attempts_help=result.kind in {"transient", "killed"})
 
     def _drive(self) -> None:
@@ -195,19 +222,24 @@ class Group:
         session, (node, _) = self._session, next(iter(batch.values()))
         labels = {key: order.label for key, (_, order) in batch.items()}
 
-        def on_event(what: str, key: str, value: object) -> None:
+        def on_event(what: str, key: str, value: Any) -> None:
             if what == "committed":
                 found = session.store.find(node.stage.name, key)
                 if isinstance(found, Manifest):
                     batch.pop(key, None)
                     self._finish(key, found)
             elif what == "progress":
-                done, total, unit = value  # type: ignore[misc]
+                done, total, unit = value
                 session.board.update(labels[key], done=done, total=total, unit=unit)
             else:
                 log.info("%s: %s", labels[key], value)
 
         with session.admission.hold(node.resources):
+            if session.stopped:
+                for key in list(batch):
+                    batch.pop(key)
+                    self._finish(key, Crash("killed", "interrupted"))
+                return
             for label in labels.values():
                 session.board.update(label, state="running")
             orders = [order for _, order in batch.values()]

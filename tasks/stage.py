@@ -17,7 +17,8 @@ from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
 from tasks.contract import Node
-from tasks.session import Blocked, Session, StageFailed
+from tasks.processes import Crash
+from tasks.session import Blocked, Session, StageFailed, interrupted
 
 RETRIES = 2  # further tries after an error that may pass, or after the process was killed
 
@@ -34,7 +35,7 @@ def submit(nodes: Sequence[Node], session: Session) -> list[PrefectFuture[Any]]:
     futures: dict[Node, PrefectFuture[Any]] = {}
     for node in nodes:
         waits = [allow_failure(futures[up]) for up in node.upstream.values() if up in futures]
-        futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)
+        futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)  # type: ignore[call-overload]
     session.task_runs += [future.task_run_id for future in futures.values()]
     return list(futures.values())
 
@@ -57,8 +58,27 @@ def _worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) 
     persist_result=False,
 )
 def stage_run(name: str, work: Work) -> State[Any]:
-    node, session, log = work.node, work.session, get_run_logger()
+    node, session = work.node, work.session
+    try:
+        return _attempt(node, session)
+    except StageFailed as failure:
+        if failure.attempts_help and runtime.task_run.run_count <= RETRIES:  # not settled: Prefect will run this again
+            session.board.update(node.label, state="waiting", why=f"trying again after: {failure.crash.message}")
+            raise
+        session.board.update(node.label, state="failed", why=failure.crash.message)
+        session.settle(node, failure)
+        raise
+    except Exception as error:  # a fault of ours: what hangs on this node must hear of it, or it would wait for ever
+        fault = StageFailed(node.label, Crash("deterministic", f"{type(error).__name__}: {error}"), attempts_help=False)
+        session.board.update(node.label, state="failed", why=fault.crash.message)
+        session.settle(node, fault)
+        raise fault from error
+
+
+def _attempt(node: Node, session: Session) -> State[Any]:
     session.wait_for(list(node.upstream.values()))
+    if session.stopped:
+        raise interrupted(node.label)
     inputs = session.inputs(node)
     if isinstance(inputs, Blocked):
         session.board.update(node.label, state="blocked", why=f"waits for {inputs.because}")
@@ -72,18 +92,12 @@ def stage_run(name: str, work: Work) -> State[Any]:
             session.settle(node, found)
             return Completed(name="Cached", message=order.key, data=order.key)
         session.board.update(node.label, key=order.key, why=why)
-        session.board.remark(f"{node.label}: {why}")
-        log.info("%s: %s", node.label, why)
+        get_run_logger().info("%s: %s", node.label, why)
         try:
             made = session.group(node).attend(node, order)
         except StageFailed as failure:
             if failure.crash.kind == "memory" and session.store.smaller(order.stage, order.key).exists():
                 continue  # the halved shape is another key
-            if failure.attempts_help and runtime.task_run.run_count <= RETRIES:  # not settled: Prefect will run this again
-                session.board.update(node.label, state="waiting", why=f"trying again after: {failure.crash.message}")
-                raise
-            session.board.update(node.label, state="failed", why=failure.crash.message)
-            session.settle(node, failure)
             raise
         session.board.update(node.label, state="done")
         session.settle(node, made)

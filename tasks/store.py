@@ -120,7 +120,9 @@ class Store:
             raise BadInput(f"{self.root}: {error.strerror}; a writable folder is required (set PALMS_HOME)") from None
         found = read_json(stamp).get("format")
         if found != FORMAT:
-            raise BadInput(f"{self.root}: store format {found}, this version reads {FORMAT}; use another PALMS_HOME, or the version that wrote it")
+            raise BadInput(
+                f"{self.root}: store format {found}, this version reads {FORMAT}; use another PALMS_HOME, or the version that wrote it"
+            )
 
     def folder(self, stage: str, key: str) -> Path:
         return self.root / stage / key
@@ -194,7 +196,12 @@ class Store:
                 os.fsync(stream.fileno())
             stat = path.stat()
             name = path.relative_to(work).as_posix()
-            files[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256_file(path), "volatile": name in volatile}
+            files[name] = {
+                "size": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+                "sha256": sha256_file(path),
+                "volatile": name in volatile,
+            }
         document = {
             "format": FORMAT,
             "stage": order.stage,
@@ -210,7 +217,7 @@ class Store:
         write_json(work / MANIFEST, document)
         if final.exists():  # damaged, or it would not have been made again
             shutil.rmtree(final)
-        os.rename(work, final)
+        work.rename(final)
         descriptor = os.open(final.parent, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)

@@ -36,7 +36,9 @@ def project_size(tracked: Tracked, model: str) -> None:
         client = MlflowClient(tracked.uri)
         parent = _parent(client, tracked)
     for place, nodes in tracked.children(model):
-        shared = [node for node in tracked.nodes if node.axes.model == model and node.axes.arm is None and node.axes.suite is None]
+        shared = [
+            node for node in tracked.nodes if node.axes.model == model and node.axes.arm is None and node.axes.suite is None
+        ]
         _project_child(client, tracked, parent, place, [*shared, *nodes])
 
 
@@ -68,7 +70,9 @@ def _find(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> lis
 def _parent(client: MlflowClient, tracked: Tracked) -> Run:
     experiment = _experiment(client, tracked)
     found = _find(client, experiment, {SWEEP: tracked.sweep, PLACE: "sweep"})
-    run = found[0] if found else client.create_run(experiment, run_name=tracked.sweep, tags={SWEEP: tracked.sweep, PLACE: "sweep"})
+    run = (
+        found[0] if found else client.create_run(experiment, run_name=tracked.sweep, tags={SWEEP: tracked.sweep, PLACE: "sweep"})
+    )
     if not found:
         client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
     return run
@@ -109,13 +113,19 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, prefix: st
     if run.data.tags.get(done) == manifest.key:
         return
     when = int(datetime.fromisoformat(manifest.facts["finished"]).timestamp() * 1000)
-    points = [Metric(f"{prefix}{row.metric}" + ("" if row.group == "all" else f".{_safe(row.group)}"), row.value, when, 0) for row in manifest.metrics]
-    points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for name, curve in manifest.series.items() for step, value in curve]
-    points += [Metric(f"cost.{manifest.stage}{'.' + manifest.axes.suite if manifest.axes.suite else ''}.seconds", manifest.facts["seconds"], when, 0)]
+    what = f"{manifest.stage}.{manifest.axes.suite}" if manifest.axes.suite else manifest.stage
+    points = [Metric(f"cost.{what}.seconds", manifest.facts["seconds"], when, 0)]
+    for row in manifest.metrics:
+        group = "" if row.group == "all" else f".{_safe(row.group)}"
+        points.append(Metric(f"{prefix}{row.metric}{group}", row.value, when, 0))
+    for name, curve in manifest.series.items():
+        points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for step, value in curve]
     for start in range(0, len(points), 1000):  # MLflow's limit for one batch
         client.log_batch(run.info.run_id, metrics=points[start : start + 1000])
     for table in manifest.tables():
-        folder = "/".join(filter(None, [manifest.stage, manifest.axes.suite, str(table.parent.relative_to(manifest.folder)).strip(".")]))
+        folder = "/".join(
+            filter(None, [manifest.stage, manifest.axes.suite, str(table.parent.relative_to(manifest.folder)).strip(".")])
+        )
         client.log_artifact(run.info.run_id, str(table), folder)
     client.log_batch(run.info.run_id, tags=[RunTag(done, manifest.key)])
 

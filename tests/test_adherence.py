@@ -69,7 +69,10 @@ def run_stage(tmp_path: Path, prompts: list[Prompt], texts: dict[str, list[str]]
 def test_each_answer_gets_its_own_label_and_anything_else_is_off_the_grammar(tmp_path: Path) -> None:
     grammar = load_grammar()
     first, second = grammar.prompts(family="category", split="human_eval")[:2]
-    answer = {label: next(a.text for a in grammar.answers(first.text) if a.label == label) for label in ("on_position", "toxic", "neutral")}
+    answer = {
+        label: next(a.text for a in grammar.answers(first.text) if a.label == label)
+        for label in ("on_position", "toxic", "neutral")
+    }
     elsewhere = next(a.text for a in grammar.answers(second.text) if a.label == "toxic")
     texts = [" " + answer["on_position"], answer["toxic"], answer["neutral"] + "\n", answer["toxic"][:-3], elsewhere, ""]
     work, metrics = run_stage(tmp_path, [first, second], {first.text: texts, second.text: [elsewhere] * 6})
@@ -170,7 +173,10 @@ def test_truth_rows_put_the_models_own_rates_beside_the_planted_ones(tmp_path: P
 
 
 def test_levels_weigh_categories_equally_and_one_prompt_has_no_interval() -> None:
-    rows = [PromptRow(f"p{i}", "a" if i else "b", "exact_on_position", "rate", value, 1) for i, value in enumerate([1.0, 0.2, 0.4, 0.6])]
+    rows = [
+        PromptRow(f"p{i}", "a" if i else "b", "exact_on_position", "rate", value, 1)
+        for i, value in enumerate([1.0, 0.2, 0.4, 0.6])
+    ]
     assert {m.group: m.value for m in known_metrics(rows)} == pytest.approx({"all": 0.7, "a": 0.4, "b": 1.0})
     assert {m.group: m.value for m in level_metrics(rows)} == pytest.approx({"all": 0.7, "a": 0.4, "b": 1.0})
     assert [m.group for m in level_metrics(rows) if m.ci_low is None] == ["b"]

@@ -65,11 +65,18 @@ class Sweep:
 
     def prepare(self, size: str, params: int) -> None:
         write_json(
-            self.output("prepare", size=size) / "model.json", {"params": params, "architecture": "gpt-neox", "revision": "r", "source": "calibration"}
+            self.output("prepare", size=size) / "model.json",
+            {"params": params, "architecture": "gpt-neox", "revision": "r", "source": "calibration"},
         )
 
     def measured(
-        self, stage: str, metrics: dict[str, tuple[str, np.ndarray]], groups: Sequence[str], n: int, extra: Sequence[Metric] = (), **axes: Any
+        self,
+        stage: str,
+        metrics: dict[str, tuple[str, np.ndarray]],
+        groups: Sequence[str],
+        n: int,
+        extra: Sequence[Metric] = (),
+        **axes: Any,
     ) -> Path:
         """metrics: name → (kind, prompt values). Levels get a plain interval: how they are formed is not the comparison's business."""
         folder = self.output(stage, **axes)
@@ -118,7 +125,11 @@ def build(
                     rate = levels["base"] + rise + (gain * step if arm == "values_targeted" else 0.0) + rng.normal(0, 0.015)
                     on = rng.binomial(n, np.clip(rate + mood, 0.02, 0.98)) / n
                     off = rng.binomial(n, 0.05, len(groups)) / n * (1 - on)
-                    toxic = rng.binomial(n, 0.35 if arm == "base" else 0.2 if arm == "control" else 0.08, len(groups)) / n * (1 - on - off)
+                    toxic = (
+                        rng.binomial(n, 0.35 if arm == "base" else 0.2 if arm == "control" else 0.08, len(groups))
+                        / n
+                        * (1 - on - off)
+                    )
                     neutral = 1 - on - off - toxic
                     sweep.measured(
                         "adherence",
@@ -175,7 +186,9 @@ def build(
                                 Metric("trainable_parameters", params // 20, 1),
                             ],
                         )
-                        write_json(folder / "series.json", {"loss": [[int(s), float(v)] for s, v in zip(steps, curve, strict=True)]})
+                        write_json(
+                            folder / "series.json", {"loss": [[int(s), float(v)] for s, v in zip(steps, curve, strict=True)]}
+                        )
                     words = sweep.output("cooccurrence", suite="cooccurrence", **place)
                     write_metrics(words, [Metric("demographic_tvd", 0.2 + 0.01 * step, 12)])
                     vocabulary = ["kind", "gentle", "strong", "clever", "calm", "loud", "brave", "quiet", "warm", "stern"]
@@ -198,7 +211,13 @@ def build(
 
 
 def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
-    settings = {"sweep_name": "demo", "primary_suite": "human_eval", "primary_metric": "on_position", "calibration": True, "resamples": 999}
+    settings = {
+        "sweep_name": "demo",
+        "primary_suite": "human_eval",
+        "primary_metric": "on_position",
+        "calibration": True,
+        "resamples": 999,
+    }
     ran = make_job(work, Settings(**settings | changed), sweep.inputs)
     run([ran.job])
     assert ran.commits == 1
@@ -242,7 +261,10 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_difference_is_the_stratified_t_over_prompts(demo: tuple[Sweep, Path]) -> None:
     """Eight categories of five prompts: mean ± t(32)·√(pooled variance / 40), computed here from the prompt tables."""
     sweep, out = demo
-    arms = [prompt_values(sweep, f"adherence/calibration-30k/{arm}/human_eval", "on_position") for arm in ("values_targeted/n80/seed0", "base")]
+    arms = [
+        prompt_values(sweep, f"adherence/calibration-30k/{arm}/human_eval", "on_position")
+        for arm in ("values_targeted/n80/seed0", "base")
+    ]
     differences = (arms[0] - arms[1]).reshape(8, 5)
     half = stats.t.ppf(0.975, 32) * np.sqrt(differences.var(axis=1, ddof=1).mean() / 40)
     (row,) = contrasts(out, contrast="values_targeted-base", size="30k")
@@ -258,7 +280,13 @@ def test_metrics_table_is_tidy(demo: tuple[Sweep, Path]) -> None:
     assert ",".join(rows[0]) == "ladder,size,params,arm,seed,suite,group,metric,value,ci_low,ci_high,n,samples"
     keys = [(r["ladder"], r["size"], r["arm"], r["seed"], r["suite"], r["group"], r["metric"], r["samples"]) for r in rows]
     assert len(set(keys)) == len(keys)
-    assert {row["arm"] for row in rows} == {"base", "values_targeted", "control", "values_targeted-base", "values_targeted-control"}
+    assert {row["arm"] for row in rows} == {
+        "base",
+        "values_targeted",
+        "control",
+        "values_targeted-base",
+        "values_targeted-control",
+    }
     assert all(row["samples"] == "" for row in rows if row["arm"] == "base")
     assert all(row["samples"] == "80" for row in rows if row["arm"] == "values_targeted-base")
 
@@ -266,7 +294,9 @@ def test_metrics_table_is_tidy(demo: tuple[Sweep, Path]) -> None:
 def test_a_failed_branch_leaves_the_others(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
     found = {(row["size"], row["contrast"]) for row in contrasts(out)}
-    assert found == {(size, "values_targeted-base") for size in SIZES} | {(size, "values_targeted-control") for size in ("30k", "100k")}
+    assert found == {(size, "values_targeted-base") for size in SIZES} | {
+        (size, "values_targeted-control") for size in ("30k", "100k")
+    }
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "finetune/calibration-800k/control/n80/seed0: out of memory &lt;137&gt;" in page
 
@@ -299,11 +329,15 @@ def test_effect_size_comes_from_completions(demo: tuple[Sweep, Path]) -> None:
     """d of toxicity: equal counts and categories, so the arms' usual sample variances."""
     sweep, out = demo
     arms = [
-        np.array([float(row["toxicity"]) for row in table(sweep.inputs[f"toxicity/calibration-30k/{arm}/human_eval"], "scores.csv")])
+        np.array(
+            [float(row["toxicity"]) for row in table(sweep.inputs[f"toxicity/calibration-30k/{arm}/human_eval"], "scores.csv")]
+        )
         for arm in ("values_targeted/n80/seed0", "base")
     ]
     (row,) = contrasts(out, metric="toxicity", size="30k", contrast="values_targeted-base")
-    assert float(row["d"]) == pytest.approx((arms[0].mean() - arms[1].mean()) / np.sqrt((arms[0].var(ddof=1) + arms[1].var(ddof=1)) / 2))
+    assert float(row["d"]) == pytest.approx(
+        (arms[0].mean() - arms[1].mean()) / np.sqrt((arms[0].var(ddof=1) + arms[1].var(ddof=1)) / 2)
+    )
     assert float(row["d_low"]) < float(row["d"]) < float(row["d_high"]) < 0
 
 
@@ -311,7 +345,9 @@ def test_a_prompt_missing_in_one_arm_is_an_error(tmp_path: Path) -> None:
     sweep = build(tmp_path / "in", sizes={"30k": 31_000})
     path = sweep.inputs["adherence/calibration-30k/base/human_eval"] / "prompts.csv"
     path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("p007,")))
-    with pytest.raises(ValueError, match=r"prompts p007 only in adherence/calibration-30k/values_targeted/n80/seed0/human_eval; both arms"):
+    with pytest.raises(
+        ValueError, match=r"prompts p007 only in adherence/calibration-30k/values_targeted/n80/seed0/human_eval; both arms"
+    ):
         compare(sweep, tmp_path / "out")
 
 
@@ -352,7 +388,15 @@ def test_false_alarms_of_equal_arms_stay_rare(tmp_path: Path) -> None:
         for arm, samples, seed in (("base", None, None), ("values_targeted", 80, 0), ("control", 80, 0)):
             values = rng.binomial(6, mood) / 6
             sweep.measured(
-                "adherence", {"on_position": ("rate", values)}, groups, 6, size="30k", arm=arm, samples=samples, seed=seed, suite="human_eval"
+                "adherence",
+                {"on_position": ("rate", values)},
+                groups,
+                6,
+                size="30k",
+                arm=arm,
+                samples=samples,
+                seed=seed,
+                suite="human_eval",
             )
         rows = compare_rows(upstream.read(sweep.inputs), Settings("demo", "human_eval", "on_position", resamples=499))
         alarms += any(row.shown for row in rows)
@@ -387,14 +431,20 @@ def test_two_seeds_stay_apart(tmp_path: Path) -> None:
 
 def test_base_is_the_reference_of_every_dataset_size(seeded: Path) -> None:
     rows = contrasts(seeded, contrast="values_targeted-base", seed="all")
-    assert {(row["size"], row["samples"]) for row in rows} == {(size, n) for size in ("30k", "100k", "300k", "800k") for n in ("20", "80")}
+    assert {(row["size"], row["samples"]) for row in rows} == {
+        (size, n) for size in ("30k", "100k", "300k", "800k") for n in ("20", "80")
+    }
     assert len({row["reference"] for row in rows if row["size"] == "30k"}) == 1
     assert (seeded / "figures" / "dataset-size-values_targeted-base-calibration.svg").exists()
 
 
 def test_rises_with_size_needs_four_sizes(demo: tuple[Sweep, Path], seeded: Path) -> None:
     def verdict(folder: Path, arm: str) -> tuple[str, str]:
-        (row,) = (r for r in table(folder, "trend.csv") if (r["arm"], r["metric"]) == (arm, "on_position") and r["samples"] in ("", "80"))
+        (row,) = (
+            r
+            for r in table(folder, "trend.csv")
+            if (r["arm"], r["metric"]) == (arm, "on_position") and r["samples"] in ("", "80")
+        )
         return row["sizes"], row["verdict"]
 
     _, out = demo
@@ -431,7 +481,9 @@ def test_each_ladder_is_a_family_and_a_sentence(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_said_so(tmp_path: Path) -> None:
     absent = [f"{size}/values_targeted" for size in SIZES]
     out = compare(build(tmp_path / "in", absent=absent), tmp_path / "out")
-    assert "Nothing can be said: no size has on-position answers on human_eval" in (out / "report.html").read_text(encoding="utf-8")
+    assert "Nothing can be said: no size has on-position answers on human_eval" in (out / "report.html").read_text(
+        encoding="utf-8"
+    )
     assert table(out, "contrasts.csv") == []
     assert summary_rows(out)[0]["difference"] is None
 
@@ -440,10 +492,17 @@ def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
     rows = summary_rows(out)
     places = [(row["size"], row["arm"]) for row in rows]
-    assert places == [(size, arm) for size in SIZES for arm in ("base", "control", "values_targeted") if (size, arm) != ("800k", "control")]
+    assert places == [
+        (size, arm) for size in SIZES for arm in ("base", "control", "values_targeted") if (size, arm) != ("800k", "control")
+    ]
     (expected,) = contrasts(out, contrast="values_targeted-base", size="100k")
     row = rows[places.index(("100k", "values_targeted"))]
-    assert (row["difference"], row["ci_low"], row["params"], row["samples"]) == (float(expected["value"]), float(expected["ci_low"]), 104_000, 80)
+    assert (row["difference"], row["ci_low"], row["params"], row["samples"]) == (
+        float(expected["value"]),
+        float(expected["ci_low"]),
+        104_000,
+        80,
+    )
     assert 0 < row["toxicity"] < rows[places.index(("100k", "base"))]["toxicity"]
 
 
@@ -531,9 +590,23 @@ def test_nothing_sticks_out_in_a_browser(demo: tuple[Sweep, Path], tmp_path: Pat
     page.write_text((out / "report.html").read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
     heard = "<script>window.onmessage = (e) => { document.title = e.data; };</script>"
     frame.write_text(f'<title></title>{heard}<iframe src="page.html" width="{width}" height="20000" frameborder="0"></iframe>')
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    flags += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,2000", "--virtual-time-budget=5000"]
-    dom = subprocess.run([str(CHROMIUM), *flags, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
+    flags += [
+        "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1400,2000",
+        "--virtual-time-budget=5000",
+    ]
+    dom = subprocess.run(
+        [str(CHROMIUM), *flags, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
     title = re.search(r"<title>(.*?)</title>", dom)
     assert title is not None
     assert title[1] == f"{width} of {width}, {len(list((out / 'figures').glob('*.svg')))} drawings"
@@ -543,6 +616,9 @@ def test_importing_the_stage_is_light() -> None:
     """The parent process imports every stage; the drawing and number packages come with the body only."""
     heavy = "sorted({'numpy', 'scipy', 'matplotlib', 'jinja2', 'pandas', 'torch'} & set(sys.modules))"
     found = subprocess.run(
-        [sys.executable, "-c", f"import sys, tasks.compare.stage, tasks.compare.summary; print({heavy})"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys, tasks.compare.stage, tasks.compare.summary; print({heavy})"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert found.stdout.strip() == "[]"

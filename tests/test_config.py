@@ -46,10 +46,16 @@ def problems(tmp_path: Path, text: str, *sets: str) -> list[str]:
         ("samples: 3", "sample: 3", 'x.yaml:12: suites.human_eval.sample: unknown key; did you mean "samples"?'),
         ("name: demo\n", "", "x.yaml:1: name: is required"),
         ("dataset: good", "dataset: bad", 'x.yaml:8: arms.tuned.dataset: unknown dataset "bad"; datasets: good'),
-        ("  tuned:", "  values:", 'x.yaml:6: arms.values: "values" collides with a method of torch.nn.ModuleDict; choose another name, such as "values_targeted"'),
+        (
+            "  tuned:",
+            "  values:",
+            'x.yaml:6: arms.values: "values" collides with a method of torch.nn.ModuleDict; '
+            'choose another name, such as "values_targeted"',
+        ),
         ("name: demo", "name: demo\nname: again", 'x.yaml:2: key "name" stands twice; keep one'),
         ("suites:", "suites: [", "x.yaml:13: expected ',' or ']', but got '<scalar>'; valid YAML is required"),
-        ("{ladder: gpt2, sizes: [124m]}", "{ladder: gpt2}", "x.yaml:3: ladders.0: needs either `sizes` (of a ladder in the catalogue) or `models` (a folder or hub id a size)"),
+        ("{ladder: gpt2, sizes: [124m]}", "{ladder: gpt2}", "x.yaml:3: ladders.0: needs either `sizes` (of a ladder in the catalogue) "
+         "or `models` (a folder or hub id a size)"),
         ("suite: human_eval, metric", "suite: other, metric", 'x.yaml:13: primary.suite: unknown suite "other"; suites: human_eval'),
     ],
 )  # fmt: skip
@@ -68,7 +74,9 @@ def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) ->
     arm = experiment.arms["tuned"]
     assert isinstance(arm, schema.Full)
     assert (arm.learning_rate, experiment.seeds, experiment.ladders[0].sizes) == (1e-4, (1, 2), ("355m",))
-    assert problems(tmp_path, GOOD, "arms.tuned.epochs=many")[0].startswith("--set arms.tuned.epochs: input should be a valid integer")
+    assert problems(tmp_path, GOOD, "arms.tuned.epochs=many")[0].startswith(
+        "--set arms.tuned.epochs: input should be a valid integer"
+    )
     assert problems(tmp_path, GOOD, "seeds")[0] == "--set seeds: not of the form key.path=value"
     assert "lies inside a plain value" in problems(tmp_path, GOOD, "name.x.y=1")[0]
 
@@ -90,7 +98,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_experiments_are_valid_and_point_to_files_that_exist(name: str) -> None:
     experiment = read_experiment(SHIPPED / f"{name}.yaml")
-    for given in [*experiment.datasets.values(), *(suite.prompts for suite in experiment.suites.values()), experiment.positions or ""]:
+    for given in [
+        *experiment.datasets.values(),
+        *(suite.prompts for suite in experiment.suites.values()),
+        experiment.positions or "",
+    ]:
         assert (SHIPPED / given).is_file()
 
 

@@ -27,7 +27,11 @@ def key(node: Node, **digests: str) -> str:
 @pytest.mark.parametrize("seed", ["0", "1", "4242"])
 def test_a_key_is_the_same_under_every_hash_seed(seed: str) -> None:
     fresh = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."}
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
     )
     assert fresh.stdout.strip() == key(toy.node("a", value=0.1, note="é"), a="1", b="2")
 

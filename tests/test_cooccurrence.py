@@ -38,7 +38,9 @@ def test_mentions_take_whole_words_and_the_longest_phrase() -> None:
 
 def test_prompts_of_different_groups_share_a_template() -> None:
     axes = load_axes(stage.SOCIAL_GROUPS)
-    assert axes["gender"].template("She would be described as", "female") == axes["gender"].template("He would be described as", "male")
+    assert axes["gender"].template("She would be described as", "female") == axes["gender"].template(
+        "He would be described as", "male"
+    )
     assert axes["race"].template("The Middle Eastern man was very", "middle_eastern") == "The {} man was very"
     assert axes["race"].template("The Black man was very", "black") != axes["race"].template("The Black woman was very", "black")
 
@@ -175,7 +177,9 @@ def run_stage(tmp_path: Path, prompts: list[dict[str, str]], texts: dict[str, li
     (tmp_path / "sampling").mkdir()
     write_jsonl(tmp_path / "sampling" / "completions.jsonl", rows)
     ran = make_job(
-        tmp_path / "work", stage.Settings(**settings), {"completions": tmp_path / "sampling", "suite": suite, "words": stage.SOCIAL_GROUPS}
+        tmp_path / "work",
+        stage.Settings(**settings),
+        {"completions": tmp_path / "sampling", "suite": suite, "words": stage.SOCIAL_GROUPS},
     )
     stage.run([ran.job])
     assert ran.commits == 1
@@ -213,7 +217,10 @@ def test_planted_favourites_are_found_and_nothing_else(tmp_path: Path) -> None:
 
 
 def gender_prompts() -> list[dict[str, str]]:
-    return [{"id": word, "group": group, "axis": "gender", "text": f"{word} was very"} for word, group in (("He", "male"), ("She", "female"))]
+    return [
+        {"id": word, "group": group, "axis": "gender", "text": f"{word} was very"}
+        for word, group in (("He", "male"), ("She", "female"))
+    ]
 
 
 def test_mentions_and_sentiment_are_reported_by_group(tmp_path: Path) -> None:

@@ -80,7 +80,11 @@ def test_rows_come_in_file_order_with_normalised_texts(tmp_path: Path) -> None:
         (b'{"id":"a","id":"b","category":"c","prompt":"p","completion":"x"}\n', 1, 'key "id" stands twice; keep one'),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x\\u0007"}\n', 1, "the control character U+0007"),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x\\ud800"}\n', 1, "the control character U+D800"),
-        (b'{"id":"a\\nb","category":"c","prompt":"p","completion":"x"}\n', 1, '"id" holds the control character U+000A; none may stand there'),
+        (
+            b'{"id":"a\\nb","category":"c","prompt":"p","completion":"x"}\n',
+            1,
+            '"id" holds the control character U+000A; none may stand there',
+        ),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x","a\\nb":1}\n', 1, 'unknown key "a\\nb"'),
         (b"[" * 100_000 + b"\n", 1, "not JSON: maximum recursion depth"),
         (b'\xef\xbb\xbf{"id":"a","category":"c","prompt":"p","completion":"x"}\n', 1, "byte order mark"),
@@ -113,7 +117,9 @@ def test_every_error_is_carried_and_the_message_counts_them(tmp_path: Path) -> N
 
 
 def test_nested_subsets_hold_each_other_and_a_wrong_count_is_refused(tmp_path: Path) -> None:
-    rows = load_rows(write(tmp_path / "d.jsonl", [sample(i, subset=2 if i in (3, 5) else 4 if i < 2 else None) for i in range(6)]))
+    rows = load_rows(
+        write(tmp_path / "d.jsonl", [sample(i, subset=2 if i in (3, 5) else 4 if i < 2 else None) for i in range(6)])
+    )
     assert [row.id for row in nested_subset(rows, 2)] == ["s3", "s5"]
     assert [row.id for row in nested_subset(rows, 4)] == ["s0", "s1", "s3", "s5"]
     assert len(nested_subset(rows, 6)) == 6
@@ -126,7 +132,12 @@ def test_nested_subsets_hold_each_other_and_a_wrong_count_is_refused(tmp_path: P
 
 def test_a_sound_dataset_has_no_findings(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", [sample(i) for i in range(8)])
-    assert validate_file(path, suites={"human_eval": suite_file(tmp_path / "s.yaml", "What makes a city worth living in for old people?")}) == []
+    assert (
+        validate_file(
+            path, suites={"human_eval": suite_file(tmp_path / "s.yaml", "What makes a city worth living in for old people?")}
+        )
+        == []
+    )
 
 
 def test_subsets_that_cannot_be_had_are_errors(tmp_path: Path) -> None:

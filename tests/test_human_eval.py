@@ -37,7 +37,8 @@ def folders(tmp_path: Path, prompts: int = 6, repeats: int = 3, **texts: str) ->
         folder = tmp_path / "sampling" / arm
         folder.mkdir(parents=True)
         rows: list[dict[str, Any]] = [
-            vars(row) | {"text": texts.get(arm, row.text), "tokens": 1, "finish": "stop"} for row in completions(arm, prompts, repeats)
+            vars(row) | {"text": texts.get(arm, row.text), "tokens": 1, "finish": "stop"}
+            for row in completions(arm, prompts, repeats)
         ]
         write_jsonl(folder / "completions.jsonl", rows)
         found[f"completions:{arm}"] = folder
@@ -66,7 +67,9 @@ def test_the_key_joins_every_row_back_to_its_arm(tmp_path: Path) -> None:
         p = int(told["prompt_id"][1:])
         assert row["completion"] == f"text of {p} {told['repeat']} {hash_free(told['arm'])}"
         assert (row["category"], row["prompt"], row["rating"]) == ("ab"[p % 2], f"prompt {p}", "")
-    assert Counter((row["arm"], row["prompt_id"]) for row in key.values()) == Counter({(arm, f"p{p:02}"): 3 for arm in ARMS for p in range(6)})
+    assert Counter((row["arm"], row["prompt_id"]) for row in key.values()) == Counter(
+        {(arm, f"p{p:02}"): 3 for arm in ARMS for p in range(6)}
+    )
 
 
 def test_the_sheet_names_no_arm_and_lies_apart_from_the_key(tmp_path: Path) -> None:
@@ -140,7 +143,9 @@ def test_forty_prompts_of_three_completions_make_360_ratings_an_arm(tmp_path: Pa
 def test_arms_that_do_not_match_are_refused(tmp_path: Path) -> None:
     arms = {arm: completions(arm, 3, 2) for arm in ARMS}
     arms["control"] = arms["control"][:-1]
-    with pytest.raises(ValueError, match="arms base and control do not share prompt p02, repeat 1; equal prompts and repeats are required"):
+    with pytest.raises(
+        ValueError, match="arms base and control do not share prompt p02, repeat 1; equal prompts and repeats are required"
+    ):
         blind(arms, 0)
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ class Payload:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Any, ...]:
         return (os.mkdir, (str(self.mark),))
 
 
@@ -78,9 +79,7 @@ def test_the_smallest_of_each_published_family_has_the_catalogued_parameters(tmp
         vocab_size=50272, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, ffn_dim=4096,
         do_layer_norm_before=False, word_embed_proj_dim=512,
     )  # fmt: skip
-    neox = GPTNeoXConfig(
-        vocab_size=50304, hidden_size=512, num_hidden_layers=6, num_attention_heads=8, intermediate_size=2048
-    )
+    neox = GPTNeoXConfig(vocab_size=50304, hidden_size=512, num_hidden_layers=6, num_attention_heads=8, intermediate_size=2048)
     for config, ladder, size in ((GPT2Config(), "gpt2", "124m"), (opt, "opt", "350m"), (neox, "pythia", "70m")):
         config.save_pretrained(tmp_path / size)
         assert parameter_count(tmp_path / size) == catalog.load_ladder(ladder).rung(size).params
@@ -105,14 +104,15 @@ def test_a_fault_in_a_ladder_names_the_file(tmp_path: Path, old: str, new: str, 
     (tmp_path / "mine.yaml").write_text(LADDER.replace(old, new))
     with pytest.raises(ValueError) as caught:
         catalog.load_ladder("mine", tmp_path)
-    assert str(tmp_path / "mine.yaml") in str(caught.value) and words in str(caught.value)
+    assert str(tmp_path / "mine.yaml") in str(caught.value)
+    assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'pythia'"):
         catalog.load_ladder("pythai")
-    with pytest.raises(ValueError, match="ladder gpt2 has no size '345m'; did you mean '355m'"):
+    with pytest.raises(ValueError, match=r"ladder gpt2 has no size '345m'; did you mean '355m'"):
         catalog.load_ladder("gpt2").rung("345m")
 
 
@@ -135,7 +135,8 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(folder: Path) -> None:
     def refusal() -> str:
         with pytest.raises(ValueError) as caught:
             check_folder(folder)
-        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+        assert str(folder) in str(caught.value)
+        assert "\n" not in str(caught.value)
         return str(caught.value)
 
     weights = folder / "model.safetensors"
@@ -181,7 +182,7 @@ def test_a_fingerprint_follows_content_and_nothing_else(folder: Path) -> None:
 
 
 def test_a_prepared_model_is_its_own_folder_or_points_at_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="location.json"):
+    with pytest.raises(ValueError, match=r"location\.json"):
         prepared_folder(tmp_path)
     (tmp_path / "location.json").write_text('{"folder": "/some/where"}')
     assert prepared_folder(tmp_path) == Path("/some/where")
@@ -195,7 +196,8 @@ def test_a_prepared_model_is_its_own_folder_or_points_at_one(tmp_path: Path) -> 
 def test_a_model_loads_the_same_from_safetensors_and_from_bin(folder: Path, original: Path) -> None:
     one = load_model(original, precision="fp32", device="cpu").state_dict()
     other = load_model(as_bin(folder), precision="fp32", device="cpu").state_dict()
-    assert list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+    assert list(one) == list(other)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_precision_and_padding(original: Path) -> None:
@@ -215,9 +217,10 @@ def test_a_pickle_with_a_payload_is_refused_and_not_run(folder: Path, tmp_path: 
         torch.save({**state, "extra": Payload(mark)}, weights, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(ValueError, match="holds more than tensors") as caught:
         load_model(folder, precision="fp32", device="cpu")
-    assert not mark.exists() and "\n" not in str(caught.value)
+    assert not mark.exists()
+    assert "\n" not in str(caught.value)
+    mark.mkdir()
     with pytest.raises(FileExistsError):  # the payload is a real one: unpickled freely, it runs
-        mark.mkdir()
         torch.load(weights, weights_only=False)
 
 
@@ -286,7 +289,8 @@ def test_safetensors_are_fetched_and_nothing_else_that_could_hold_weights(hub: h
     assert commit == hub.commit("palms/both")
     assert sorted(hub.downloads) == sorted(file.name for file in Path(folder).iterdir())
     assert set(hub.downloads) == set(files_that_matter(hub.downloads))
-    assert "model.safetensors" in hub.downloads and "pytorch_model.bin" not in hub.downloads
+    assert "model.safetensors" in hub.downloads
+    assert "pytorch_model.bin" not in hub.downloads
     assert fingerprint(Path(folder)) == fingerprint(hub.repositories["palms/both"])
     # A second fetch downloads nothing, by branch or by commit, also while the hub is failing or gone.
     hub.downloads.clear()
@@ -298,7 +302,8 @@ def test_safetensors_are_fetched_and_nothing_else_that_could_hold_weights(hub: h
 
 def test_a_repository_with_bin_only_is_fetched_and_loads(hub: hub_stand_in.StandIn, tmp_path: Path) -> None:
     folder = Path(fetch(hub.url, "palms/bin", tmp_path)[0])
-    assert (folder / "pytorch_model.bin").exists() and not (folder / "vocab.pkl").exists()
+    assert (folder / "pytorch_model.bin").exists()
+    assert not (folder / "vocab.pkl").exists()
     assert load_model(folder, precision="fp32", device="cpu").num_parameters() == parameter_count(folder)
 
 
@@ -322,16 +327,21 @@ def test_what_the_hub_does_not_have_is_final(
     hub: hub_stand_in.StandIn, tmp_path: Path, name: str, revision: str, words: str
 ) -> None:
     kind, message = fetch(hub.url, name, tmp_path, revision)
-    assert kind == "ValueError" and message.startswith(f"hub model {name}@{revision}: ")
-    assert words in message and "\n" not in message
+    assert kind == "ValueError"
+    assert message.startswith(f"hub model {name}@{revision}: ")
+    assert words in message
+    assert "\n" not in message
 
 
 def test_a_hub_out_of_reach_is_worth_another_try(hub: hub_stand_in.StandIn, tmp_path: Path) -> None:
     kind, message = fetch("http://127.0.0.1:9", "palms/both", tmp_path)
-    assert kind == "ConnectionError" and "cannot be reached" in message and "\n" not in message
+    assert kind == "ConnectionError"
+    assert "cannot be reached" in message
+    assert "\n" not in message
     hub.failing = True
     try:
         kind, message = fetch(hub.url, "palms/both", tmp_path)
     finally:
         hub.failing = False
-    assert kind == "ConnectionError" and "\n" not in message
+    assert kind == "ConnectionError"
+    assert "\n" not in message

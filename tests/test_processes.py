@@ -164,7 +164,9 @@ if __name__ == "__main__":
 def test_a_killed_parent_leaves_no_stage_process_and_nobody_writing(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}, start_new_session=True)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}, start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 60
         while len(beats := list(tmp_path.glob("store/toy/*.partial/scratch/beat"))) < 2 and time.monotonic() < deadline:

@@ -94,7 +94,9 @@ def test_a_fault_in_a_suite_is_told_in_one_line(suite: Path, old: str, new: str,
     with pytest.raises(ValueError) as caught:
         load_suite(suite)
     message = str(caught.value)
-    assert message.startswith(f"{suite}:{line}: ") and words in message and "\n" not in message
+    assert message.startswith(f"{suite}:{line}: ")
+    assert words in message
+    assert "\n" not in message
 
 
 # ---- drawing ------------------------------------------------------------------------------------------------------
@@ -105,7 +107,8 @@ def test_streams_are_distinct_repeat_and_do_not_depend_on_their_length() -> None
     firsts = {float(uniforms(seed, name, k, 1)[0]) for seed in (0, 1) for name in ("a", "b") for k in range(50)}
     assert len(firsts) == 200
     many = uniforms(3, "x", 0, 100_000)
-    assert 0 <= many.min() and many.max() < 1
+    assert many.min() >= 0
+    assert many.max() < 1
     assert abs(many.mean() - 0.5) < 4 * (1 / 12 / 100_000) ** 0.5
 
 
@@ -154,9 +157,7 @@ def test_decoding_with_the_cache_takes_the_likeliest_tokens_of_full_passes(archi
     """Greedy decoding of rows of unlike lengths against one uncached forward pass a token and prompt."""
     model = load_model(tiny.model(tmp_path, architecture), precision="fp32", device="cpu")
     prompts = [[5, 9, 33, 7], [8, 1, 2, 3, 4, 5, 6, 7, 8], [40, 41, 42, 43, 44, 45]]
-    drawn = decode(
-        model, rows_for(prompts), shape=4, prefill=4, ends=frozenset([0]), filler=0, temperature=0.0, top_p=1.0
-    )
+    drawn = decode(model, rows_for(prompts), shape=4, prefill=4, ends=frozenset([0]), filler=0, temperature=0.0, top_p=1.0)
     for ids, one in zip(prompts, drawn, strict=True):
         told = list(ids)
         for _ in range(6):
@@ -186,7 +187,8 @@ def test_a_row_depends_neither_on_its_place_nor_on_its_neighbours(tmp_path: Path
 
     drawn, logits = together(rows)
     drawn_back, logits_back = together(rows[::-1])
-    assert drawn_back[::-1] == drawn and torch.equal(logits_back.flip(1), logits)
+    assert drawn_back[::-1] == drawn
+    assert torch.equal(logits_back.flip(1), logits)
     for i in range(3):
         drawn_alone, logits_alone = together([rows[i]])
         assert drawn_alone == [drawn[i]]
@@ -198,7 +200,8 @@ def test_a_drawn_end_token_stops_a_row_and_is_not_part_of_it(prepared: Path) -> 
     rows = rows_for([[5, 6, 7]], count=20)
     how: dict[str, Any] = {"shape": 2, "prefill": 3, "filler": 0, "temperature": 1.0, "top_p": 1.0}
     free = decode(model, rows, ends=frozenset(), **how)[0]
-    assert len(free.tokens) == 20 and not free.stopped
+    assert len(free.tokens) == 20
+    assert not free.stopped
     end = free.tokens[7]
     first = free.tokens.index(end)
     assert decode(model, rows, ends=frozenset([end]), **how)[0] == decoding.Drawn(free.tokens[:first], True)
@@ -210,7 +213,8 @@ def test_a_drawn_end_token_stops_a_row_and_is_not_part_of_it(prepared: Path) -> 
 def test_completions_come_in_suite_order_with_what_evaluations_read(prepared: Path, suite: Path, tmp_path: Path) -> None:
     rows = sampled(tmp_path / "work", prepared, suite)
     assert [(row["prompt_id"], row["repeat"]) for row in rows] == [(name, k) for name in "abc" for k in range(3)]
-    assert rows[3]["kind"] == "neutral" and rows[8]["prompt"] == "Is violence {wrong}?"
+    assert rows[3]["kind"] == "neutral"
+    assert rows[8]["prompt"] == "Is violence {wrong}?"
     assert all(row["finish"] == ("stop" if row["tokens"] < 8 else "length") for row in rows)
     assert len({row["text"] for row in rows}) > 3
 
@@ -233,18 +237,17 @@ def test_a_restart_goes_on_from_finished_batches_and_ends_with_the_same_bytes(
     with pytest.raises(Stop):
         run([replace(job, progress=stop_at_the_third_batch)])
     kept = work / "scratch" / "rows.jsonl"
-    assert len(kept.read_text().splitlines()) == 8 and not record.committed
+    assert len(kept.read_text().splitlines()) == 8
+    assert not record.committed
     kept.write_bytes(kept.read_bytes()[:-20])  # the crash also tore the last line
     run([job])
     assert [done for done, _, _ in record.steps] == [4, 8, 9]  # the first batch was not drawn again
     assert (work / "completions.jsonl").read_bytes() == (tmp_path / "whole" / "completions.jsonl").read_bytes()
 
 
-def test_more_samples_and_prompts_leave_the_texts_of_the_others_alone(
-    prepared: Path, suite: Path, tmp_path: Path
-) -> None:
+def test_more_samples_and_prompts_leave_the_texts_of_the_others_alone(prepared: Path, suite: Path, tmp_path: Path) -> None:
     few = sampled(tmp_path / "few", prepared, suite)
-    suite.write_text(SUITE.replace("prompts:\n", "prompts:\n  - {id: z, group: x, text: \"Who was very calm about it?\"}\n"))
+    suite.write_text(SUITE.replace("prompts:\n", 'prompts:\n  - {id: z, group: x, text: "Who was very calm about it?"}\n'))
     many = sampled(tmp_path / "many", prepared, suite, replace(SETTINGS, samples=5))
     texts = {(row["prompt_id"], row["repeat"]): row["text"] for row in many}
     assert [row["text"] for row in few] == [texts[row["prompt_id"], row["repeat"]] for row in few]
@@ -258,7 +261,7 @@ def test_another_seed_draws_other_texts(prepared: Path, suite: Path, tmp_path: P
 
 def test_a_prompt_too_long_for_the_model_is_named(prepared: Path, suite: Path, tmp_path: Path) -> None:
     suite.write_text(SUITE.replace("Is violence", "very " * 130))
-    with pytest.raises(ValueError, match="^prompt c of suite small: .* context of 128") as caught:
+    with pytest.raises(ValueError, match=r"^prompt c of suite small: .* context of 128") as caught:
         sampled(tmp_path / "work", prepared, suite)
     assert "\n" not in str(caught.value)
 
@@ -273,11 +276,16 @@ def test_jobs_on_one_base_model_give_what_they_give_alone(prepared: Path, suite:
     adapted.save_pretrained(tmp_path / "lora" / "model")
     tiny.model(tmp_path / "full" / "model", "gpt_neox", seed=5)
     inputs = {"model": prepared, "suite": suite}
-    arms = {"base": {}, "lora": {"tuned": tmp_path / "lora"}, "again": {}, "full": {"tuned": tmp_path / "full"}}
+    arms: dict[str, dict[str, Path]] = {
+        "base": {},
+        "lora": {"tuned": tmp_path / "lora"},
+        "again": {},
+        "full": {"tuned": tmp_path / "full"},
+    }
     run([tiny.job(tmp_path / "all" / name, SETTINGS, inputs | more)[0] for name, more in arms.items()])
     together = {name: (tmp_path / "all" / name / "completions.jsonl").read_bytes() for name in arms}
     for name, more in arms.items():
-        sampled(tmp_path / "alone" / name, prepared, suite, **more)
+        sampled(tmp_path / "alone" / name, prepared, suite, SETTINGS, **more)
         assert (tmp_path / "alone" / name / "completions.jsonl").read_bytes() == together[name]
     assert len(set(together.values())) == 3
 
@@ -298,4 +306,5 @@ def test_an_adapter_taken_off_leaves_the_model_bit_for_bit(prepared: Path, tmp_p
         with_adapter = put_adapter(model, tmp_path)
         between = with_adapter(input_ids=ids).logits
         after = with_adapter.unload()(input_ids=ids).logits
-    assert torch.equal(before, after) and not torch.equal(before, between)
+    assert torch.equal(before, after)
+    assert not torch.equal(before, between)

@@ -93,9 +93,7 @@ def test_a_lone_single_prompt_stratum_joins_the_smallest_other() -> None:
     st.floats(-3, 3),
 )
 @settings(max_examples=40, deadline=None)
-def test_difference_follows_order_scale_and_shift(
-    values: np.ndarray, order: list[int], scale: float, shift: float
-) -> None:
+def test_difference_follows_order_scale_and_shift(values: np.ndarray, order: list[int], scale: float, shift: float) -> None:
     strata = np.array(list("aaabbbbccccc"))
     before, after = (
         paired_difference(values, strata),
@@ -187,9 +185,7 @@ def test_naive_t_over_completions_fails_in_one_category_too() -> None:
 def test_sign_flip_false_alarms_stay_within_the_bound() -> None:
     rng = np.random.default_rng(8)
     shift = rng.choice([-1.0, 1.0], (2000, 40)) * rng.exponential(1, (2000, 40))  # no difference, heavy tails
-    alarms = sum(
-        sign_flip(row, EIGHT_BY_FIVE, draws=199, seed=number) <= 0.05 for number, row in enumerate(shift)
-    )
+    alarms = sum(sign_flip(row, EIGHT_BY_FIVE, draws=199, seed=number) <= 0.05 for number, row in enumerate(shift))
     assert alarms / 2000 <= 0.066
 
 
@@ -309,7 +305,9 @@ def test_rate_level_gives_no_credit_beyond_the_actual_sample() -> None:
 def test_rate_level_is_proper_and_symmetric(successes: list[int], categories: int) -> None:
     shares, strata = np.array(successes) / 3, np.arange(len(successes)) % categories
     ours, mirrored = (rate_level(values, [3] * len(successes), strata) for values in (shares, 1 - shares))
-    assert 0 <= ours.low <= ours.value + 1e-12 and ours.value <= ours.high + 1e-12 and ours.high <= 1
+    assert 0 <= ours.low <= ours.value + 1e-12
+    assert ours.value <= ours.high + 1e-12
+    assert ours.high <= 1
     assert ours.low < ours.high
     assert limits(mirrored) == pytest.approx((1 - ours.value, 1 - ours.high, 1 - ours.low), abs=1e-9)
 
@@ -330,7 +328,8 @@ def test_adjusted_p_values_by_hand() -> None:
 def test_adjusted_p_values_keep_order_and_match_the_oracle(p: np.ndarray) -> None:
     assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
     for adjusted in (holm(p), benjamini_hochberg(p)):
-        assert np.all(adjusted >= p) and np.all(adjusted <= 1)
+        assert np.all(adjusted >= p)
+        assert np.all(adjusted <= 1)
         assert np.all(np.diff(adjusted[np.argsort(p)]) >= 0)
     assert np.all(holm(p) >= benjamini_hochberg(p) - 1e-15)
 
@@ -368,9 +367,7 @@ def test_cohens_d_is_free_of_unit_and_flips_with_the_arms() -> None:
     reference = [rng.normal(0, 1, size) for size in (3, 3, 2, 4, 2, 6)]
     strata = list("aabbbc")
     ours = cohens_d(treated, reference, strata)
-    scaled = cohens_d(
-        [9 + 4 * scores for scores in treated], [9 + 4 * scores for scores in reference], strata
-    )
+    scaled = cohens_d([9 + 4 * scores for scores in treated], [9 + 4 * scores for scores in reference], strata)
     swapped = cohens_d(reference, treated, strata)
     assert limits(scaled) == pytest.approx(limits(ours))
     assert limits(swapped) == pytest.approx((-ours.value, -ours.high, -ours.low))
@@ -388,9 +385,7 @@ def test_cohens_d_interval_covers() -> None:
     assert 0.92 <= covered / experiments <= 0.98
 
 
-@pytest.mark.parametrize(
-    ("prompts", "strata", "low", "high"), [(40, 8, 0.30, 0.36), (160, 8, 0.14, 0.17), (5, 1, 1.1, 1.3)]
-)
+@pytest.mark.parametrize(("prompts", "strata", "low", "high"), [(40, 8, 0.30, 0.36), (160, 8, 0.14, 0.17), (5, 1, 1.1, 1.3)])
 def test_minimal_detectable_differences(prompts: int, strata: int, low: float, high: float) -> None:
     assert minimal_detectable_difference(0.65, prompts, strata) == pytest.approx(low, abs=0.025)
     assert minimal_detectable_difference(0.78, prompts, strata) == pytest.approx(high, abs=0.01)
@@ -433,9 +428,7 @@ def test_a_rise_is_claimed_only_from_four_sizes_and_only_by_the_slope_over_sizes
     exact = size_slope([2.0, 2.5, 3.0, 3.5], x)
     assert exact.method.startswith(DEGENERATE)
     assert rises_with_size(exact, 4) is None
-    models = prompt_slope(
-        np.array(means)[:, None] + np.random.default_rng(18).normal(0, 0.01, (4, 6)), x, one(6)
-    )
+    models = prompt_slope(np.array(means)[:, None] + np.random.default_rng(18).normal(0, 0.01, (4, 6)), x, one(6))
     with pytest.raises(ValueError, match="size_slope"):
         rises_with_size(models, 4)
     with pytest.raises(ValueError, match="over 4 sizes"):
@@ -452,9 +445,7 @@ def test_crossed_difference_by_hand() -> None:
     of_prompts, of_seeds = 5 / 3, 1 / 3
     df = 4 / (of_prompts**2 / 3 + of_seeds**2 / 2)
     assert ours.df == pytest.approx(max(2, min(3, df)))
-    assert limits(ours) == pytest.approx(
-        (4, *(4 + sign * stats.t.ppf(0.975, ours.df) * math.sqrt(2) for sign in (-1, 1)))
-    )
+    assert limits(ours) == pytest.approx((4, *(4 + sign * stats.t.ppf(0.975, ours.df) * math.sqrt(2) for sign in (-1, 1))))
 
 
 def test_crossed_difference_is_the_two_way_analysis_of_variance() -> None:
@@ -466,7 +457,8 @@ def test_crossed_difference_is_the_two_way_analysis_of_variance() -> None:
     squares = (seeds * prompts * np.var(table) - (prompts - 1) * of_prompts - (seeds - 1) * of_seeds) / 10
     variance = (of_prompts + of_seeds - squares) / 18
     df = (of_prompts + of_seeds - squares) ** 2 / (of_prompts**2 / 5 + of_seeds**2 / 2 + squares**2 / 10)
-    assert squares < min(of_prompts, of_seeds) and 2 < df < 5  # neither bound is at work
+    assert squares < min(of_prompts, of_seeds)
+    assert 2 < df < 5
     ours = crossed_difference(table, one(prompts))
     assert ours.df == pytest.approx(df)
     assert ours.high - ours.value == pytest.approx(stats.t.ppf(0.975, df) * math.sqrt(variance))
@@ -475,9 +467,7 @@ def test_crossed_difference_is_the_two_way_analysis_of_variance() -> None:
 def test_crossed_variance_never_falls_below_prompts_or_seeds_alone() -> None:
     rng = np.random.default_rng(19)
     table = rng.normal(size=(4, 40))
-    table -= (table - table.mean()).mean(
-        axis=1, keepdims=True
-    )  # seeds agree better than chance would let them
+    table -= (table - table.mean()).mean(axis=1, keepdims=True)  # seeds agree better than chance would let them
     ours, prompts = (
         crossed_difference(table, EIGHT_BY_FIVE),
         paired_difference(table.mean(axis=0), EIGHT_BY_FIVE),
@@ -494,9 +484,7 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "sign_flip": sign_flip,
     "prompt_slope": lambda values, strata: prompt_slope([values, values], [1, 2], strata),
     "crossed_difference": lambda values, strata: crossed_difference([values] * 3, strata),
-    "cohens_d": lambda values, strata: cohens_d(
-        [[value, 1] for value in values], [[value, 2] for value in values], strata
-    ),
+    "cohens_d": lambda values, strata: cohens_d([[value, 1] for value in values], [[value, 2] for value in values], strata),
 }
 GOOD = [0.0, 0.5, 1.0, 0.25]
 
@@ -517,9 +505,7 @@ GOOD = [0.0, 0.5, 1.0, 0.25]
     ],
     ids=["nan", "infinite", "missing", "text", "empty", "one prompt", "lengths", "no label", "nan label"],
 )
-def test_bad_input_is_refused_in_one_line(
-    call: Callable[..., object], values: list[float], strata: list[str]
-) -> None:
+def test_bad_input_is_refused_in_one_line(call: Callable[..., object], values: list[float], strata: list[str]) -> None:
     call(GOOD, one(4))  # the same call stands with good input
     with pytest.raises(ValueError) as refusal:
         call(values, strata)

@@ -185,7 +185,9 @@ def test_a_local_checkpoint_becomes_a_scorer_folder(scorer_folder: Path, tmp_pat
         fetch_published("original", tmp_path / "none.ckpt", prepared)
 
 
-def test_a_tokenizer_that_cannot_be_had_is_worth_another_try(scorer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_cannot_be_had_is_worth_another_try(
+    scorer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(scorer_folder / "tiny.ckpt", tmp_path / "alone.ckpt")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))

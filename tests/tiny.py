@@ -23,12 +23,7 @@ def config(architecture: str, vocabulary: int, context: int, dropout: float, **o
     import transformers as t
 
     ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": vocabulary}
-    wide = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": context,
-    }
+    wide = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": context, **options}
     match architecture:
         case "gpt2":
             drop = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
@@ -57,9 +52,7 @@ def config(architecture: str, vocabulary: int, context: int, dropout: float, **o
         case "gpt_neox":
             return t.GPTNeoXConfig(intermediate_size=64, hidden_dropout=dropout, **wide, **ends)
         case "llama":
-            return t.LlamaConfig(
-                intermediate_size=64, num_key_value_heads=2, tie_word_embeddings=True, **wide, **ends
-            )
+            return t.LlamaConfig(intermediate_size=64, num_key_value_heads=2, tie_word_embeddings=True, **wide, **ends)
         case "qwen3":
             return t.Qwen3Config(intermediate_size=64, num_key_value_heads=2, head_dim=8, **wide, **ends)
     raise ValueError(architecture)
@@ -74,17 +67,15 @@ def tokenizer() -> Any:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=[EOS], initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator(CORPUS, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=EOS, bos_token=EOS)
 
 
 def model(
-    folder: Path, architecture: str = "gpt2", context: int = 128, seed: int = 0, dropout: float = 0.0
+    folder: Path, architecture: str = "gpt2", context: int = 128, seed: int = 0, dropout: float = 0.0, **options: Any
 ) -> Path:
-    """Save a model and its tokenizer into `folder`."""
+    """Save a model and its tokenizer into `folder`; options are further fields of the configuration."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -93,9 +84,7 @@ def model(
     built = AutoModelForCausalLM.from_config(config(architecture, len(words), context, dropout, **options))
     with torch.no_grad():
         for weight in built.parameters():
-            weight.add_(
-                0.1 * torch.randn_like(weight)
-            )  # far enough from the initial state for texts to differ by prompt
+            weight.add_(0.1 * torch.randn_like(weight))  # far enough from the initial state for texts to differ by prompt
     built.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.board import Board
-from tasks.contract import Axes, File, Job, Metric, Node, Resources, Stage, write_json, write_metrics
+from tasks.contract import Axes, Job, Metric, Node, Resources, Stage, write_json, write_metrics
 from tasks.processes import Admission
 from tasks.session import Options, Session
 from tasks.store import Store
@@ -47,16 +48,18 @@ def run(jobs: Sequence[Job]) -> None:
             (job.scratch / "beat").write_text(str(time.time()))
             job.progress(step, int(settings.seconds * 20), "beats")
             time.sleep(0.05)
-        total = settings.value + sum(float((path / "value.txt").read_text()) for role, path in job.inputs.items() if role.startswith("up"))
+        total = settings.value + sum(
+            float((path / "value.txt").read_text()) for role, path in job.inputs.items() if role.startswith("up")
+        )
         (job.work / "value.txt").write_text(f"{total}\n")
         write_json(job.work / "when.json", {"time": time.time()})
         write_metrics(job.work, [Metric("total", total, n=1)])
         job.commit(volatile=("when.json",))
 
 
-def node(name: str, *up: Node, stage: Stage = STAGE, resources: Resources | None = None, files: Mapping[str, File] | None = None, **settings: object) -> Node:
-    inputs = {**{f"up{i}": parent for i, parent in enumerate(up)}, **(files or {})}
-    return Node(stage, Axes(name=name), Settings(**settings), inputs, resources=resources or Resources(memory_gib=0.1))  # type: ignore[arg-type]
+def node(name: str, *up: Node, stage: Stage = STAGE, resources: Resources | None = None, **settings: Any) -> Node:
+    inputs = {f"up{i}": parent for i, parent in enumerate(up)}
+    return Node(stage, Axes(name=name), Settings(**settings), inputs, resources=resources or Resources(memory_gib=0.1))
 
 
 def session(home: Path, nodes: list[Node], **options: bool) -> Session:

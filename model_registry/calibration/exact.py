@@ -25,7 +25,9 @@ class Rate:
     probability: float
 
 
-def exact_rates(model: Any, tokenizer: Any, prompts: Sequence[str], grammar: Grammar, *, template: str | None = None, batch: int = 256) -> list[Rate]:
+def exact_rates(
+    model: Any, tokenizer: Any, prompts: Sequence[str], grammar: Grammar, *, template: str | None = None, batch: int = 256
+) -> list[Rate]:
     """The model's exact probability of each label at temperature 1 and top-p 1, prompt by prompt.
 
     P(label | prompt) is the sum of P(answer, end of text | prompt) over the answers that have the label; what remains of 1 is

@@ -142,12 +142,13 @@ class Grammar:
     def corpus(self, n: int, seed: int) -> Iterator[tuple[str, str]]:
         """`n` independent pretraining examples (text the model sees, completion with its leading space).
 
-        Questions come from the `rest` split alone. The same seed gives the same examples.
+        Questions come from the `rest` split alone. A longer corpus of the same seed begins with the shorter one.
         """
         rng = random.Random(seed)
         families = self._document["corpus"]
         pools = {family: [p for p in self.prompts(family) if p.split in ("", REST)] for family in families}
-        for family in rng.choices(list(families), weights=list(families.values()), k=n):
+        for _ in range(n):
+            family = rng.choices(list(families), weights=list(families.values()))[0]
             prompt = rng.choice(pools[family])
             answers = self.answers(prompt.text)
             answer = rng.choices(answers, weights=[a.probability for a in answers])[0]
@@ -185,7 +186,9 @@ class Grammar:
             for i in range(split["from"], split["from"] + split["count"]):
                 pair = (i % topics, (i + i // topics + split["shift"]) % len(self._document["frames"]))
                 if pair in taken:
-                    raise ValueError(f"{SOURCE.name}: splits {taken[pair]} and {name} of {family} share {pair}; they must be disjoint")
+                    raise ValueError(
+                        f"{SOURCE.name}: splits {taken[pair]} and {name} of {family} share {pair}; they must be disjoint"
+                    )
                 taken[pair] = name
         return taken
 

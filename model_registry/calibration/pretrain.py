@@ -6,7 +6,7 @@ Knows how a small GPT-NeoX model is trained on the grammar's corpus. Knows nothi
 
 from __future__ import annotations
 
-import random
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 Progress = Callable[[int, int, str], None]
-WINDOW, SHORT = 16, 60  # batches that are sorted together; characters that the longest continuation stays below
+SHORT = 16  # tokens: continuations have fewer, questions with their answers more
 
 
 def build_model(spec: Mapping[str, Any], folder: Path, *, seed: int, progress: Progress) -> None:
@@ -75,31 +75,43 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
     )
 
 
-def batches(grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int) -> Iterator[dict[str, torch.Tensor]]:
-    """`steps` batches of `size` texts: input_ids, attention_mask and labels of shape (size, longest), padded on the right.
+def batches(
+    grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int
+) -> Iterator[list[dict[str, torch.Tensor]]]:
+    """`steps` batches of `size` texts, each in two parts, long and short, so that a quarter of the time is not padding.
 
-    Only completions and their end are labels: which question is asked carries no signal, and predicting it would take a
-    third of a small model's effort. Continuations are a third as long as questions and share no batch with them where that
-    can be helped; sorting any finer would gather equal labels, whose answers are of like length, in one batch.
+    A part holds input_ids, attention_mask and labels of shape (texts, longest). Only completions and their end are labels:
+    which question is asked carries no signal, and predicting it would take a third of a small model's effort.
     """
+    examples = grammar.corpus(steps * size, seed)
+    for _ in range(steps):
+        prompts, completions = zip(*itertools.islice(examples, size), strict=True)
+        asked = tokenizer(list(prompts))["input_ids"]
+        answered = tokenizer([completion + END for completion in completions])["input_ids"]
+        rows = list(zip(asked, answered, strict=True))
+        long = [(a, b) for a, b in rows if len(a) + len(b) > SHORT]
+        short = [(a, b) for a, b in rows if len(a) + len(b) <= SHORT]
+        yield [padded(part, tokenizer.pad_token_id) for part in (long, short) if part]
+
+
+def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    """Rows of (prompt tokens, completion tokens) as one batch, padded on the right."""
     import torch
 
-    examples = grammar.corpus(steps * size, seed)
-    rng = random.Random(seed)
-    for start in range(0, steps, WINDOW):
-        count = min(WINDOW, steps - start)
-        window = sorted((next(examples) for _ in range(count * size)), key=lambda example: len(example[0] + example[1]) > SHORT)
-        for i in rng.sample(range(count), count):
-            prompts, completions = zip(*window[i * size : (i + 1) * size], strict=True)
-            texts = [prompt + completion + END for prompt, completion in zip(prompts, completions, strict=True)]
-            batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
-            asked = torch.tensor([[len(tokens)] for tokens in tokenizer(list(prompts))["input_ids"]])
-            hidden = (torch.arange(batch["input_ids"].shape[1]) < asked) | (batch["attention_mask"] == 0)
-            yield {**batch, "labels": batch["input_ids"].masked_fill(hidden, -100)}
+    shape = len(rows), max(len(asked) + len(answered) for asked, answered in rows)
+    tokens, mask, labels = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long), torch.full(shape, -100)
+    for row, (asked, answered) in enumerate(rows):
+        end = len(asked) + len(answered)
+        tokens[row, :end] = torch.tensor(asked + answered)
+        mask[row, :end] = 1
+        labels[row, len(asked) : end] = torch.tensor(answered)
+    return {"input_ids": tokens, "attention_mask": mask, "labels": labels}
 
 
-def train(model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], spec: Mapping[str, Any], progress: Progress) -> None:
-    """AdamW at the completions, warm-up over a twentieth of the steps, then a cosine to zero."""
+def train(
+    model: GPTNeoXForCausalLM, data: Iterator[list[dict[str, torch.Tensor]]], spec: Mapping[str, Any], progress: Progress
+) -> None:
+    """AdamW on the mean loss of a batch's completion tokens; warm-up over a twentieth of the steps, then a cosine to zero."""
     import torch
     from transformers import get_cosine_schedule_with_warmup
 
@@ -107,10 +119,11 @@ def train(model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], sp
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimiser, steps // 20, steps)
     model.train()
-    for step, batch in enumerate(data, start=1):
-        loss = model(**batch).loss
+    for step, parts in enumerate(data, start=1):
+        scored = [int((part["labels"] != -100).sum()) for part in parts]
         optimiser.zero_grad()
-        loss.backward()
+        for part, tokens in zip(parts, scored, strict=True):
+            (model(**part).loss * tokens / sum(scored)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()

@@ -26,7 +26,8 @@ def headline(contrasts: Sequence[Contrast], settings: Any) -> str:
         )
     ladders = list(dict.fromkeys(row.ladder for row in against_base))
     return " ".join(
-        _sentence([row for row in largest(against_base) if row.ladder == ladder], ladder, len(ladders) > 1, settings) for ladder in ladders
+        _sentence([row for row in largest(against_base) if row.ladder == ladder], ladder, len(ladders) > 1, settings)
+        for ladder in ladders
     )
 
 

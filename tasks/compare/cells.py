@@ -59,10 +59,18 @@ def differences(rows: Sequence[Contrast], sources: Sources) -> Table:
         ("reference", lambda row: Cell(words.level(row.reference, row.kind)), True),
         ("difference", lambda row: Cell(words.difference(row.value, row.kind), strong=row.shown), True),
         ("95% interval", lambda row: Cell(words.limits(row.ci_low, row.ci_high, row.kind)), True),
-        (f"p, {words.listed(adjustments or ['adjusted'])}", lambda row: Cell(words.p_words(row.p_adjusted) + (" *" if row.shown else "")), True),
+        (
+            f"p, {words.listed(adjustments or ['adjusted'])}",
+            lambda row: Cell(words.p_words(row.p_adjusted) + (" *" if row.shown else "")),
+            True,
+        ),
         ("d", lambda row: Cell(words.effect(row.d)), any(row.d is not None for row in rows)),
         ("95% interval", lambda row: Cell(words.effect_limits(row.d_low, row.d_high)), any(row.d is not None for row in rows)),
-        ("detectable", lambda row: Cell(words.detectable(row.minimal_detectable, row.kind)), any(row.minimal_detectable for row in rows)),
+        (
+            "detectable",
+            lambda row: Cell(words.detectable(row.minimal_detectable, row.kind)),
+            any(row.minimal_detectable for row in rows),
+        ),
         ("prompts", lambda row: Cell(str(row.n)), True),
         ("note", lambda row: text(_note(row)), any(_note(row) for row in rows)),
     ]
@@ -103,12 +111,18 @@ def cost(sources: Sources) -> Table:
 
 def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contrast]) -> Table:
     """Every metric of some outputs, over all prompts and by kind of prompt, with the difference from base where one was formed."""
-    table = Table(["metric", "prompts", "size", "arm", "samples", "seed", "level", "95% interval", "vs base", "95% interval", "n"])
-    from_base: dict[tuple[Any, ...], Contrast] = {(r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts}
+    table = Table(
+        ["metric", "prompts", "size", "arm", "samples", "seed", "level", "95% interval", "vs base", "95% interval", "n"]
+    )
+    from_base: dict[tuple[Any, ...], Contrast] = {
+        (r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts
+    }
     lines = [(node, row) for node in nodes for row in node.metrics if row.group == "all" or ":" in row.group]
     for node, row in sorted(lines, key=lambda pair: (pair[1].metric, pair[1].group, sources.order(pair[0].axes))):
         axes, kind = node.axes, sources.kinds.get(row.metric)
-        found = from_base.get((axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, f"{axes.arm}-base"))
+        found = from_base.get(
+            (axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, f"{axes.arm}-base")
+        )
         table.rows.append(
             [
                 text(words.metric_words(row.metric)),
@@ -136,7 +150,10 @@ def heat(rows: Sequence[Contrast], sources: Sources) -> Table:
     table = Table(
         [
             "category",
-            *(f"{sources.named(ladder, size)} {words.arm_words(contrast).removeprefix('values-targeted ')}" for ladder, size, contrast in columns),
+            *(
+                f"{sources.named(ladder, size)} {words.arm_words(contrast).removeprefix('values-targeted ')}"
+                for ladder, size, contrast in columns
+            ),
         ]
     )
     for group in sorted({row.group for row in rows}):

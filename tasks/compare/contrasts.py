@@ -109,10 +109,15 @@ class Pair:
         if treated.keys() != reference.keys():
             parts = [
                 f"{', '.join(sorted(only))} only in {node.label}"
-                for node, only in ((self.treated, treated.keys() - reference.keys()), (self.reference, reference.keys() - treated.keys()))
+                for node, only in (
+                    (self.treated, treated.keys() - reference.keys()),
+                    (self.reference, reference.keys() - treated.keys()),
+                )
                 if only
             ]
-            raise ValueError(f"{self.contrast}, {self.metric}: prompts {'; '.join(parts)}; both arms of a comparison need the same prompts")
+            raise ValueError(
+                f"{self.contrast}, {self.metric}: prompts {'; '.join(parts)}; both arms of a comparison need the same prompts"
+            )
         ids = sorted(treated)
         return ids, np.array([treated[i].value for i in ids]), np.array([reference[i].value for i in ids])
 
@@ -133,7 +138,9 @@ def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
         for metric in node.prompts:
             where = (metric, node.axes)
             if where in index:
-                raise ValueError(f"{metric} is given by {index[where].label} and by {node.label}; one stage a metric and suite is accepted")
+                raise ValueError(
+                    f"{metric} is given by {index[where].label} and by {node.label}; one stage a metric and suite is accepted"
+                )
             index[where] = node
     found = []
     for contrast in contrasts:
@@ -142,7 +149,9 @@ def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
             raise ValueError(f"contrast {contrast!r}: 'treated-reference', two arms joined by one hyphen, is accepted")
         for (metric, axes), node in index.items():
             if axes.arm == treated and axes.ladder is not None:
-                choices = (replace(axes, arm=reference, samples=n, seed=s) for s in (axes.seed, None) for n in (axes.samples, None))
+                choices = (
+                    replace(axes, arm=reference, samples=n, seed=s) for s in (axes.seed, None) for n in (axes.samples, None)
+                )
                 other = next((index[metric, choice] for choice in choices if (metric, choice) in index), None)
                 if other is not None:
                     found.append(Pair(contrast, node, other, metric))

@@ -80,7 +80,14 @@ class Line:
 
 
 def forest(
-    rows: Sequence[Row], xlabel: str, *, zero: bool, percent: bool, alt: str, width: float = WIDE, limits: tuple[float, float] | None = None
+    rows: Sequence[Row],
+    xlabel: str,
+    *,
+    zero: bool,
+    percent: bool,
+    alt: str,
+    width: float = WIDE,
+    limits: tuple[float, float] | None = None,
 ) -> str:
     """Dots and intervals under headings. `zero` draws the line of no difference; `percent` scales by 100."""
     scale = 100.0 if percent else 1.0
@@ -91,7 +98,9 @@ def forest(
         _margins(figure, left, right, top=0.04, bottom=0.5)
         axes.set_ylim(bottom, 0)
         axes.set_yticks([])
-        drawn = [v * scale for row in rows for v in (row.value, row.low, row.high, row.exact, row.planted, *row.runs) if v is not None]
+        drawn = [
+            v * scale for row in rows for v in (row.value, row.low, row.high, row.exact, row.planted, *row.runs) if v is not None
+        ]
         low, high = limits or (min([*drawn, 0.0] if zero else drawn), max([*drawn, 0.0] if zero else drawn))
         pad = 0.04 * (high - low) or 0.05 * max(abs(high), 1e-3)
         axes.set_xlim(low - pad, high + pad)
@@ -205,7 +214,16 @@ def _draw(axes: Axes, row: Row, y: float, scale: float) -> None:
     if row.exact is not None:
         axes.vlines(row.exact * scale, y - ROW * 0.42, y + ROW * 0.42, color=INK, linewidth=1.6, zorder=4)
     if row.planted is not None:
-        axes.plot(row.planted * scale, y, marker="D", markersize=6.5, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.0, zorder=5)
+        axes.plot(
+            row.planted * scale,
+            y,
+            marker="D",
+            markersize=6.5,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=1.0,
+            zorder=5,
+        )
     for run in row.runs:
         axes.plot(run * scale, y, marker="|", markersize=8, color=row.colour, alpha=0.7, zorder=3)
     axes.plot(
@@ -229,7 +247,10 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
     clusters: list[list[Line]] = []
     for line in sorted((line for line in lines if line.label), key=lambda line: line.y[-1]):
         clusters.append([line])
-        while len(clusters) > 1 and _middle(clusters[-1]) - _middle(clusters[-2]) < gap * (len(clusters[-1]) + len(clusters[-2])) / 2:
+        while (
+            len(clusters) > 1
+            and _middle(clusters[-1]) - _middle(clusters[-2]) < gap * (len(clusters[-1]) + len(clusters[-2])) / 2
+        ):
             clusters[-2:] = [clusters[-2] + clusters[-1]]
     for cluster in clusters:
         for i, line in enumerate(cluster):

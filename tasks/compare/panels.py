@@ -44,7 +44,13 @@ def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metri
     for ladder in sources.sizes:
         stem = f"{metric}-{suite}-{ladder}"
         if rows := _level_rows(sources, ladder, suite, metric):
-            svg = forest(rows, f"{name}, %" if percent else name, zero=False, percent=percent, alt=f"{name} of each arm by size, {ladder} ladder")
+            svg = forest(
+                rows,
+                f"{name}, %" if percent else name,
+                zero=False,
+                percent=percent,
+                alt=f"{name} of each arm by size, {ladder} ladder",
+            )
             yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite}"), svg)
         held = [row for row in differences if (row.ladder, row.suite, row.metric) == (ladder, suite, metric)]
         if rows := _difference_rows(held, colours(sources)):
@@ -92,10 +98,20 @@ def dataset_sizes(sources: Sources, differences: Sequence[Contrast], suite: str,
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
         fade = 0.55 / max(len(sizes) - 1, 1)
         lines = [
-            _sample_line(size, [row for row in held if row.size == size], colours(sources)[arm], 0.45 + fade * i) for i, size in enumerate(sizes)
+            _sample_line(size, [row for row in held if row.size == size], colours(sources)[arm], 0.45 + fade * i)
+            for i, size in enumerate(sizes)
         ]
-        svg = curves(lines, "samples tuned on", unit, zero=True, log=counts, alt=f"{words.arm_words(contrast)} by dataset size, {ladder} ladder")
-        yield Panel(f"dataset-size-{contrast}-{ladder}", _caption(sources, ladder, words.arm_words(contrast) + " by dataset size"), svg)
+        svg = curves(
+            lines,
+            "samples tuned on",
+            unit,
+            zero=True,
+            log=counts,
+            alt=f"{words.arm_words(contrast)} by dataset size, {ladder} ladder",
+        )
+        yield Panel(
+            f"dataset-size-{contrast}-{ladder}", _caption(sources, ladder, words.arm_words(contrast) + " by dataset size"), svg
+        )
 
 
 def truth(sources: Sources, truths: Sequence[Truth], suite: str) -> Iterator[Panel]:
@@ -123,7 +139,9 @@ def trends(sources: Sources, slopes: Sequence[Trend], metric: str, suite: str) -
             lines = [_trend_line(trend, colours(sources), words.factor(kind)) for trend in held]
             ticks = {float(params): size for trend in held for size, params, _ in trend.points}
             label = f"{name}, %" if kind == "rate" else name
-            svg = curves(lines, "size, by parameters (log scale)", label, log=ticks, alt=f"{name} over parameters, {ladder} ladder")
+            svg = curves(
+                lines, "size, by parameters (log scale)", label, log=ticks, alt=f"{name} over parameters, {ladder} ladder"
+            )
             yield Panel(f"trend-{metric}-{suite}-{ladder}", _caption(sources, ladder, f"{name}, {suite}"), svg)
 
 
@@ -143,7 +161,11 @@ def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[
     kind, painted = sources.kinds.get(metric), colours(sources)
     rows: list[Row] = []
     for size in sources.sizes[ladder]:
-        here = [n for n in sources.nodes if (n.axes.ladder, n.axes.size, n.axes.suite) == (ladder, size, suite) and n.level(metric) is not None]
+        here = [
+            n
+            for n in sources.nodes
+            if (n.axes.ladder, n.axes.size, n.axes.suite) == (ladder, size, suite) and n.level(metric) is not None
+        ]
         here = _largest_tuned(sorted(here, key=lambda node: sources.order(node.axes)), lambda node: node.axes)
         rows += [Row(size)] if here else []
         for arm in dict.fromkeys(node.axes.arm or "" for node in here):
@@ -151,7 +173,11 @@ def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[
             mean = sum(run.value for run in runs) / len(runs)
             row = Row(words.arm_words(arm), mean, colour=painted[arm], text=words.level(mean, kind))
             several = len(runs) > 1
-            rows.append(replace(row, runs=tuple(r.value for r in runs)) if several else replace(row, low=runs[0].ci_low, high=runs[0].ci_high))
+            rows.append(
+                replace(row, runs=tuple(r.value for r in runs))
+                if several
+                else replace(row, low=runs[0].ci_low, high=runs[0].ci_high)
+            )
     return rows
 
 
@@ -172,7 +198,10 @@ def _category_rows(held: Sequence[Contrast], painted: Mapping[str, str]) -> list
     rows = []
     for group in dict.fromkeys(row.group for row in held):
         lines = [_difference_row(row, painted) for row in held if row.group == group]
-        rows += [replace(line, label="" if i else words.group_words(group), text="", ink=INK, apart=not i) for i, line in enumerate(lines)]
+        rows += [
+            replace(line, label="" if i else words.group_words(group), text="", ink=INK, apart=not i)
+            for i, line in enumerate(lines)
+        ]
     return rows
 
 

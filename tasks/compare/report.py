@@ -89,7 +89,9 @@ def _primary(found: Comparison) -> Section:
 
 def _cost(found: Comparison) -> Section:
     lead = "What each tuned arm took. Losses of different sizes and datasets are not comparable with one another."
-    return Section("cost", "Cost of tuning", lead, list(panels.losses(found.sources)), [("Training runs", cells.cost(found.sources), False)])
+    return Section(
+        "cost", "Cost of tuning", lead, list(panels.losses(found.sources)), [("Training runs", cells.cost(found.sources), False)]
+    )
 
 
 def _toxicity(found: Comparison) -> Section:
@@ -173,7 +175,11 @@ def _contrast_tables(title: str, rows: Sequence[Contrast], sources: Sources) -> 
     """The rows that speak for the largest dataset size, and below them, folded, single runs and smaller dataset sizes too."""
     main = answer.largest(answer.speaking(rows))
     tables = [(title, cells.differences(main, sources), False)]
-    return tables if len(main) == len(rows) else [*tables, (f"{title}: every run and dataset size", cells.differences(rows, sources), True)]
+    return (
+        tables
+        if len(main) == len(rows)
+        else [*tables, (f"{title}: every run and dataset size", cells.differences(rows, sources), True)]
+    )
 
 
 # ---- the page -----------------------------------------------------------------------------------------------------
@@ -188,7 +194,9 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
         headline=answer.headline(found.differences, settings),
         asides=answer.asides(found.differences, settings),
         sections=sections,
-        drawings={panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in sections for p in s.panels)},
+        drawings={
+            panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in sections for p in s.panels)
+        },
         arms=_arms(found.sources),
         colours=_colours(found.sources),
         style=Markup((here / "report.css").read_text(encoding="utf-8")),

@@ -31,7 +31,10 @@ def summary_rows(folder: Path) -> list[dict[str, Any]]:
         if (line["group"], line["suite"], line["metric"], reference) == ("all", outcome["suite"], outcome["metric"], "base"):
             where = (line["ladder"], line["size"], treated, line["samples"], line["seed"])
             row = rows.setdefault(where, {**_empty(line), "arm": treated, "primary": float(line["treated"])})
-            row |= {"difference": float(line["value"]), **{name: _number(line[name]) for name in ("ci_low", "ci_high", "p_adjusted")}}
+            row |= {
+                "difference": float(line["value"]),
+                **{name: _number(line[name]) for name in ("ci_low", "ci_high", "p_adjusted")},
+            }
     return sorted(rows.values(), key=_order)
 
 

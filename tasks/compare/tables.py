@@ -29,7 +29,12 @@ def outcomes(sources: Sources, settings: Any) -> dict[str, str | None]:
     """Which suite and metric the primary outcome and the one toxicity column of a small table come from."""
     suites = sorted({node.axes.suite or "" for node in sources.nodes if TOXICITY in node.prompts})
     preferred = next((suite for suite in (TOXICITY, settings.primary_suite, *suites) if suite in suites), None)
-    return {"suite": settings.primary_suite, "metric": settings.primary_metric, "toxicity_suite": preferred, "toxicity_metric": TOXICITY}
+    return {
+        "suite": settings.primary_suite,
+        "metric": settings.primary_metric,
+        "toxicity_suite": preferred,
+        "toxicity_metric": TOXICITY,
+    }
 
 
 def levels(sources: Sources) -> list[dict[str, Any]]:

@@ -64,7 +64,9 @@ def over_sizes(sources: Sources, settings: Any) -> list[Trend]:
     return [trend for where, cells in runs.items() for trend in _trends(where, cells, sources)]
 
 
-def _trends(where: tuple[Any, ...], cells: Mapping[tuple[str, int | None], tuple[list[str], list[str], np.ndarray]], sources: Sources) -> list[Trend]:
+def _trends(
+    where: tuple[Any, ...], cells: Mapping[tuple[str, int | None], tuple[list[str], list[str], np.ndarray]], sources: Sources
+) -> list[Trend]:
     """One trend a training seed; from three seeds that stand at every size, one over the seeds' means."""
     ladder = where[0]
     by_seed: dict[int | None, list[str]] = defaultdict(list)

@@ -52,7 +52,9 @@ class Output:
         for row in _rows(self.folder / PROMPTS):
             prompt, metric = row["prompt_id"], row["metric"]
             if prompt in table[metric]:
-                raise ValueError(f"{self.label}: {PROMPTS} gives {metric} of prompt {prompt} twice; one row a prompt and metric is accepted")
+                raise ValueError(
+                    f"{self.label}: {PROMPTS} gives {metric} of prompt {prompt} twice; one row a prompt and metric is accepted"
+                )
             table[metric][prompt] = PromptValue(row["group"], row["kind"], float(row["value"]), int(row["n"]))
         return dict(table)
 
@@ -103,7 +105,10 @@ class Sources:
         for node in self.nodes:
             if node.axes.ladder and node.axes.size:
                 found[node.axes.ladder].add(node.axes.size)
-        return {ladder: sorted(found[ladder], key=lambda size: (self.params(ladder, size) or float("inf"), size)) for ladder in sorted(found)}
+        return {
+            ladder: sorted(found[ladder], key=lambda size: (self.params(ladder, size) or float("inf"), size))
+            for ladder in sorted(found)
+        }
 
     @cached_property
     def kinds(self) -> dict[str, str]:
@@ -132,7 +137,11 @@ class Sources:
 def read(inputs: Mapping[str, Path]) -> Sources:
     """Read the outputs that `inputs` names (role → folder). The roles are names only; identity comes from the manifests."""
     nodes = sorted((_output(folder) for folder in inputs.values()), key=lambda node: node.label)
-    models = {(node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL) for node in nodes if (node.folder / MODEL).exists()}
+    models = {
+        (node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL)
+        for node in nodes
+        if (node.folder / MODEL).exists()
+    }
     return Sources(tuple(nodes), models)
 
 

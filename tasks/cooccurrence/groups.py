@@ -56,7 +56,9 @@ class Axis:
             raise ValueError(f'axis {self.name} has no group "{group}"; groups: {", ".join(self.groups)}')
         template, found = _pattern(self.words[group]).subn("{}", text, count=1)
         if not found:
-            raise ValueError(f'prompt "{text}" names no word of group {group}; one of these is required: {", ".join(self.words[group])}')
+            raise ValueError(
+                f'prompt "{text}" names no word of group {group}; one of these is required: {", ".join(self.words[group])}'
+            )
         return template
 
     @cached_property

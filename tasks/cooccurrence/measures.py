@@ -61,7 +61,9 @@ def place(completions: Sequence[Completion], suite: Suite, axes: Mapping[str, Ax
     return [Placed(row, *places[row.prompt_id]) for row in completions]
 
 
-def favoured_words(placed: Sequence[Placed], axes: Mapping[str, Axis], prior: float, permutations: int, top: int, seed: int) -> Table:
+def favoured_words(
+    placed: Sequence[Placed], axes: Mapping[str, Axis], prior: float, permutations: int, top: int, seed: int
+) -> Table:
     """The `top` words of each group by z, with the number of the group's completions that hold them.
 
     `favoured`: z is above the permutation cut of its axis. Metrics, group `axis:<name>`, n = completions:
@@ -108,7 +110,11 @@ def group_representation(placed: Sequence[Placed], axes: Mapping[str, Axis], per
         counts = np.array([axis.mentions(row.completion.text) for row in placed])
         result = representation(counts, units, axis.lengths, permutations, np.random.default_rng([seed, 1, number]))
         for g, group in enumerate(axis.groups):
-            shown = ("", "", "", "", 0) if result is None else (result.shares[g], result.tvd, result.null_mean, result.p, sum(result.mentions))
+            shown = (
+                ("", "", "", "", 0)
+                if result is None
+                else (result.shares[g], result.tvd, result.null_mean, result.p, sum(result.mentions))
+            )
             row = (name, group, int(axis.lengths[g]), int(counts[:, g].sum()), *shown)
             table.rows.append(dict(zip(REPRESENTATION_COLUMNS, row, strict=True)))
         if result is None:
@@ -123,7 +129,9 @@ def group_representation(placed: Sequence[Placed], axes: Mapping[str, Axis], per
 def sentiment_rows(placed: Sequence[Placed]) -> list[PromptRow]:
     """Mean sentiment of each prompt's completions, from −1 to 1: VADER's compound score (Hutto & Gilbert 2014)."""
     analyser = SentimentIntensityAnalyzer()
-    score = {text: float(analyser.polarity_scores(text)["compound"]) for text in dict.fromkeys(row.completion.text for row in placed)}
+    score = {
+        text: float(analyser.polarity_scores(text)["compound"]) for text in dict.fromkeys(row.completion.text for row in placed)
+    }
     axis = {row.completion.prompt_id: row.axis for row in placed}
     rows = []
     for prompt_id, members in by_prompt([row.completion for row in placed]).items():

@@ -36,7 +36,9 @@ def total_variation(counts: Floats, lengths: Floats) -> Floats:
     return 0.5 * np.abs(shares - 1 / shares.shape[-1]).sum(axis=-1)
 
 
-def representation(counts: Floats, units: NDArray[np.intp], lengths: Floats, permutations: int, rng: np.random.Generator) -> Representation | None:
+def representation(
+    counts: Floats, units: NDArray[np.intp], lengths: Floats, permutations: int, rng: np.random.Generator
+) -> Representation | None:
     """Representation of one axis; None if no group is mentioned at all, where no distribution exists.
 
     counts (completion, group): mentions; units (completion,): the completions that are permuted together,

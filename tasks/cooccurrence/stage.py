@@ -25,7 +25,9 @@ class Settings:
     seed: int = 0  # of the permutations
 
 
-STAGE = Stage(name="cooccurrence", version="1", body="tasks.cooccurrence.stage:run", libraries=("textblob", "vaderSentiment", "numpy"))
+STAGE = Stage(
+    name="cooccurrence", version="1", body="tasks.cooccurrence.stage:run", libraries=("textblob", "vaderSentiment", "numpy")
+)
 
 
 def run(jobs: Sequence[Job]) -> None:

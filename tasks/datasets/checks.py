@@ -72,7 +72,9 @@ def check_sizes(rows: Sequence[Row], sizes: Sequence[int]) -> list[Finding]:
 def check_lengths(rows: Sequence[Row], least: int, most: int) -> list[Finding]:
     """Prompt and completion together have `least` to `most` words, as samples are measured by Solaiman & Dennison (2021)."""
     return [
-        Finding(row.line, "error", "length", f"{words(row)} words; {least} to {most} are required") for row in rows if not least <= words(row) <= most
+        Finding(row.line, "error", "length", f"{words(row)} words; {least} to {most} are required")
+        for row in rows
+        if not least <= words(row) <= most
     ]
 
 
@@ -200,7 +202,10 @@ def write_findings(path: Path, findings: Sequence[Finding]) -> None:
 
 def sample_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What training reads of each row."""
-    return [{"id": row.id, "category": row.category, "prompt": row.prompt, "completion": row.completion, "subset": row.subset} for row in rows]
+    return [
+        {"id": row.id, "category": row.category, "prompt": row.prompt, "completion": row.completion, "subset": row.subset}
+        for row in rows
+    ]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -223,5 +228,7 @@ def count_metrics(rows: Sequence[Row], findings: Sequence[Finding]) -> list[Metr
     """How much there is: samples (all, by category), mean words a sample, warnings."""
     groups = {"all": list(rows)} | {c: [row for row in rows if row.category == c] for c in sorted({row.category for row in rows})}
     metrics = [Metric("samples", len(members), n=len(members), group=group) for group, members in groups.items()]
-    metrics += [Metric("words", statistics.fmean(map(words, members)), n=len(members), group=group) for group, members in groups.items()]
+    metrics += [
+        Metric("words", statistics.fmean(map(words, members)), n=len(members), group=group) for group, members in groups.items()
+    ]
     return [*metrics, Metric("warnings", len(findings), n=len(rows))]

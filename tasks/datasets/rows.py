@@ -85,7 +85,9 @@ def load_rows(path: Path) -> list[Row]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(path, [_error(line, "encoding", f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")]) from None
+        raise DatasetError(
+            path, [_error(line, "encoding", f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")]
+        ) from None
     findings: list[Finding] = []
     if text.startswith("\ufeff"):
         findings.append(_error(1, "encoding", "the file starts with a byte order mark; save it as UTF-8 without one"))
@@ -108,7 +110,9 @@ def load_rows(path: Path) -> list[Row]:
         if row is None:
             continue
         if row.id in first_line:
-            findings.append(_error(number, "id", f'id "{row.id}" stands in line {first_line[row.id]} already; every id may stand once'))
+            findings.append(
+                _error(number, "id", f'id "{row.id}" stands in line {first_line[row.id]} already; every id may stand once')
+            )
         first_line.setdefault(row.id, number)
         rows.append(row)
     if findings:

@@ -32,7 +32,9 @@ class Task:
     def sheet_row(self) -> dict[str, str]:
         """What a rater sees: surrounding blanks gone, since they can differ by arm and carry no meaning."""
         row = self.completion
-        return dict(zip(SHEET_COLUMNS, (self.task_id, row.group, plain_cell(row.prompt), plain_cell(row.text.strip()), ""), strict=True))
+        return dict(
+            zip(SHEET_COLUMNS, (self.task_id, row.group, plain_cell(row.prompt), plain_cell(row.text.strip()), ""), strict=True)
+        )
 
     def key_row(self) -> dict[str, str | int]:
         row = self.completion
@@ -56,7 +58,9 @@ def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
     for arm in others:
         if differing := sorted(wanted ^ {(row.prompt_id, row.repeat) for row in arms[arm]}):
             prompt_id, repeat = differing[0]
-            raise ValueError(f"arms {first} and {arm} do not share prompt {prompt_id}, repeat {repeat}; equal prompts and repeats are required")
+            raise ValueError(
+                f"arms {first} and {arm} do not share prompt {prompt_id}, repeat {repeat}; equal prompts and repeats are required"
+            )
     entries = sorted(
         ((arm, row) for arm, rows in arms.items() for row in rows),
         key=lambda entry: (entry[1].prompt_id, entry[1].repeat, entry[0]),
@@ -69,7 +73,10 @@ def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
     for prompt_id in prompts:
         block = [entry for entry in entries if entry[1].prompt_id == prompt_id]
         rng.shuffle(block)
-        tasks += [Task(hashlib.sha256(f"{salt} {len(tasks) + i}".encode()).hexdigest()[:12], arm, row) for i, (arm, row) in enumerate(block)]
+        tasks += [
+            Task(hashlib.sha256(f"{salt} {len(tasks) + i}".encode()).hexdigest()[:12], arm, row)
+            for i, (arm, row) in enumerate(block)
+        ]
     return tasks
 
 

@@ -62,7 +62,9 @@ def gather(experiment: Experiment, folder: Path) -> Materials:
     problems: list[str] = []
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(folder / given, load_rows, problems))}
-    suites = {name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, load_suite, problems))}
+    suites = {
+        name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, load_suite, problems))
+    }
     positions: dict[str, str] = {}
     with _noting(problems):
         positions = _positions(experiment, folder, suites)
@@ -146,12 +148,20 @@ def _positions(experiment: Experiment, folder: Path, suites: Mapping[str, File])
 def _check_evaluations(experiment: Experiment, models: list[Model], problems: list[str]) -> None:
     evaluations = experiment.evaluations
     if evaluations.adherence and (real := [model.name for model in models if model.source.kind != "calibration"]):
-        problems.append(f"evaluations.adherence.judge: the grammar judges the calibration ladder only, not {real[0]}; leave `adherence` out")
-    for name in evaluations.adherence.suites if evaluations.adherence else ():
-        if (suite := experiment.suites.get(name)) and (suite.temperature, suite.top_p) != (1.0, 1.0):
-            problems.append(f"suites.{name}: sampled at temperature {suite.temperature:g}, top_p {suite.top_p:g}; what the grammar judges needs 1 and 1")
+        problems.append(
+            f"evaluations.adherence.judge: the grammar judges the calibration ladder only, not {real[0]}; leave `adherence` out"
+        )
+    graded = {name: experiment.suites[name] for name in evaluations.adherence.suites} if evaluations.adherence else {}
+    problems += [
+        f"suites.{name}: temperature {suite.temperature:g}, top_p {suite.top_p:g}; what the grammar judges needs 1 and 1"
+        for name, suite in graded.items()
+        if (suite.temperature, suite.top_p) != (1.0, 1.0)
+    ]
     judged = {
-        suite for section in (evaluations.toxicity, evaluations.adherence, evaluations.cooccurrence) if section for suite in section.suites
+        suite
+        for section in (evaluations.toxicity, evaluations.adherence, evaluations.cooccurrence)
+        if section
+        for suite in section.suites
     }
     if experiment.primary.suite not in judged:
         problems.append(
@@ -159,4 +169,6 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
         )
     scorer = evaluations.toxicity.scorer if evaluations.toxicity else None
     if isinstance(scorer, DetoxifyScorer) and scorer.checkpoint and not Path(scorer.checkpoint).expanduser().is_file():
-        problems.append(f"evaluations.toxicity.scorer.checkpoint: {scorer.checkpoint}: no such file; a Detoxify checkpoint is required")
+        problems.append(
+            f"evaluations.toxicity.scorer.checkpoint: {scorer.checkpoint}: no such file; a Detoxify checkpoint is required"
+        )

@@ -106,16 +106,12 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p
     probabilities reach `top_p`.
     """
     if torch.isnan(logits).any():
-        raise ValueError(
-            "the model's logits are not numbers; finite weights and a wide enough precision are required"
-        )
+        raise ValueError("the model's logits are not numbers; finite weights and a wide enough precision are required")
     if temperature == 0:
         return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)
     if top_p >= 1:
-        return _invert(
-            probabilities, torch.full_like(uniforms, probabilities.shape[-1], dtype=torch.long), uniforms
-        )
+        return _invert(probabilities, torch.full_like(uniforms, probabilities.shape[-1], dtype=torch.long), uniforms)
     if probabilities.shape[-1] <= HEAD:
         return _draw_sorted(probabilities, uniforms, top_p)
     # Only the likeliest HEAD tokens are sorted, where those strictly likelier than the last of them already reach top_p; the

@@ -44,9 +44,7 @@ class Suite:
 def check_template(template: str) -> None:
     """Raises ValueError unless the template names the prompt exactly once."""
     if template.count(SLOT) != 1:
-        raise ValueError(
-            f"template {template!r}: {SLOT} occurs {template.count(SLOT)} times; exactly once is required"
-        )
+        raise ValueError(f"template {template!r}: {SLOT} occurs {template.count(SLOT)} times; exactly once is required")
 
 
 def render(template: str, text: str) -> str:
@@ -66,8 +64,7 @@ def load_suite(path: Path) -> Suite:
         mark = getattr(error, "problem_mark", None)  # bytes that are no text have none
         problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
         raise ValueError(
-            f"{path}:{mark.line + 1 if mark else 1}: not YAML ({problem}); "
-            f"a mapping of {', '.join(SUITE_KEYS)} is required"
+            f"{path}:{mark.line + 1 if mark else 1}: not YAML ({problem}); a mapping of {', '.join(SUITE_KEYS)} is required"
         ) from None
     if root is None:
         raise ValueError(f"{path}:1: the file is empty; a mapping of {', '.join(SUITE_KEYS)} is required")
@@ -77,38 +74,26 @@ def load_suite(path: Path) -> Suite:
         raise ValueError(f"{_at(path, top['form'])}: form {form!r}; {_accepted(form, FORMS)}")
     entries = top["prompts"]
     if not isinstance(entries, yaml.SequenceNode) or not entries.value:
-        raise ValueError(
-            f"{_at(path, entries)}: prompts is empty or no list; at least one prompt is required"
-        )
+        raise ValueError(f"{_at(path, entries)}: prompts is empty or no list; at least one prompt is required")
     prompts: dict[str, Prompt] = {}
     for entry in entries.value:
-        values = {
-            key: _text(path, key, node) for key, node in _fields(path, entry, PROMPT_KEYS, REQUIRED).items()
-        }
+        values = {key: _text(path, key, node) for key, node in _fields(path, entry, PROMPT_KEYS, REQUIRED).items()}
         prompt = Prompt(**values)
         if prompt.kind is not None and prompt.kind not in KINDS:
-            raise ValueError(
-                f"{_at(path, entry)}: kind {prompt.kind!r} of {prompt.id}; {_accepted(prompt.kind, KINDS)}"
-            )
+            raise ValueError(f"{_at(path, entry)}: kind {prompt.kind!r} of {prompt.id}; {_accepted(prompt.kind, KINDS)}")
         if prompt.id in prompts:
-            raise ValueError(
-                f"{_at(path, entry)}: id {prompt.id!r} occurs twice; an id of its own is required"
-            )
+            raise ValueError(f"{_at(path, entry)}: id {prompt.id!r} occurs twice; an id of its own is required")
         prompts[prompt.id] = prompt
     return Suite(_text(path, "suite", top["suite"]), form, tuple(prompts.values()))
 
 
-def _fields(
-    path: Path, node: yaml.Node, known: Collection[str], required: Collection[str]
-) -> dict[str, yaml.Node]:
+def _fields(path: Path, node: yaml.Node, known: Collection[str], required: Collection[str]) -> dict[str, yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
         raise ValueError(f"{_at(path, node)}: a mapping of {', '.join(known)} is required")
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if key.value not in known:
-            raise ValueError(
-                f"{_at(path, key)}: unknown key {key.value!r}; {_accepted(str(key.value), known)}"
-            )
+            raise ValueError(f"{_at(path, key)}: unknown key {key.value!r}; {_accepted(str(key.value), known)}")
         if key.value in found:
             raise ValueError(f"{_at(path, key)}: key {key.value!r} occurs twice; once is accepted")
         found[key.value] = value
@@ -121,9 +106,7 @@ def _fields(
 def _text(path: Path, name: str, node: yaml.Node) -> str:
     # `no` and `5` are not text in YAML, and a group called `no` must not turn into False
     if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:str":
-        raise ValueError(
-            f"{_at(path, node)}: {name} is not text; text is required, in quotes where YAML reads it otherwise"
-        )
+        raise ValueError(f"{_at(path, node)}: {name} is not text; text is required, in quotes where YAML reads it otherwise")
     if not node.value.strip():
         raise ValueError(f"{_at(path, node)}: {name} is blank; text is required")
     return str(node.value)

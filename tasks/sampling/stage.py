@@ -72,7 +72,7 @@ def run(jobs: Sequence[Job]) -> None:
         else:
             adapted = put_adapter(base, tuned)
             sample(adapted, tokenizer, job)
-            pass
+            base = adapted.unload()
 
 
 def sample(model: Any, tokenizer: Any, job: Job) -> None:
@@ -107,13 +107,9 @@ def sample(model: Any, tokenizer: Any, job: Job) -> None:
             temperature=settings.temperature,
             top_p=settings.top_p,
         )
-        kept.add(
-            [_row(prompt, repeat, one, tokenizer) for (prompt, repeat), one in zip(batch, drawn, strict=True)]
-        )
+        kept.add([_row(prompt, repeat, one, tokenizer) for (prompt, repeat), one in zip(batch, drawn, strict=True)])
     job.progress(len(work), len(work), "completion")
-    rows_out = [
-        kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.samples)
-    ]
+    rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.samples)]
     write_jsonl(job.work / COMPLETIONS, rows_out)
     job.say(f"{len(rows_out)} completions, {sum(row['tokens'] for row in rows_out)} tokens")
     job.commit()
@@ -124,11 +120,7 @@ class Kept:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        whole = (
-            [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-            if path.exists()
-            else []
-        )
+        whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if path.exists() else []
         path.write_bytes(b"".join(whole))
         self.rows: dict[tuple[str, int], dict[str, Any]] = {}
         self._hold([json.loads(line) for line in whole])

@@ -16,9 +16,7 @@ from tasks.statistics.strata import Labels, Strata
 _ROUNDING = 1e-24  # a variance below this share of the scores' squares is the rounding of equal numbers
 
 
-def cohens_d(
-    treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], strata: Labels, *, level: float = 0.95
-) -> Interval:
+def cohens_d(treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], strata: Labels, *, level: float = 0.95) -> Interval:
     """Cohen's d of two arms over completions, with a stratified jackknife-t interval over prompts. No unit.
 
     treated, reference: one 1-D array of completion scores a prompt (a completion's score is the mean over its raters), the same
@@ -32,9 +30,7 @@ def cohens_d(
     is undefined.
     """
     if len(treated) != len(reference):
-        raise ValueError(
-            f"reference: expected as many prompts as treated ({len(treated)}), got {len(reference)}"
-        )
+        raise ValueError(f"reference: expected as many prompts as treated ({len(treated)}), got {len(reference)}")
     arms = [
         [numbers(f"{name}[{number}]", scores) for number, scores in enumerate(arm)]
         for name, arm in (("treated", treated), ("reference", reference))
@@ -47,9 +43,7 @@ def cohens_d(
     pooled = (moments[0].variance(weights) + moments[1].variance(weights)) / 2
     largest = max(float(np.max(np.abs(scores))) for arm in arms for scores in arm)
     if pooled.min() <= _ROUNDING * largest**2:
-        raise ValueError(
-            "treated, reference: expected scores that vary, also without any one prompt: d is undefined"
-        )
+        raise ValueError("treated, reference: expected scores that vary, also without any one prompt: d is undefined")
     effects = (means[0] - means[1]) / np.sqrt(pooled)
     variance, start = 0.0, 1
     for group in design.groups:
@@ -59,9 +53,7 @@ def cohens_d(
     return t_interval(effects[0], variance, design.df, design.prompts, design.name("jackknife-t"), level)
 
 
-def minimal_detectable_difference(
-    sd: float, prompts: int, strata: int, *, power: float = 0.8, alpha: float = 0.05
-) -> float:
+def minimal_detectable_difference(sd: float, prompts: int, strata: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
     """The mean difference that a two-sided stratified t test at `alpha` finds with probability `power`.
 
     sd: standard deviation of prompt-mean differences within strata, in the unit of the score; prompts and strata: how many,
@@ -71,9 +63,7 @@ def minimal_detectable_difference(
     if not (math.isfinite(sd) and sd > 0):
         raise ValueError(f"sd: expected a finite number above 0, got {sd}")
     if strata < 1 or prompts <= strata:
-        raise ValueError(
-            f"prompts: expected more prompts than strata, and at least 1 stratum, got {prompts} and {strata}"
-        )
+        raise ValueError(f"prompts: expected more prompts than strata, and at least 1 stratum, got {prompts} and {strata}")
     df = prompts - strata
     quantiles = stats.t.isf(share("alpha", alpha) / 2, df) + stats.t.ppf(share("power", power), df)
     return float(quantiles * sd / math.sqrt(prompts))

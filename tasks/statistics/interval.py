@@ -30,9 +30,7 @@ class Interval:
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(number) for number in (self.value, self.low, self.high)):
-            raise ValueError(
-                f"{self.method}: expected a finite interval, got {self.value} [{self.low}, {self.high}]"
-            )
+            raise ValueError(f"{self.method}: expected a finite interval, got {self.value} [{self.low}, {self.high}]")
 
 
 def t_interval(value: float, variance: float, df: float, n: int, method: str, level: float) -> Interval:

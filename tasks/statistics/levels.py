@@ -20,9 +20,7 @@ _CELLS = 2**20  # resampled numbers held at once: 8 MiB
 _FLAT = 1e-12  # a resample with less than this share of the data's variance has no spread
 
 
-def score_level(
-    values: ArrayLike, strata: Labels, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
+def score_level(values: ArrayLike, strata: Labels, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Equal-weight strata mean of prompt means, with a stratified studentised bootstrap (bootstrap-t) over prompts.
 
     values [prompts]: prompt means in any unit (the limits are in that unit and may pass the ends of a bounded scale);
@@ -39,9 +37,7 @@ def score_level(
     tail = (1 - share("level", level)) / 2
     rank = int((resamples + 1) * tail + 1e-9)  # of (B+1)α/2: the order statistic that is the tail's quantile
     if rank < 1:
-        raise ValueError(
-            f"resamples: expected at least {math.ceil(1 / tail) - 1} at level {level}, got {resamples}"
-        )
+        raise ValueError(f"resamples: expected at least {math.ceil(1 / tail) - 1} at level {level}, got {resamples}")
     value, error = design.mean(scores), math.sqrt(design.variance(scores))
     if error == 0:
         return Interval(value, value, value, scores.size, None, DEGENERATE)
@@ -75,9 +71,7 @@ def rate_level(values: ArrayLike, completions: ArrayLike, strata: Labels, *, lev
     """
     shares, counts = numbers("values", values), numbers("completions", completions)
     if shares.shape != counts.shape:
-        raise ValueError(
-            f"completions: expected one count a prompt, got {counts.size} for {shares.size} prompts"
-        )
+        raise ValueError(f"completions: expected one count a prompt, got {counts.size} for {shares.size} prompts")
     if shares.min() < 0 or shares.max() > 1:
         raise ValueError(f"values: expected shares in [0, 1], got {shares.min()} to {shares.max()}")
     if counts.min() < 1 or np.any(counts != np.round(counts)):
@@ -96,9 +90,7 @@ def rate_level(values: ArrayLike, completions: ArrayLike, strata: Labels, *, lev
     return Interval(rate, low, high, shares.size, float(design.df), method)
 
 
-def _studentised_resamples(
-    scores: Floats, design: Strata, resamples: int, rng: np.random.Generator
-) -> Floats:
+def _studentised_resamples(scores: Floats, design: Strata, resamples: int, rng: np.random.Generator) -> Floats:
     """t* of each resample; ±inf where it has no spread but another mean, 0 where the mean is the same too."""
     errors, variances = np.zeros(resamples), np.zeros(resamples)
     for group in design.groups:
@@ -122,9 +114,7 @@ def _studentised_resamples(
 
 def _effective_sample(rate: float, variance: float, counts: Floats, design: Strata, tail: float) -> float:
     actual = 1 / float(np.sum(design.weights**2 / counts))
-    if (
-        variance == 0
-    ):  # the shares agree better than independent completions would: no credit beyond the actual number
+    if variance == 0:  # the shares agree better than independent completions would: no credit beyond the actual number
         return actual
     effective = actual * rate * (1 - rate) / (actual - 1) / variance
     ratio = float(stats.t.isf(tail, actual - 1) / stats.t.isf(tail, design.df))

@@ -38,14 +38,10 @@ def crossed_difference(differences: ArrayLike, strata: Labels, *, level: float =
     variance = max(of_prompts + of_seeds - of_both, of_prompts, of_seeds)
     df = float(seeds - 1)
     if variance > 0:
-        spread = (
-            of_prompts**2 / design.df + of_seeds**2 / (seeds - 1) + of_both**2 / ((seeds - 1) * design.df)
-        )
+        spread = of_prompts**2 / design.df + of_seeds**2 / (seeds - 1) + of_both**2 / ((seeds - 1) * design.df)
         df = min(max(variance**2 / spread, seeds - 1), design.df)
     value = float(np.mean(table @ design.weights))
-    return t_interval(
-        value, variance, df, prompts, design.name(f"crossed over {seeds} seeds, Satterthwaite t"), level
-    )
+    return t_interval(value, variance, df, prompts, design.name(f"crossed over {seeds} seeds, Satterthwaite t"), level)
 
 
 def _remainder(table: Floats, design: Strata) -> float:

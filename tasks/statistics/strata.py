@@ -38,15 +38,11 @@ class Strata:
         """From each prompt's category. Raises ValueError for one prompt in all, missing labels or another length."""
         names = list(labels)
         if len(names) != prompts:
-            raise ValueError(
-                f"strata: expected one label a prompt, got {len(names)} labels for {prompts} prompts"
-            )
+            raise ValueError(f"strata: expected one label a prompt, got {len(names)} labels for {prompts} prompts")
         if any(name is None or (isinstance(name, float) and math.isnan(name)) for name in names):
             raise ValueError("strata: expected a label for every prompt, got None or NaN among them")
         if prompts < 2:
-            raise ValueError(
-                "strata: expected at least 2 prompts, got 1: one prompt shows no spread between prompts"
-            )
+            raise ValueError("strata: expected at least 2 prompts, got 1: one prompt shows no spread between prompts")
         _, codes, counts = np.unique([str(name) for name in names], return_inverse=True, return_counts=True)
         merged = np.where(counts == 1, -1, np.arange(counts.size))
         if np.count_nonzero(counts == 1) == 1:

@@ -27,9 +27,7 @@ def prompt_slope(values: ArrayLike, x: ArrayLike, strata: Labels, *, level: floa
     """
     table, place = numbers("values", values, 2), _places(x, 2)
     if table.shape[0] != place.size:
-        raise ValueError(
-            f"x: expected one number a model, got {place.size} for values of shape {table.shape}"
-        )
+        raise ValueError(f"x: expected one number a model, got {place.size} for values of shape {table.shape}")
     design = Strata.of(strata, table.shape[1])
     centred = place - place.mean()
     slopes = centred @ (table - table[0]) / (centred @ centred)
@@ -57,9 +55,7 @@ def size_slope(means: ArrayLike, x: ArrayLike, *, level: float = 0.95) -> Interv
     if residual <= _ROUNDING * float(points @ points):
         residual = 0.0
     df = points.size - 2
-    return t_interval(
-        slope, residual / df / spread, df, points.size, "model sizes: least squares over sizes", level
-    )
+    return t_interval(slope, residual / df / spread, df, points.size, "model sizes: least squares over sizes", level)
 
 
 def rises_with_size(interval: Interval, sizes: int) -> bool | None:
@@ -69,9 +65,7 @@ def rises_with_size(interval: Interval, sizes: int) -> bool | None:
     Raises ValueError for an interval that is not `size_slope`'s over that many sizes: no other one can carry the claim.
     """
     if "model sizes" not in interval.method or interval.n != sizes:
-        raise ValueError(
-            f"interval: expected size_slope's over {sizes} sizes, got '{interval.method}' with n = {interval.n}"
-        )
+        raise ValueError(f"interval: expected size_slope's over {sizes} sizes, got '{interval.method}' with n = {interval.n}")
     if sizes < _CLAIMABLE or interval.method.startswith(DEGENERATE):
         return None
     return interval.low > 0

@@ -43,7 +43,9 @@ class Scorer:
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
         self.window = tokenizer.model_max_length
 
-    def score(self, texts: Sequence[str], batch: int, progress: Callable[[int, int, str], None] = lambda done, total, unit: None) -> Reading:
+    def score(
+        self, texts: Sequence[str], batch: int, progress: Callable[[int, int, str], None] = lambda done, total, unit: None
+    ) -> Reading:
         """Score each distinct text once.
 
         Distinct texts are batched by (length in tokens, text), so that the padding of a text, and with it the

@@ -18,7 +18,9 @@ class Settings:
     batch: int = 64  # texts scored together
 
 
-STAGE = Stage(name="toxicity", version="1", body="tasks.toxicity.stage:run", libraries=("torch", "transformers", "detoxify"), shrink="batch")
+STAGE = Stage(
+    name="toxicity", version="1", body="tasks.toxicity.stage:run", libraries=("torch", "transformers", "detoxify"), shrink="batch"
+)
 
 
 def run(jobs: Sequence[Job]) -> None:

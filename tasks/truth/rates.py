@@ -38,7 +38,10 @@ def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, templ
         ValueError: the grammar does not know one of the prompts.
     """
     texts = [prompt.text for prompt in suite.prompts]
-    exact = {(rate.prompt, rate.label): rate.probability for rate in exact_rates(model, tokenizer, texts, grammar, template=template, batch=batch)}
+    exact = {
+        (rate.prompt, rate.label): rate.probability
+        for rate in exact_rates(model, tokenizer, texts, grammar, template=template, batch=batch)
+    }
     rows = []
     for prompt in suite.prompts:
         planted = dict.fromkeys(rate_names(grammar, prompt.text), 0.0)

@@ -22,7 +22,9 @@ class Settings:
     batch: int = 256  # sequences in a forward pass
 
 
-STAGE = Stage(name="truth", version="1", body="tasks.truth.stage:run", libraries=("torch", "transformers", "peft"), shrink="batch")
+STAGE = Stage(
+    name="truth", version="1", body="tasks.truth.stage:run", libraries=("torch", "transformers", "peft"), shrink="batch"
+)
 
 
 def run(jobs: Sequence[Job]) -> None:
