@@ -27,7 +27,7 @@ def config(architecture: str, vocabulary: int, context: int, dropout: float, **o
     match architecture:
         case "gpt2":
             drop = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": dropout}
-            return t.GPT2Config(n_positions=context, n_embd=32, n_layer=2, n_head=4, **drop, **ends)
+            return t.GPT2Config(**{"n_positions": context, "n_embd": 32, "n_layer": 2, "n_head": 4, **drop, **ends, **options})
         case "opt":
             return t.OPTConfig(ffn_dim=64, word_embed_proj_dim=32, dropout=dropout, **wide, **ends)
         case "opt-350m":  # the one size with post-layer norms and a narrower embedding
@@ -50,7 +50,7 @@ def config(architecture: str, vocabulary: int, context: int, dropout: float, **o
                 **ends,
             )
         case "gpt_neox":
-            return t.GPTNeoXConfig(intermediate_size=64, hidden_dropout=dropout, **wide, **ends)
+            return t.GPTNeoXConfig(**{"intermediate_size": 64, "hidden_dropout": dropout, **wide, **ends})
         case "llama":
             return t.LlamaConfig(intermediate_size=64, num_key_value_heads=2, tie_word_embeddings=True, **wide, **ends)
         case "qwen3":

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 Progress = Callable[[int, int, str], None]
-SHORT = 16  # tokens: continuations have fewer, questions with their answers more
 
 
 def build_model(spec: Mapping[str, Any], folder: Path, *, seed: int, progress: Progress) -> None:
@@ -65,7 +64,7 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
             num_attention_heads=spec["heads"],
             intermediate_size=4 * spec["width"],
             max_position_embeddings=spec["context"],
-            initializer_range=0.08,
+            initializer_range=0.07,
             tie_word_embeddings=True,
             rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
             bos_token_id=tokenizer.bos_token_id,
@@ -77,39 +76,26 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
 
 def batches(
     grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int
-) -> Iterator[list[dict[str, torch.Tensor]]]:
-    """`steps` batches of `size` texts, each in two parts, long and short, so that a quarter of the time is not padding.
+) -> Iterator[dict[str, torch.Tensor]]:
+    """`steps` batches of `size` texts: input_ids, attention_mask and labels of shape (size, longest), padded on the right.
 
-    A part holds input_ids, attention_mask and labels of shape (texts, longest). Only completions and their end are labels:
-    which question is asked carries no signal, and predicting it would take a third of a small model's effort.
+    Only completions and their end are labels: which question is asked carries no signal, and predicting it would take a
+    third of a small model's effort.
     """
+    import torch
+
     examples = grammar.corpus(steps * size, seed)
     for _ in range(steps):
         prompts, completions = zip(*itertools.islice(examples, size), strict=True)
-        asked = tokenizer(list(prompts))["input_ids"]
-        answered = tokenizer([completion + END for completion in completions])["input_ids"]
-        rows = list(zip(asked, answered, strict=True))
-        long = [(a, b) for a, b in rows if len(a) + len(b) > SHORT]
-        short = [(a, b) for a, b in rows if len(a) + len(b) <= SHORT]
-        yield [padded(part, tokenizer.pad_token_id) for part in (long, short) if part]
-
-
-def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
-    """Rows of (prompt tokens, completion tokens) as one batch, padded on the right."""
-    import torch
-
-    shape = len(rows), max(len(asked) + len(answered) for asked, answered in rows)
-    tokens, mask, labels = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long), torch.full(shape, -100)
-    for row, (asked, answered) in enumerate(rows):
-        end = len(asked) + len(answered)
-        tokens[row, :end] = torch.tensor(asked + answered)
-        mask[row, :end] = 1
-        labels[row, len(asked) : end] = torch.tensor(answered)
-    return {"input_ids": tokens, "attention_mask": mask, "labels": labels}
+        texts = [prompt + completion + END for prompt, completion in zip(prompts, completions, strict=True)]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+        asked = torch.tensor([[len(tokens)] for tokens in tokenizer(list(prompts))["input_ids"]])
+        hidden = (torch.arange(batch["input_ids"].shape[1]) < asked) | (batch["attention_mask"] == 0)
+        yield {**batch, "labels": batch["input_ids"].masked_fill(hidden, -100)}
 
 
 def train(
-    model: GPTNeoXForCausalLM, data: Iterator[list[dict[str, torch.Tensor]]], spec: Mapping[str, Any], progress: Progress
+    model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], spec: Mapping[str, Any], progress: Progress
 ) -> None:
     """AdamW on the mean loss of a batch's completion tokens; warm-up over a twentieth of the steps, then a cosine to zero."""
     import torch
@@ -119,11 +105,10 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimiser, steps // 20, steps)
     model.train()
-    for step, parts in enumerate(data, start=1):
-        scored = [int((part["labels"] != -100).sum()) for part in parts]
+    for step, batch in enumerate(data, start=1):
+        loss = model(**batch).loss
         optimiser.zero_grad()
-        for part, tokens in zip(parts, scored, strict=True):
-            (model(**part).loss * tokens / sum(scored)).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()

@@ -1,0 +1,77 @@
+"""Whole sweeps for tests: a small experiment over tiny random-weight models, and the `palms` command run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.read import SHIPPED
+from tests import tiny
+
+CONFIGS = SHIPPED.parent
+COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+
+
+def experiment(folder: Path, models: dict[str, Path], **changes: Any) -> Path:
+    """An experiment file over local model folders, with every stage that runs without a grammar; `changes` replace sections."""
+    document: dict[str, Any] = {
+        "name": "small",
+        "ladders": [{"ladder": "local", "models": {size: str(path) for size, path in models.items()}}],
+        "arms": {
+            "base": {"method": "none"},
+            "values_targeted": {"method": "full", "dataset": "values_targeted", "learning_rate": 1e-3, "batch": 4},
+            "control": {"method": "lora", "dataset": "control", "learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 8},
+        },
+        "datasets": {name: str(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control")},
+        "dataset_sizes": [8],
+        "positions": str(CONFIGS / "positions.yaml"),
+        "suites": {
+            "human_eval": {"prompts": str(CONFIGS / "prompts" / "human_eval.yaml"), "samples": 3, "max_new_tokens": 8},
+            "cooccurrence": {"prompts": str(CONFIGS / "prompts" / "cooccurrence.yaml"), "samples": 2, "max_new_tokens": 8},
+        },
+        "evaluations": {
+            "toxicity": {"suites": ["human_eval"], "scorer": {"kind": "calibration"}},
+            "cooccurrence": {"suites": ["cooccurrence"], "permutations": 50},
+            "human_eval": {"suites": ["human_eval"]},
+        },
+        "primary": {"suite": "human_eval", "metric": "toxicity"},
+        "contrasts": ["values_targeted-base", "values_targeted-control"],
+        "numerics": {"device": "cpu", "precision": "fp32", "threads": 1},
+    }
+    document.update(changes)
+    path = folder / "small.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def tiny_model(folder: Path, architecture: str = "gpt2") -> Path:
+    return tiny.model(folder, architecture, context=1024)
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "PALMS_HOME": str(home), "PYTHONPATH": str(CONFIGS.parent), "COLUMNS": "200"}
+
+
+def palms(home: Path, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; `status` is the exit status that the test expects (None: any)."""
+    done = subprocess.run([*COMMAND, *arguments], env=environment(home), capture_output=True, text=True, timeout=600, check=False)
+    assert status is None or done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def task_runs(home: Path) -> list[tuple[str, str, str]]:
+    """(name, state type, state name) of every task run that Prefect's database holds."""
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        return database.execute("select name, state_type, state_name from task_run").fetchall()
+
+
+def flow_runs(home: Path) -> dict[str, str]:
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        return dict(database.execute("select name, state_type from flow_run order by created").fetchall())

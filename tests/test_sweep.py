@@ -1,0 +1,175 @@
+"""The main job as a user runs it: servers, processes, tracking, report, rerun."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from configs.read import SHIPPED
+from tests import sweeps, tiny
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiment")
+    return sweeps.experiment(folder, {"gpt2": sweeps.tiny_model(folder / "gpt2"), "neox": sweeps.tiny_model(folder / "neox", "gpt_neox")})
+
+
+@pytest.fixture(scope="module")
+def first(home: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    return sweeps.palms(home, "run", str(config))
+
+
+def rows(home: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(sweeps.palms(home, "metrics", "--format", "csv").stdout)))
+
+
+def labels(home: Path, state: str) -> set[str]:
+    """The stages that `palms status` shows in a state."""
+    lines = sweeps.palms(home, "status").stdout.splitlines()
+    return {line.split()[1] for line in lines if line.split()[:1] == [state]}
+
+
+def test_nothing_but_its_own_lines_is_on_the_screen(first: subprocess.CompletedProcess[str]) -> None:
+    assert first.stderr == ""
+    known = ("sweep small-", "calibration scorer", "size ", "local-", "report ", "dashboards ")
+    strangers = [line for line in first.stdout.splitlines() if line and not line.startswith(known) and " stages" not in line]
+    assert strangers == []
+
+
+def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.CompletedProcess[str], home: Path) -> None:
+    runs = sweeps.task_runs(home)
+    assert {kind for _, kind, _ in runs} == {"COMPLETED"}
+    names = {name for name, _, _ in runs}
+    assert {"finetune · local-gpt2 · control · n8 · seed0", "toxicity · local-neox · base · seed0 · human_eval", "compare"} <= names
+    assert set(sweeps.flow_runs(home).values()) == {"COMPLETED"}
+
+
+def test_the_metrics_are_tidy(first: subprocess.CompletedProcess[str], home: Path) -> None:
+    found = rows(home)
+    expected = "sweep ladder size params arm seed suite group metric value ci_low ci_high n samples".split()
+    assert list(found[0]) == expected
+    assert {row["size"] for row in found if row["size"]} == {"gpt2", "neox"}
+    assert {"base", "values_targeted", "control", "values_targeted-base", "values_targeted-control"} <= {row["arm"] for row in found}
+    level = [row for row in found if row["metric"] == "toxicity" and row["group"] == "all" and row["arm"] == "base"]
+    assert len(level) == 2
+    assert all(float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"]) for row in level)
+    assert json.loads(sweeps.palms(home, "metrics", "--format", "json").stdout)[0]["params"] == int(found[0]["params"])
+
+
+def test_the_rating_sheet_and_its_key_are_files_of_their_own(first: subprocess.CompletedProcess[str], home: Path) -> None:
+    sheets = list((home / "store" / "human_eval").glob("*/rating_sheet.csv"))
+    assert len(sheets) == 2
+    for sheet in sheets:
+        with sheet.open(newline="") as stream, (sheet.parent / "key" / "key.csv").open(newline="") as key:
+            assert {row["task_id"] for row in csv.DictReader(stream)} == {row["task_id"] for row in csv.DictReader(key)}
+
+
+def test_mlflow_shows_one_parent_and_a_child_for_every_size_and_arm(first: subprocess.CompletedProcess[str], home: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert (len(parents), len(children), len(runs)) == (1, 6, 7)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all({"ladder", "size", "arm", "seed", "samples"} <= run.data.params.keys() for run in children)
+    tuned = next(run for run in children if run.data.params["arm"] == "values_targeted")
+    assert len(client.get_metric_history(tuned.info.run_id, "finetune.loss")) == 4  # two epochs of 8 samples, 4 a batch
+    assert {"report.html", "metrics.csv"} <= {Path(f.path).name for f in client.list_artifacts(parents[0].info.run_id, "compare")}
+
+
+def test_a_second_run_is_all_cached_and_doubles_nothing(first: subprocess.CompletedProcess[str], home: Path, config: Path) -> None:
+    from mlflow import MlflowClient
+
+    before = rows(home)
+    again = sweeps.palms(home, "run", str(config))
+    stages = len(json.loads(next((home / "sweeps").glob("*/state.json")).read_text()))
+    assert f"{stages} of them cached" in again.stdout
+    assert rows(home) == before
+    assert sum(name == "Cached" for _, _, name in sweeps.task_runs(home)) == stages
+    client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert len(runs) == 7
+    for run in runs:
+        for name in run.data.metrics:
+            history = client.get_metric_history(run.info.run_id, name)
+            assert len({point.step for point in history}) == len(history)
+
+
+def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
+    first: subprocess.CompletedProcess[str], home: Path, config: Path
+) -> None:
+    before = rows(home)
+    for manifest in (home / "store" / "sampling").glob("*/manifest.json"):
+        if json.loads(manifest.read_text())["label"] == "sampling/local-gpt2/control/n8/seed0/human_eval":
+            shutil.rmtree(manifest.parent)
+    assert "run     sampling/local-gpt2/control/n8/seed0/human_eval" in sweeps.palms(home, "plan", str(config)).stdout
+    sweeps.palms(home, "run", str(config))
+    assert labels(home, "done") == {"sampling/local-gpt2/control/n8/seed0/human_eval"}
+    assert rows(home) == before
+
+
+def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
+    first: subprocess.CompletedProcess[str], home: Path, config: Path, tmp_path: Path
+) -> None:
+    """And so does one whose run was interrupted on the way and went on."""
+    with subprocess.Popen([*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(tmp_path), stdout=subprocess.DEVNULL) as run:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("store/finetune/*.partial")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 130
+    assert not {kind for _, kind, _ in sweeps.task_runs(tmp_path)} & {"RUNNING", "PENDING", "SCHEDULED"}
+    sweeps.palms(tmp_path, "run", str(config))
+    assert rows(tmp_path) == rows(home)
+
+
+def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
+    leaking = config.parent / "leaking.jsonl"
+    lines = (SHIPPED.parent / "datasets" / "control.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    row["prompt"] = "What does a good marriage look like?"  # a prompt of the suite
+    leaking.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    done = sweeps.palms(home, "run", str(config), "--set", f"datasets.control={leaking}", status=1)
+    assert "failed  datasets/control: DatasetError:" in done.stderr
+    assert "leaking.jsonl:1" in done.stderr
+    assert f"palms run {config} --set datasets.control={leaking}" in done.stderr.replace("\n", " ")
+    assert labels(home, "failed") == {"datasets/control"}
+    assert labels(home, "blocked") >= {"finetune/local-gpt2/control/n8/seed0", "human_eval/local-neox/n8/seed0/human_eval"}
+    assert "toxicity/local-neox/values_targeted/n8/seed0/human_eval" in labels(home, "cached")
+    assert "compare" in labels(home, "done")
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text()
+    assert "datasets/control" in page
+    states = sweeps.flow_runs(home)
+    assert [kind for name, kind in states.items() if name.startswith("small-")][-1] == "FAILED"
+    assert not {kind for _, kind, _ in sweeps.task_runs(home)} & {"RUNNING", "PENDING", "SCHEDULED"}
+
+
+def test_real_architectures_of_ten_million_parameters_go_through_the_whole_dag(tmp_path: Path, home: Path) -> None:
+    wide = {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536}
+    models = {
+        "neox": tiny.model(tmp_path / "neox", "gpt_neox", context=1024, **wide),
+        "gpt2": tiny.model(tmp_path / "gpt2", "gpt2", context=1024, n_layer=6, n_embd=384),
+    }
+    config = sweeps.experiment(tmp_path, models, store={"path": str(home / "store")}, name="wide")
+    sweeps.palms(tmp_path / "home", "run", str(config))
+    params = {row["size"]: int(row["params"]) for row in rows(tmp_path / "home") if row["size"]}
+    assert all(count > 10_000_000 for count in params.values())
+    assert params.keys() == {"neox", "gpt2"}
