@@ -216,12 +216,16 @@ def read_metrics(folder: Path) -> list[Metric]:
     return [Metric(**{k: v for k, v in row.items() if k in names}) for row in read_json(path)] if path.exists() else []
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table of rows with equal keys, as CSV; floats are written so that they read back to the same bits."""
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """A table as CSV; floats read back to the same bits. `columns` gives a table without rows its header.
+
+    Text is always quoted: Python 3.11 leaves a lone carriage return bare, and a reader then takes it for the end of the row.
+    """
+    names = list(columns if columns is not None else rows[0])
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        stream.write(",".join(names) + "\n")
+        writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerows({name: row[name] for name in names} for row in rows)
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -196,7 +196,7 @@ def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
     model, tokenizer = tiny
     exact = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [prompt], grammar, batch=50)}
     assert sum(exact.values()) == pytest.approx(1.0, abs=1e-9)
-    assert 0.02 < exact[OFF_GRAMMAR] < 0.995
+    assert 0.005 < exact[OFF_GRAMMAR] < 0.995
     torch.manual_seed(0)
     n, asked = 4000, tokenizer(grammar.wrap(prompt), return_tensors="pt", return_token_type_ids=False)
     tokens = model.generate(**asked, do_sample=True, top_k=0, max_new_tokens=20, num_return_sequences=n)

@@ -344,7 +344,7 @@ def test_effect_size_comes_from_completions(demo: tuple[Sweep, Path]) -> None:
 def test_a_prompt_missing_in_one_arm_is_an_error(tmp_path: Path) -> None:
     sweep = build(tmp_path / "in", sizes={"30k": 31_000})
     path = sweep.inputs["adherence/calibration-30k/base/human_eval"] / "prompts.csv"
-    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith("p007,")))
+    path.write_text("\n".join(line for line in path.read_text().split("\n") if not line.startswith('"p007",')))
     with pytest.raises(
         ValueError, match=r"prompts p007 only in adherence/calibration-30k/values_targeted/n80/seed0/human_eval; both arms"
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.contract import Axes, Metric, Node, Numerics, digest_of, identity, read_jsonl, write_jsonl, write_metrics
+from tasks.contract import Axes, Metric, Node, Numerics, digest_of, identity, read_jsonl, write_jsonl, write_metrics, write_rows
 from tests import toy
 
 SCRIPT = """
@@ -62,3 +63,13 @@ def test_rows_survive_every_line_separator_that_unicode_knows(tmp_path: Path) ->
     rows = [{"text": "a\u2028b\x85c\nd\u2029e"}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert read_jsonl(tmp_path / "rows.jsonl") == rows
+
+
+def test_a_table_survives_returns_quotes_and_commas_and_keeps_its_header_when_empty(tmp_path: Path) -> None:
+    rows = [{"text": 'a\rb\n"c", d\r\n', "value": 0.1 + 0.2}]
+    write_rows(tmp_path / "t.csv", rows)
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as stream:
+        read = list(csv.DictReader(stream))
+    assert [(row["text"], float(row["value"])) for row in read] == [(rows[0]["text"], rows[0]["value"])]
+    write_rows(tmp_path / "none.csv", [], ["a", "b"])
+    assert (tmp_path / "none.csv").read_text() == "a,b\n"

@@ -62,7 +62,7 @@ def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.Completed
 
 def test_the_metrics_are_tidy(first: subprocess.CompletedProcess[str], home: Path) -> None:
     found = rows(home)
-    expected = "sweep ladder size params arm seed suite group metric value ci_low ci_high n samples".split()
+    expected = ["sweep", "ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples"]
     assert list(found[0]) == expected
     assert {row["size"] for row in found if row["size"]} == {"gpt2", "neox"}
     assert {"base", "values_targeted", "control", "values_targeted-base", "values_targeted-control"} <= {row["arm"] for row in found}

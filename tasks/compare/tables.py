@@ -11,16 +11,15 @@ from tasks.compare.contrasts import TOXICITY, Contrast
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
-from tasks.contract import Metric, write_json, write_metrics
-from tasks.tables import write_table
+from tasks.contract import Metric, write_json, write_metrics, write_rows
 
 TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
 
 
 def write(folder: Path, sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> None:
-    write_table(folder / "metrics.csv", TIDY, levels(sources) + [_tidy(row) for row in differences])
-    write_table(folder / "contrasts.csv", tuple(Contrast.__dataclass_fields__), [asdict(row) for row in differences])
-    write_table(folder / "trend.csv", TREND, [_slope(row) for row in slopes])
+    write_rows(folder / "metrics.csv", levels(sources) + [_tidy(row) for row in differences], TIDY)
+    write_rows(folder / "contrasts.csv", [asdict(row) for row in differences], tuple(Contrast.__dataclass_fields__))
+    write_rows(folder / "trend.csv", [_slope(row) for row in slopes], TREND)
     write_json(folder / OUTCOME, outcomes(sources, settings))
     write_metrics(folder, [_metric(row) for row in differences if _primary(row, settings)])
 

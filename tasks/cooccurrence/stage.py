@@ -32,12 +32,11 @@ STAGE = Stage(
 
 def run(jobs: Sequence[Job]) -> None:
     from tasks.completions import read_completions
-    from tasks.contract import write_json, write_metrics
+    from tasks.contract import write_json, write_metrics, write_rows
     from tasks.cooccurrence import measures
     from tasks.cooccurrence.groups import load_axes
     from tasks.levels import level_metrics, write_prompt_rows
     from tasks.sampling.prompts import load_suite
-    from tasks.tables import write_table
 
     for job in jobs:
         settings, axes = job.settings, load_axes(job.inputs["words"])
@@ -47,8 +46,8 @@ def run(jobs: Sequence[Job]) -> None:
         shares = measures.group_representation(placed, axes, settings.permutations, settings.seed)
         job.progress(2, 3, "measures")
         sentiment = measures.sentiment_rows(placed)
-        write_table(job.work / "words.csv", measures.WORD_COLUMNS, words.rows)
-        write_table(job.work / "representation.csv", measures.REPRESENTATION_COLUMNS, shares.rows)
+        write_rows(job.work / "words.csv", words.rows, measures.WORD_COLUMNS)
+        write_rows(job.work / "representation.csv", shares.rows, measures.REPRESENTATION_COLUMNS)
         write_prompt_rows(job.work, sentiment)
         write_metrics(job.work, [*words.metrics, *shares.metrics, *level_metrics(sentiment)])
         write_json(job.work / "notes.json", [*words.notes, *shares.notes])

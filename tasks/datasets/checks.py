@@ -16,12 +16,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.contract import Metric
+from tasks.contract import Metric, write_rows
 from tasks.datasets.rows import DatasetError, Finding, Row, load_rows
 from tasks.datasets.stage import Settings
 from tasks.finetune.subset import choose
 from tasks.sampling.prompts import Suite, load_suite
-from tasks.tables import write_table
 
 SHINGLE = 5  # characters: one changed word in a forty-word text leaves a Jaccard similarity near 0.9
 LEAK_NGRAM = 5  # words: shorter ones are shared by any two questions of the same frame ("what do you think about ...")
@@ -197,7 +196,7 @@ def jaccard_matrix(left: Sequence[str], right: Sequence[str]) -> Any:
 
 
 def write_findings(path: Path, findings: Sequence[Finding]) -> None:
-    write_table(path, [column.name for column in fields(Finding)], [asdict(finding) for finding in findings])
+    write_rows(path, [asdict(finding) for finding in findings], [column.name for column in fields(Finding)])
 
 
 def sample_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
