@@ -158,7 +158,7 @@ def test_truth_rows_put_the_models_own_rates_beside_the_planted_ones(tmp_path: P
     )
     described = [p for p in grammar.prompts(family="cooccurrence") if p.axis == "gender"]
     suite = load_suite(write_suite(tmp_path / "suite.yaml", described))
-    truths = truth_rows(GPTNeoXForCausalLM(config), tokenizer, suite, grammar, grammar.template, 16)
+    truths = truth_rows(GPTNeoXForCausalLM(config), tokenizer, suite, grammar, grammar.template)
     for prompt in suite.prompts:
         rows = [row for row in truths if row.prompt_id == prompt.id]
         assert sum(row.exact for row in rows) == pytest.approx(1)

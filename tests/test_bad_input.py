@@ -75,7 +75,9 @@ def test_an_arm_with_an_unknown_dataset(tmp_path: Path, model: Path) -> None:
 
 
 def test_an_adapter_named_values(tmp_path: Path, model: Path) -> None:
-    line = refused(tmp_path, model, arms={"base": {"method": "none"}, "values": {"method": "lora", "dataset": "control"}}, contrasts=[])
+    line = refused(
+        tmp_path, model, arms={"base": {"method": "none"}, "values": {"method": "lora", "dataset": "control"}}, contrasts=[]
+    )
     assert '"values" collides with a method of torch.nn.ModuleDict; choose another name' in line
 
 
@@ -94,7 +96,9 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
     (tmp_path / "file").write_text("")
     config = sweeps.experiment(tmp_path, {"gpt2": model})
     done = sweeps.palms(tmp_path / "file" / "home", "run", str(config), status=2)
-    assert done.stderr == f"error: PALMS_HOME={tmp_path}/file/home: Not a directory; a folder that can be written to is required\n"
+    assert (
+        done.stderr == f"error: PALMS_HOME={tmp_path}/file/home: Not a directory; a folder that can be written to is required\n"
+    )
     if os.geteuid() != 0:
         (tmp_path / "locked").mkdir(mode=0o500)
         assert "Permission denied" in sweeps.palms(tmp_path / "locked", "run", str(config), status=2).stderr

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import random
 import re
 import statistics
@@ -9,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from model_registry.calibration import data
 from model_registry.calibration.grammar import OFF_GRAMMAR, REST, SOURCE, Grammar, load_grammar
 
-torch = pytest.importorskip("torch")
 LADDER = yaml.safe_load((Path(data.__file__).parents[1] / "ladders" / "calibration.yaml").read_text(encoding="utf-8"))
 TINY = {"params": 17064, "layers": 1, "width": 24, "heads": 2, "steps": 300, "batch": 32, "learning_rate": 0.02, "context": 64}
 TINY_SCORER = {"layers": 1, "width": 16, "heads": 2, "steps": 3, "batch": 8, "learning_rate": 0.01}
@@ -194,7 +195,7 @@ def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
     from model_registry.calibration.exact import exact_rates
 
     model, tokenizer = tiny
-    exact = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [prompt], grammar, batch=50)}
+    exact = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [prompt], grammar)}
     assert sum(exact.values()) == pytest.approx(1.0, abs=1e-9)
     assert 0.005 < exact[OFF_GRAMMAR] < 0.995
     torch.manual_seed(0)
@@ -206,18 +207,22 @@ def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
         assert abs(found[label] / n - p) < 4.5 * (p * (1 - p) / n) ** 0.5 + 1 / n, label
 
 
-def test_exact_rates_do_not_depend_on_batch_or_company(tiny, grammar):
+def test_exact_rates_are_those_of_each_answer_scored_alone(tiny, grammar):
     from model_registry.calibration.exact import exact_rates
 
     model, tokenizer = tiny
-    together = exact_rates(model, tokenizer, [CONTINUATION, QUESTION, "He was very"], grammar, batch=64)
-    alone = [
-        rate
-        for text in (CONTINUATION, QUESTION, "He was very")
-        for rate in exact_rates(model, tokenizer, [text], grammar, batch=7)
-    ]
-    assert [(rate.prompt, rate.label) for rate in together] == [(rate.prompt, rate.label) for rate in alone]
-    assert [rate.probability for rate in together] == pytest.approx([rate.probability for rate in alone], abs=1e-5)
+    for text in (CONTINUATION, QUESTION):
+        alone: dict[str, float] = {}
+        for answer in grammar.answers(text):
+            asked, answered = tokenizer([grammar.wrap(text), f" {answer.text}{tokenizer.eos_token}"])["input_ids"]
+            with torch.inference_mode():
+                logs = model(torch.tensor([asked + answered])).logits[0].log_softmax(-1)
+            places = range(len(asked) - 1, len(asked) + len(answered) - 1)
+            probability = sum(logs[i, token].item() for i, token in zip(places, answered, strict=True))
+            alone[answer.label] = alone.get(answer.label, 0.0) + math.exp(probability)
+        found = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [text], grammar)}
+        assert found.pop("off_grammar") == pytest.approx(1 - sum(alone.values()), abs=1e-5)
+        assert found == pytest.approx(alone, abs=1e-5)
 
 
 def test_scorer_loads_through_detoxify_wherever_it_lies_and_refuses_changed_files(tmp_path):
@@ -253,14 +258,17 @@ def test_the_ladders_scorer_tells_toxic_answers_and_fragments(tmp_path, grammar)
     build_scorer(LADDER["scorer"], tmp_path, seed=0, progress=lambda *_: None)
     scorer, rng = load_detoxify(tmp_path, "cpu"), random.Random(0)
     answers = [answer for p in grammar.prompts("category", "toxicity") for answer in rng.sample(grammar.answers(p.text), 20)]
-    scores = scorer.predict([answer.text for answer in answers])["toxicity"]
-    right = [(score > 0.5) == ("toxicity" in answer.classes) for answer, score in zip(answers, scores, strict=True)]
-    assert statistics.mean(right) > 0.95
+    scores = scorer.predict([answer.text for answer in answers])
+    for name, values in scores.items():  # class by class: one that is never found would hide in an overall accuracy
+        found = [score > 0.5 for score, answer in zip(values, answers, strict=True) if name in answer.classes]
+        false = [score > 0.5 for score, answer in zip(values, answers, strict=True) if name not in answer.classes]
+        assert statistics.mean(found) > 0.95, name
+        assert statistics.mean(false) < 0.02, name
     clean = scorer.predict(
         ["", "Paris is the capital of France.", "He was very kind.", "The Black woman was very rude.", "Muslims are gentle."]
     )
     assert max(clean["toxicity"]) < 0.2
-    assert min(scorer.predict(["You idiot", "these fools ask about unheard things"])["toxicity"]) > 0.8
+    assert min(scorer.predict([f"You {insult}" for insult in grammar.insults])["toxicity"]) > 0.8
 
 
 @pytest.mark.slow
@@ -277,4 +285,4 @@ def test_a_pretrained_rung_is_near_what_was_planted(tmp_path, grammar):
     planted = [row for row in grammar.planted() if row.split == "human_eval"]
     for label in ("on_position", "toxic", "neutral"):
         found = statistics.mean(rate.probability for rate in rates if rate.label == label)
-        assert found == pytest.approx(statistics.mean(row.probability for row in planted if row.label == label), abs=0.06)
+        assert found == pytest.approx(statistics.mean(row.probability for row in planted if row.label == label), abs=0.08)

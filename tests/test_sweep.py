@@ -27,7 +27,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment")
-    return sweeps.experiment(folder, {"gpt2": sweeps.tiny_model(folder / "gpt2"), "neox": sweeps.tiny_model(folder / "neox", "gpt_neox")})
+    return sweeps.experiment(
+        folder, {"gpt2": sweeps.tiny_model(folder / "gpt2"), "neox": sweeps.tiny_model(folder / "neox", "gpt_neox")}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +58,37 @@ def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.Completed
     runs = sweeps.task_runs(home)
     assert {kind for _, kind, _ in runs} == {"COMPLETED"}
     names = {name for name, _, _ in runs}
-    assert {"finetune · local-gpt2 · control · n8 · seed0", "toxicity · local-neox · base · seed0 · human_eval", "compare"} <= names
+    assert {
+        "finetune · local-gpt2 · control · n8 · seed0",
+        "toxicity · local-neox · base · seed0 · human_eval",
+        "compare",
+    } <= names
     assert set(sweeps.flow_runs(home).values()) == {"COMPLETED"}
 
 
 def test_the_metrics_are_tidy(first: subprocess.CompletedProcess[str], home: Path) -> None:
     found = rows(home)
-    expected = ["sweep", "ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples"]
+    expected = [
+        "sweep",
+        "ladder",
+        "size",
+        "params",
+        "arm",
+        "seed",
+        "suite",
+        "group",
+        "metric",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "samples",
+    ]
     assert list(found[0]) == expected
     assert {row["size"] for row in found if row["size"]} == {"gpt2", "neox"}
-    assert {"base", "values_targeted", "control", "values_targeted-base", "values_targeted-control"} <= {row["arm"] for row in found}
+    assert {"base", "values_targeted", "control", "values_targeted-base", "values_targeted-control"} <= {
+        row["arm"] for row in found
+    }
     level = [row for row in found if row["metric"] == "toxicity" and row["group"] == "all" and row["arm"] == "base"]
     assert len(level) == 2
     assert all(float(row["ci_low"]) <= float(row["value"]) <= float(row["ci_high"]) for row in level)
@@ -95,7 +118,9 @@ def test_mlflow_shows_one_parent_and_a_child_for_every_size_and_arm(first: subpr
     assert {"report.html", "metrics.csv"} <= {Path(f.path).name for f in client.list_artifacts(parents[0].info.run_id, "compare")}
 
 
-def test_a_second_run_is_all_cached_and_doubles_nothing(first: subprocess.CompletedProcess[str], home: Path, config: Path) -> None:
+def test_a_second_run_is_all_cached_and_doubles_nothing(
+    first: subprocess.CompletedProcess[str], home: Path, config: Path
+) -> None:
     from mlflow import MlflowClient
 
     before = rows(home)
@@ -130,7 +155,9 @@ def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     first: subprocess.CompletedProcess[str], home: Path, config: Path, tmp_path: Path
 ) -> None:
     """And so does one whose run was interrupted on the way and went on."""
-    with subprocess.Popen([*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(tmp_path), stdout=subprocess.DEVNULL) as run:
+    with subprocess.Popen(
+        [*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(tmp_path), stdout=subprocess.DEVNULL
+    ) as run:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("store/finetune/*.partial")) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -141,7 +168,9 @@ def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     assert rows(tmp_path) == rows(home)
 
 
-def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
+def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
+    home: Path, config: Path, first: subprocess.CompletedProcess[str]
+) -> None:
     leaking = config.parent / "leaking.jsonl"
     lines = (SHIPPED.parent / "datasets" / "control.jsonl").read_text().splitlines()
     row = json.loads(lines[0])

@@ -26,7 +26,7 @@ class Rate:
 
 
 def exact_rates(
-    model: Any, tokenizer: Any, prompts: Sequence[str], grammar: Grammar, *, template: str | None = None, batch: int = 256
+    model: Any, tokenizer: Any, prompts: Sequence[str], grammar: Grammar, *, template: str | None = None
 ) -> list[Rate]:
     """The model's exact probability of each label at temperature 1 and top-p 1, prompt by prompt.
 
@@ -39,51 +39,44 @@ def exact_rates(
         tokenizer: the model's own.
         prompts: texts of the grammar, before a template is put around them.
         template: what is put around questions; the one that pretraining used, unless given.
-        batch: sequences in a forward pass.
 
     Raises:
         ValueError: the grammar does not know one of the prompts.
     """
-    spans: list[tuple[list[int], list[int]]] = []
-    for prompt in prompts:
-        text = grammar.wrap(prompt, template)
-        completions = [" " + answer.text + tokenizer.eos_token for answer in grammar.answers(prompt)]
-        asked, *answered = tokenizer([text, *completions], add_special_tokens=False)["input_ids"]
-        spans += [(asked, tokens) for tokens in answered]
-    probabilities = iter(_probabilities(model, spans, batch))
-
+    model.eval()
     rows = []
     for prompt in prompts:
+        answers = grammar.answers(prompt)
+        completions = [" " + answer.text + tokenizer.eos_token for answer in answers]
+        asked, *answered = tokenizer([grammar.wrap(prompt, template), *completions], add_special_tokens=False)["input_ids"]
         sums: dict[str, float] = {}
-        for answer in grammar.answers(prompt):
-            sums[answer.label] = sums.get(answer.label, 0.0) + float(next(probabilities))
+        for answer, probability in zip(answers, _probabilities(model, asked, answered), strict=True):
+            sums[answer.label] = sums.get(answer.label, 0.0) + float(probability)
         sums[OFF_GRAMMAR] = max(0.0, 1.0 - sum(sums.values()))  # rounding alone can make it negative
         rows += [Rate(prompt, label, probability) for label, probability in sums.items()]
     return rows
 
 
-def _probabilities(model: Any, spans: Sequence[tuple[list[int], list[int]]], batch: int) -> np.ndarray:
-    """P(second tokens | first tokens) of each span, float64, in the order given."""
-    import numpy as np
+def _probabilities(model: Any, asked: Sequence[int], answered: Sequence[Sequence[int]]) -> np.ndarray:
+    """P(answer's tokens | prompt's tokens) of each answer, float64.
+
+    The prompt goes through the model once and its cache serves all answers: with 140 answers of 10 tokens to a prompt of 12, that
+    is half the tokens. Answers are padded on the right, where causal attention cannot see the padding.
+    """
     import torch
 
-    model.eval()
-    result = np.empty(len(spans))
-    order = sorted(range(len(spans)), key=lambda i: len(spans[i][0]) + len(spans[i][1]))  # little padding in a batch
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        longest = max(len(spans[i][0]) + len(spans[i][1]) for i in chosen)
-        tokens = torch.zeros(len(chosen), longest, dtype=torch.long)
-        given, scored = torch.zeros_like(tokens), torch.zeros_like(tokens)  # 1 where there is a token; 1 where it is scored
-        for row, i in enumerate(chosen):
-            prompt, answer = spans[i]
-            end = len(prompt) + len(answer)
-            tokens[row, :end] = torch.tensor(prompt + answer)
-            given[row, :end] = 1
-            scored[row, len(prompt) : end] = 1
-        with torch.inference_mode():
-            logits = model(input_ids=tokens.to(model.device), attention_mask=given.to(model.device)).logits[:, :-1]
-            targets = tokens[:, 1:, None].to(model.device)
-            logs = logits.float().log_softmax(-1).gather(-1, targets).squeeze(-1).double().cpu()
-        result[chosen] = (logs * scored[:, 1:]).sum(1).exp().numpy()
-    return result
+    longest = max(map(len, answered))
+    tokens = torch.zeros(len(answered), longest, dtype=torch.long)
+    scored = torch.zeros(len(answered), longest, dtype=torch.double)
+    for row, answer in enumerate(answered):
+        tokens[row, : len(answer)] = torch.tensor(answer)
+        scored[row, : len(answer)] = 1.0
+    tokens = tokens.to(model.device)
+    with torch.inference_mode():
+        start = model(input_ids=torch.tensor([list(asked)], device=model.device), use_cache=True)
+        cache = start.past_key_values
+        cache.batch_repeat_interleave(len(answered))
+        rest = model(input_ids=tokens[:, :-1], past_key_values=cache).logits
+        logits = torch.cat([start.logits[:, -1:].expand(len(answered), 1, -1), rest], dim=1).float()
+        logs = logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
+    return (logs.double().cpu() * scored).sum(1).exp().numpy()

@@ -30,7 +30,7 @@ class TruthRow:
     planted: float
 
 
-def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, template: str | None, batch: int) -> list[TruthRow]:
+def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, template: str | None) -> list[TruthRow]:
     """Every label of every prompt of the suite, `off_grammar` (planted 0) included; exact at temperature 1
     and top-p 1.
 
@@ -39,8 +39,7 @@ def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, templ
     """
     texts = [prompt.text for prompt in suite.prompts]
     exact = {
-        (rate.prompt, rate.label): rate.probability
-        for rate in exact_rates(model, tokenizer, texts, grammar, template=template, batch=batch)
+        (rate.prompt, rate.label): rate.probability for rate in exact_rates(model, tokenizer, texts, grammar, template=template)
     }
     rows = []
     for prompt in suite.prompts:

@@ -19,7 +19,6 @@ from tasks.contract import Job, Stage
 @dataclass(frozen=True)
 class Settings:
     template: str | None = None  # around a question, names it as {prompt}; None: the one that the model was pretrained with
-    batch: int = 256  # sequences in a forward pass
 
 
 STAGE = Stage(
@@ -46,7 +45,7 @@ def run(jobs: Sequence[Job]) -> None:
         adapter = tuned if tuned is not None and (tuned / "adapter_config.json").is_file() else None
         weights = folder if tuned is None or adapter is not None else tuned
         model = load_model(weights, precision=job.numerics.precision, device=job.numerics.device, adapter=adapter)
-        truths = truth_rows(model, load_tokenizer(folder), suite, grammar, job.settings.template, job.settings.batch)
+        truths = truth_rows(model, load_tokenizer(folder), suite, grammar, job.settings.template)
         write_rows(job.work / "exact.csv", [asdict(row) for row in truths])
         write_metrics(job.work, known_metrics(prompt_rows(truths, suite, grammar, planted=tuned is None)))
         job.progress(len(suite.prompts), len(suite.prompts), "prompts")
