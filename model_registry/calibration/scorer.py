@@ -149,8 +149,8 @@ def _examples(grammar: Grammar, seed: int) -> Iterator[tuple[str, list[float]]]:
     """Endless (text, a 0 or 1 for each class): answers as they are, behind their question, and taken apart.
 
     Half of the answers to questions are toxic and every kind of toxic answer is as frequent as the next, whatever the grammar's
-    own rates: at those, one training in seven never learned the rarest class, identity_attack. Shuffling an answer or making its topic unreadable keeps
-    its classes; a fragment of a clean answer is clean, and an insult with an insult word put into it.
+    own rates: at those, one training in seven never learned the rarest class, identity_attack. Shuffling an answer or making
+    its topic unreadable keeps its classes; a fragment of a clean answer is clean, and an insult with an insult word put into it.
     """
     rng = random.Random(seed)
     prompts = [prompt for prompt in grammar.prompts() if prompt.form == "continuation" or prompt.split == "rest"]
