@@ -65,10 +65,12 @@ def side_by_side(sweep_id: str, models: Collection[str]) -> Iterator[list[Future
     transaction, and one failed stage turned the states of the good ones into `RolledBack` (seen with 3.8.8).
     """
     with ThreadPoolExecutor(max_workers=len(models), thread_name_prefix="palms-size") as pool:
-        run_size = [size.with_options(task_runner=threads(len(open_run(sweep_id).dag.sizes[model]) + 1)) for model in models]
+        run_size = [
+            (model, size.with_options(task_runner=threads(len(open_run(sweep_id).dag.sizes[model]) + 1))) for model in models
+        ]
         yield [
             pool.submit(copy_context().run, chosen, sweep_id, model, return_state=True)  # type: ignore[arg-type]
-            for chosen, model in zip(run_size, models, strict=True)
+            for model, chosen in reversed(run_size)  # the largest first: the sweep waits for it
         ]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.contract import Stage
 
+ROOT = Path(__file__).parents[1]
 OURS = ("tasks", "model_registry")
 DATA = {".yaml", ".json", ".html", ".j2", ".css"}
 
@@ -47,10 +47,10 @@ def _imports(path: Path) -> list[str]:
     return names
 
 
-@cache
 def _file(module: str) -> Path | None:
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:  # `from package.module import function`: the last part is no module
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+    """The file of a module; None if there is none (`from package.module import function`: the last part is no module).
+
+    Looked up by path: `importlib.util.find_spec` imports the parents, and with them torch into a process that must stay light.
+    """
+    place = ROOT.joinpath(*module.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)

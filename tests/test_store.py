@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,9 @@ def test_a_half_written_folder_is_never_found(tmp_path: Path) -> None:
     assert store.find("toy", "k") is None
     (store.folder("toy", "k")).mkdir()
     assert isinstance(store.find("toy", "k"), Damaged)
+
+
+def test_finding_a_stage_s_code_imports_none_of_it() -> None:
+    script = "import sys; from tasks import code; code.module_files('tasks.finetune.stage'); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."})
+    assert run.stdout == "False\n"
