@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Run:
     materials: Materials
     dag: Dag
     session: Session
+    begun: Mapping[str, threading.Event]  # each size's flow has
+    go: threading.Event  # all have
 
     @property
     def folder(self) -> Path:
@@ -77,7 +80,8 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
         board=Board(folder / "state.json", [node.label for node in dag.nodes]),
         options=Options(strict_code=strict_code, verify=verify, log=folder / "log.txt"),
     )
-    run = Run(home, source.absolute(), tuple(overrides), experiment, materials, dag, session)
+    begun = {model: threading.Event() for model in dag.sizes}
+    run = Run(home, source.absolute(), tuple(overrides), experiment, materials, dag, session, begun, threading.Event())
     _open[dag.sweep] = run
     return run
 

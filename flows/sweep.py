@@ -5,7 +5,7 @@ Order, concurrency, retries and states are Prefect's; what a node is comes from 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -30,7 +30,7 @@ def run_sweep(run: Run) -> State[Any]:
 @flow(name="sweep", flow_run_name="{sweep_id}", validate_parameters=False)
 def sweep(sweep_id: str) -> None:
     run = open_run(sweep_id)
-    with side_by_side(sweep_id, run.dag.sizes) as sizes:
+    with side_by_side(run) as sizes:
         shared = submit(run.dag.shared, run.session)
         compared = submit([run.dag.comparison], run.session)
     tracked = start(track_sweep, "track", compared, run.session, sweep_id)
@@ -42,6 +42,8 @@ def sweep(sweep_id: str) -> None:
 @flow(name="size", flow_run_name="{model}", validate_parameters=False)
 def size(sweep_id: str, model: str) -> None:
     run = open_run(sweep_id)
+    run.begun[model].set()
+    run.go.wait()
     stages = submit(run.dag.sizes[model], run.session)
     tracked = start(track_size, f"track · {model}", stages, run.session, sweep_id, model)
     finish([*stages, tracked], run.session, run.dag.sizes[model])
@@ -58,20 +60,23 @@ def track_sweep(sweep_id: str) -> None:
 
 
 @contextmanager
-def side_by_side(sweep_id: str, models: Collection[str]) -> Iterator[list[Future[State[Any]]]]:
-    """Every size as a subflow in a thread of its own, from here to the end of the block.
+def side_by_side(run: Run) -> Iterator[list[Future[State[Any]]]]:
+    """Every size as a subflow in a thread of its own, the largest first, from here to the end of the block.
 
     Not as tasks that call the flow, which Prefect would run side by side by itself: a subflow's stages would join the calling task's
-    transaction, and one failed stage turned the states of the good ones into `RolledBack` (seen with 3.8.8).
+    transaction, and one failed stage turned the states of the good ones into `RolledBack` (seen with 3.8.8). They begin one after the
+    other, and no stage before all have begun: a flow run that is created while the server records task runs finds SQLite locked and
+    is tried again only seconds later.
     """
-    with ThreadPoolExecutor(max_workers=len(models), thread_name_prefix="palms-size") as pool:
-        run_size = [
-            (model, size.with_options(task_runner=threads(len(open_run(sweep_id).dag.sizes[model]) + 1))) for model in models
-        ]
-        yield [
-            pool.submit(copy_context().run, chosen, sweep_id, model, return_state=True)  # type: ignore[arg-type]
-            for model, chosen in reversed(run_size)  # the largest first: the sweep waits for it
-        ]
+    with ThreadPoolExecutor(max_workers=len(run.dag.sizes), thread_name_prefix="palms-size") as pool:
+        futures = []
+        for model, nodes in reversed(run.dag.sizes.items()):
+            chosen = size.with_options(task_runner=threads(len(nodes) + 1))
+            futures.append(pool.submit(copy_context().run, chosen, run.dag.sweep, model, return_state=True))  # type: ignore[arg-type]
+            while not futures[-1].done() and not run.begun[model].wait(0.02):
+                pass
+        run.go.set()
+        yield futures
 
 
 def start(

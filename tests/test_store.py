@@ -138,5 +138,7 @@ def test_a_half_written_folder_is_never_found(tmp_path: Path) -> None:
 
 def test_finding_a_stage_s_code_imports_none_of_it() -> None:
     script = "import sys; from tasks import code; code.module_files('tasks.finetune.stage'); print('torch' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."})
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
+    )
     assert run.stdout == "False\n"
