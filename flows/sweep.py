@@ -69,8 +69,8 @@ def side_by_side(run: Run) -> Iterator[list[Future[State[Any]]]]:
     is tried again only seconds later.
     """
     with ThreadPoolExecutor(max_workers=len(run.dag.sizes), thread_name_prefix="palms-size") as pool:
-        futures = []
-        for model, nodes in reversed(run.dag.sizes.items()):
+        futures: list[Future[State[Any]]] = []
+        for model, nodes in reversed(list(run.dag.sizes.items())):
             chosen = size.with_options(task_runner=threads(len(nodes) + 1))
             futures.append(pool.submit(copy_context().run, chosen, run.dag.sweep, model, return_state=True))  # type: ignore[arg-type]
             while not futures[-1].done() and not run.begun[model].wait(0.02):
