@@ -14,11 +14,13 @@ from rich.markup import escape
 
 from flows.home import Home
 from flows.results import comparison
+from flows.plan import plan_rows
 from flows.runs import Run, prepare_run, remember
 from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, await_health, prefect_server
 from flows.tables import show, summary_table
 from tasks.compare.summary import summary_rows
+from tasks.processes import warm_up
 from tasks.session import Blocked
 
 RECORDED_LIMIT_S = 30.0

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,13 @@ _context = mp.get_context("forkserver")
 # successful children were seen with exit code 255; with it none.
 _starting = threading.Lock()
 _alive: set[Any] = set()
+
+
+def warm_up() -> None:
+    """Start the fork server, whose imports take five seconds, before it is needed; returns at once."""
+    with _starting:
+        _context.set_forkserver_preload(PRELOAD)
+        forkserver.ensure_running()
 
 
 def end_all() -> None:
