@@ -19,7 +19,7 @@ from flows import settings
 from tasks import machine
 from tasks.adherence.stage import STAGE as ADHERENCE
 from tasks.compare.stage import STAGE as COMPARE
-from tasks.contract import Axes, File, Node, Resources
+from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.cooccurrence.stage import SOCIAL_GROUPS
 from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
 from tasks.datasets.stage import STAGE as DATASETS
@@ -33,6 +33,7 @@ from tasks.toxicity.stage import STAGE as TOXICITY
 from tasks.truth.stage import STAGE as TRUTH
 
 Inputs = dict[str, Node | File]
+BUILT_HERE = Numerics()  # how calibration models and scorers are trained, whatever is asked for the rest: threads only slow them
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def dataset_nodes(experiment: Experiment, materials: Materials) -> dict[str, Nod
 def scorer_node(experiment: Experiment) -> Node | None:
     if experiment.evaluations.toxicity is None:
         return None
-    scorer, numerics = experiment.evaluations.toxicity.scorer, machine.numerics(experiment)
-    need = resources("scorer", None, numerics, experiment.limits)
-    return Node(SCORER, Axes(name=scorer.kind), settings.for_scorer(scorer), numerics=numerics, resources=need)
+    scorer = experiment.evaluations.toxicity.scorer
+    need = resources("scorer", None, BUILT_HERE, experiment.limits)
+    return Node(SCORER, Axes(name=scorer.kind), settings.for_scorer(scorer), numerics=BUILT_HERE, resources=need)
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class SizeDag:
             MODEL,
             self._axes(),
             settings.for_model(self.model),
-            numerics=self._numerics if self.model.source.kind == "calibration" else None,
-            resources=self._need("prepare"),
+            numerics=BUILT_HERE if self.model.source.kind == "calibration" else None,
+            resources=resources("prepare", self.model.params, BUILT_HERE, self.experiment.limits),
         )
         yield model
         for seed in self.experiment.seeds:
@@ -180,7 +181,7 @@ class SizeDag:
         return Axes(ladder=self.model.ladder, size=self.model.size, **more)  # type: ignore[arg-type]
 
     @property
-    def _numerics(self) -> machine.Numerics:
+    def _numerics(self) -> Numerics:
         return machine.numerics(self.experiment)
 
     def _need(self, work: str) -> Resources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 import time
@@ -12,8 +13,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 
+from configs.read import SHIPPED
 from flows.home import Home
-from flows.results import comparison
 from flows.plan import plan_rows
 from flows.runs import Run, prepare_run, remember
 from flows.screen import send_logs_to, watching
@@ -22,6 +23,7 @@ from flows.tables import show, summary_table
 from tasks.compare.summary import summary_rows
 from tasks.processes import warm_up
 from tasks.session import Blocked
+from tasks.store import Manifest
 
 RECORDED_LIMIT_S = 30.0
 
@@ -45,7 +47,7 @@ def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: 
     if run.session.stopped:
         err.print(f"interrupted; what was finished is kept, and `{again(run)}` goes on from there", highlight=False)
         return 130
-    _print_outcome(home, run, time.monotonic() - began, out, err)
+    _print_outcome(run, time.monotonic() - began, out, err)
     return 0 if succeeded else 1
 
 
@@ -67,11 +69,12 @@ def stoppable(run: Run) -> Iterator[None]:
 
 def _run(home: Home, run: Run, server: Server, out: Console) -> bool:
     with out.status("starting the orchestrator"):
+        if any(row.state != "cached" for row in plan_rows(run)):
+            warm_up()
+        # Prefect reads PREFECT_API_URL as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 
-        from flows.sweep import (
-            run_sweep,
-        )  # imports Prefect, which reads PREFECT_API_URL then; a second or two while the server starts
+        from flows.sweep import run_sweep
 
         send_logs_to(run.session.options.log)
         await_health(home, server)
@@ -101,22 +104,19 @@ def await_records(run: Run) -> None:
 
 
 def again(run: Run) -> str:
-    sets = "".join(f" --set {assignment}" for assignment in run.overrides)
-    return f"palms run {run.source.stem if run.source.parent.name == 'experiments' else run.source}{sets}"
+    config = run.source.stem if run.source.parent == SHIPPED else str(run.source)
+    return shlex.join(["palms", "run", config, *(word for assignment in run.overrides for word in ("--set", assignment))])
 
 
-def _print_outcome(home: Home, run: Run, seconds: float, out: Console, err: Console) -> None:
+def _print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None:
     entries = run.session.board.entries()
-    try:
-        _, folder = comparison(home, run.dag.sweep)
-    except ValueError:
-        folder = None
+    compared = run.session.outcome(run.dag.comparison)
+    folder = compared.folder if isinstance(compared, Manifest) else None
     if folder is not None:
-        if run.materials.calibration:
+        if run.calibration:
+            what = "calibration ladder" if run.materials.calibration else "calibration scorer"
             out.print(
-                "calibration ladder: these numbers validate the machinery and say nothing about real models",
-                style="yellow",
-                highlight=False,
+                f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
             )
         show(out, summary_table(summary_rows(folder), f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
     cached = sum(entry.state == "cached" for entry in entries)

@@ -39,6 +39,12 @@ class Run:
     def folder(self) -> Path:
         return self.home.sweeps / self.dag.sweep
 
+    @property
+    def calibration(self) -> bool:
+        """Whether any number comes from the calibration ladder or its scorer."""
+        toxicity = self.experiment.evaluations.toxicity
+        return self.materials.calibration or (toxicity is not None and toxicity.scorer.kind == "calibration")
+
     def tracked(self) -> Tracked:
         """What the tracker is to show, as of now."""
         return Tracked(
@@ -46,6 +52,7 @@ class Run:
             name=self.experiment.tracking.experiment or self.experiment.name,
             uri=self.home.tracking_uri(self.experiment),
             artifacts=self.home.mlflow / "artifacts",
+            calibration=self.calibration,
             config=self.experiment.model_dump(mode="json"),
             params={model.name: model.params for model in self.materials.models},
             nodes=self.dag.nodes,

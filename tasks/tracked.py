@@ -18,6 +18,7 @@ class Tracked:
     name: str  # of the tracker's experiment
     uri: str
     artifacts: Path
+    calibration: bool
     config: Mapping[str, Any]
     params: Mapping[str, int | None]
     nodes: list[Node]

@@ -23,6 +23,8 @@ from tasks.tracked import Tracked
 
 SWEEP, PLACE, DIGEST, LOGGED = "palms.sweep", "palms.place", "palms.digest", "palms.logged"
 
+CALIBRATION_NOTE = "Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models."
+
 _finding = threading.Lock()  # sizes end at the same time: one of them makes the database, the experiment and the parent run
 
 # MLflow announces its database's first creation in several lines; the run's own log is the place for that
@@ -50,8 +52,9 @@ def project_sweep(tracked: Tracked) -> None:
     comparison = tracked.manifest(tracked.nodes[-1])
     if comparison is not None:
         _log_manifest(client, parent, comparison, prefix="")
-    complete = all(tracked.manifest(node) for node in tracked.nodes)
-    client.set_terminated(parent.info.run_id, "FINISHED" if complete else "FAILED")
+    status = "FINISHED" if all(tracked.manifest(node) for node in tracked.nodes) else "FAILED"
+    if parent.info.status != status:  # ending a run again would move its end time
+        client.set_terminated(parent.info.run_id, status)
 
 
 def _experiment(client: MlflowClient, tracked: Tracked) -> str:
@@ -69,13 +72,18 @@ def _find(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> lis
 
 def _parent(client: MlflowClient, tracked: Tracked) -> Run:
     experiment = _experiment(client, tracked)
-    found = _find(client, experiment, {SWEEP: tracked.sweep, PLACE: "sweep"})
-    run = (
-        found[0] if found else client.create_run(experiment, run_name=tracked.sweep, tags={SWEEP: tracked.sweep, PLACE: "sweep"})
-    )
-    if not found:
-        client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
+    tags = {SWEEP: tracked.sweep, PLACE: "sweep"}
+    found = _find(client, experiment, tags)
+    if found:
+        return found[0]
+    run = client.create_run(experiment, run_name=tracked.sweep, tags=tags | _note(tracked))
+    client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
     return run
+
+
+def _note(tracked: Tracked) -> dict[str, str]:
+    """What the dashboard shows as a run's description: calibration results are labelled wherever they appear."""
+    return {"calibration": "true", "mlflow.note.content": CALIBRATION_NOTE} if tracked.calibration else {}
 
 
 def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: Axes, nodes: list[Node]) -> None:
@@ -89,7 +97,9 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
     run = next((run for run in earlier if run.data.tags[DIGEST] == digest), None)
     if run is None:
         nesting = {"mlflow.parentRunId": parent.info.run_id, DIGEST: digest}
-        run = client.create_run(parent.info.experiment_id, run_name=" · ".join(place.words()), tags={**tags, **nesting})
+        run = client.create_run(
+            parent.info.experiment_id, run_name=" · ".join(place.words()), tags={**tags, **nesting, **_note(tracked)}
+        )
         for old in earlier:
             client.set_tag(old.info.run_id, "superseded", run.info.run_id)
     elif run.info.status == status:
