@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class BadInput(ValueError):
@@ -19,3 +19,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known) or 'none'}"
+
+
+def accepted(given: str, names: Collection[str]) -> str:
+    """Everything that would be accepted, with the closest first: for closed, short lists."""
+    near = difflib.get_close_matches(given, names, n=1)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"accepted are {', '.join(names)}"

@@ -6,13 +6,14 @@ folder must hold to `folders`.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
+
+from configs.problems import accepted
 
 LADDERS = Path(__file__).with_name("ladders")
 
@@ -60,7 +61,7 @@ class Ladder:
     def rung(self, size: str) -> Rung:
         """Raises ValueError for a size that this ladder does not have."""
         if size not in self.rungs:
-            raise ValueError(f"ladder {self.name} has no size {size!r}; {_accepted(size, self.rungs)}")
+            raise ValueError(f"ladder {self.name} has no size {size!r}; {accepted(size, self.rungs)}")
         return self.rungs[size]
 
 
@@ -76,7 +77,7 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
     """
     path = folder / f"{name}.yaml"
     if name not in names(folder):
-        raise ValueError(f"{path}: no such ladder; {_accepted(name, names(folder))}")
+        raise ValueError(f"{path}: no such ladder; {accepted(name, names(folder))}")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -86,7 +87,7 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
     if document["ladder"] != name:
         raise ValueError(f"{path}: ladder is {document['ladder']!r}; the file's own name {name!r} is required")
     if document["builder"] not in get_args(Kind):
-        raise ValueError(f"{path}: builder {document['builder']!r}; {_accepted(document['builder'], get_args(Kind))}")
+        raise ValueError(f"{path}: builder {document['builder']!r}; {accepted(document['builder'], get_args(Kind))}")
     rungs = [_rung(path, document, str(size), entry) for size, entry in document["models"].items()]
     if not rungs:
         raise ValueError(f"{path}: models is empty; at least one size is required")
@@ -127,9 +128,4 @@ def _check(where: str, entry: Any, required: Mapping[str, type], optional: Mappi
         if key in known and type(value) is not known[key]:
             raise ValueError(f"{where}: {key} is {value!r}; a value of type {known[key].__name__} is required")
         if closed and key not in known:
-            raise ValueError(f"{where}: unknown key {key!r}; {_accepted(str(key), known)}")
-
-
-def _accepted(given: str, names: Collection[str]) -> str:
-    near = difflib.get_close_matches(given, names, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"accepted are {', '.join(names)}"
+            raise ValueError(f"{where}: unknown key {key!r}; {accepted(str(key), known)}")

@@ -8,12 +8,13 @@ Imports neither torch nor transformers, so that a wrong path is refused before a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from model_registry.digests import sha256_file
 
 CONFIG = "config.json"
 TOKENIZER = (
@@ -90,11 +91,7 @@ def check_folder(path: Path) -> None:
 
 def fingerprint(folder: Path) -> dict[str, str]:
     """The sha256 of every file of a model folder that a run depends on, by name."""
-    digests = {}
-    for name in files_that_matter(file.name for file in folder.iterdir()):
-        with (folder / name).open("rb") as stream:
-            digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digests
+    return {name: sha256_file(folder / name) for name in files_that_matter(file.name for file in folder.iterdir())}
 
 
 def prepared_folder(path: Path) -> Path:

@@ -7,7 +7,6 @@ configuration and tokenizer). scorer.json is `{"kind": "calibration"}`, or `{"ki
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
@@ -16,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from model_registry.digests import sha256_file
 from model_registry.folders import TEXTS
 
 DESCRIPTION, ARCHITECTURE = "scorer.json", "bert"
@@ -134,8 +134,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 def _sha256(checkpoint: Path) -> str:
     if not checkpoint.is_file():
         raise ScorerFolderError(f"{checkpoint}: no such file; the scorer's checkpoint is required")
-    with checkpoint.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_file(checkpoint)
 
 
 def _download(name: str) -> Path:

@@ -6,7 +6,6 @@ Knows how it is trained from the grammar's labels, how its files are laid out, a
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import random
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_registry.calibration.grammar import Grammar, load_grammar
+from model_registry.digests import sha256_file
 
 if TYPE_CHECKING:
     from detoxify import Detoxify
@@ -91,7 +91,7 @@ def load_detoxify(folder: Path, device: str) -> Detoxify:
 
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DIGESTS)
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
 
 
 def _tokenizer(grammar: Grammar) -> BertTokenizer:

@@ -5,12 +5,13 @@ Knows nothing of models. Read by the sampling stage and, before anything runs, b
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
+from configs.problems import accepted
 
 FORMS = ("question", "continuation")
 KINDS = ("challenging", "neutral")
@@ -71,7 +72,7 @@ def load_suite(path: Path) -> Suite:
     top = _fields(path, root, SUITE_KEYS, SUITE_KEYS)
     form = _text(path, "form", top["form"])
     if form not in FORMS:
-        raise ValueError(f"{_at(path, top['form'])}: form {form!r}; {_accepted(form, FORMS)}")
+        raise ValueError(f"{_at(path, top['form'])}: form {form!r}; {accepted(form, FORMS)}")
     entries = top["prompts"]
     if not isinstance(entries, yaml.SequenceNode) or not entries.value:
         raise ValueError(f"{_at(path, entries)}: prompts is empty or no list; at least one prompt is required")
@@ -80,7 +81,7 @@ def load_suite(path: Path) -> Suite:
         values = {key: _text(path, key, node) for key, node in _fields(path, entry, PROMPT_KEYS, REQUIRED).items()}
         prompt = Prompt(**values)
         if prompt.kind is not None and prompt.kind not in KINDS:
-            raise ValueError(f"{_at(path, entry)}: kind {prompt.kind!r} of {prompt.id}; {_accepted(prompt.kind, KINDS)}")
+            raise ValueError(f"{_at(path, entry)}: kind {prompt.kind!r} of {prompt.id}; {accepted(prompt.kind, KINDS)}")
         if prompt.id in prompts:
             raise ValueError(f"{_at(path, entry)}: id {prompt.id!r} occurs twice; an id of its own is required")
         prompts[prompt.id] = prompt
@@ -93,7 +94,7 @@ def _fields(path: Path, node: yaml.Node, known: Collection[str], required: Colle
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if key.value not in known:
-            raise ValueError(f"{_at(path, key)}: unknown key {key.value!r}; {_accepted(str(key.value), known)}")
+            raise ValueError(f"{_at(path, key)}: unknown key {key.value!r}; {accepted(str(key.value), known)}")
         if key.value in found:
             raise ValueError(f"{_at(path, key)}: key {key.value!r} occurs twice; once is accepted")
         found[key.value] = value
@@ -114,8 +115,3 @@ def _text(path: Path, name: str, node: yaml.Node) -> str:
 
 def _at(path: Path, node: yaml.Node) -> str:
     return f"{path}:{node.start_mark.line + 1}"
-
-
-def _accepted(given: str, names: Collection[str]) -> str:
-    near = difflib.get_close_matches(given, names, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"accepted are {', '.join(names)}"
