@@ -60,7 +60,11 @@ def build(experiment: Experiment, materials: Materials) -> Dag:
         shared=(*datasets.values(), *([scorer] if scorer else [])),
         sizes=sizes,
         comparison=Node(
-            COMPARE, Axes(), settings.for_compare(experiment, materials), {node.label: node for node in compared}, tolerant=True
+            COMPARE,
+            Axes(name=experiment.name),
+            settings.for_compare(experiment, materials),
+            {node.label: node for node in compared},
+            tolerant=True,
         ),
     )
 

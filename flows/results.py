@@ -41,7 +41,7 @@ def comparison(home: Home, sweep: str | None) -> tuple[str, Path]:
     """
     name = find_sweep(home, sweep)
     folder = home.sweeps / name
-    key = next((entry.key for entry in read_board(folder / "state.json") if entry.label == COMPARE.name), None)
+    key = next((entry.key for entry in read_board(folder / "state.json") if entry.label.split("/")[0] == COMPARE.name), None)
     store = Store(Path(read_json(folder / "sweep.json")["store"]))
     found = store.find(COMPARE.name, key) if key else None
     if not isinstance(found, Manifest):

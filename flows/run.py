@@ -118,7 +118,8 @@ def _print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None
             out.print(
                 f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
             )
-        show(out, summary_table(summary_rows(folder), f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
+        if rows := summary_rows(folder):
+            show(out, summary_table(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
     cached = sum(entry.state == "cached" for entry in entries)
     out.print(f"{len(entries)} stages in {seconds:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:

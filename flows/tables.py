@@ -50,17 +50,17 @@ def metrics_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
-    """The comparison as one row a size and arm; `metric` is the sweep's primary outcome."""
-    table = plain("size", "params", "arm", metric, "toxicity", "difference from base (95 % interval)")
+    """The comparison as one row a size and arm; `metric` is the sweep's primary outcome. Axes with one value are left out."""
+    varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
+    table = plain("size", "params", "arm", *varied, metric, "toxicity", "difference from base (95 % interval)")
     for row in rows:
         difference = ""
         if row["difference"] is not None:
             limits = "" if row["ci_low"] is None else f"  ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
             difference = f"{row['difference']:+.3f}{limits}"
-        params = "" if row["params"] is None else f"{row['params']:,}"
-        table.add_row(
-            f"{row['ladder']}-{row['size']}", params, row["arm"], _shown(row["primary"]), _shown(row["toxicity"]), difference
-        )
+        model, params = f"{row['ladder']}-{row['size']}", "" if row["params"] is None else f"{row['params']:,}"
+        axes = [_shown(row[axis]) for axis in varied]
+        table.add_row(model, params, row["arm"], *axes, _shown(row["primary"]), _shown(row["toxicity"]), difference)
     return table
 
 

@@ -183,7 +183,7 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     assert labels(home, "failed") == {"datasets/control"}
     assert labels(home, "blocked") >= {"finetune/local-gpt2/control/n8/seed0", "human_eval/local-neox/n8/seed0/human_eval"}
     assert "toxicity/local-neox/values_targeted/n8/seed0/human_eval" in labels(home, "cached")
-    assert "compare" in labels(home, "done")
+    assert "compare/small" in labels(home, "done")
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text()
     assert "datasets/control" in page
     states = sweeps.flow_runs(home)
