@@ -75,3 +75,23 @@ def task_runs(home: Path) -> list[tuple[str, str, str]]:
 def flow_runs(home: Path) -> dict[str, str]:
     with sqlite3.connect(home / "prefect" / "prefect.db") as database:
         return dict(database.execute("select name, state_type from flow_run order by created").fetchall())
+
+
+def living(leader: int) -> dict[int, tuple[int, str]]:
+    """pid: (parent, command line) of the living processes of a session; `leader` was started as its leader."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and int(fields[3]) == leader:
+                found[int(folder.name)] = (int(fields[1]), (folder / "cmdline").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def stage_processes(leader: int) -> list[int]:
+    """The children of the fork server: the processes that stages run in."""
+    family = living(leader)
+    servers = {pid for pid, (parent, command) in family.items() if "forkserver" in command and parent == leader}
+    return [pid for pid, (parent, _) in family.items() if parent in servers]

@@ -16,7 +16,7 @@ from tasks.contract import Node, Resources
 from tasks.processes import Admission, classify, run
 from tasks.session import StageFailed
 from tasks.store import Manifest
-from tests import toy
+from tests import sweeps, toy
 
 
 def test_a_failure_is_one_line_and_final(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_errors_are_classified() -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from tests import toy
+from tests import sweeps, toy
 if __name__ == "__main__":
     nodes = [toy.node("a", seconds=60), toy.node("b", value=2, seconds=60)]
     session = toy.session(Path(sys.argv[1]), nodes)
@@ -176,25 +176,12 @@ def test_a_killed_parent_leaves_no_stage_process_and_nobody_writing(tmp_path: Pa
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     time.sleep(5)
-    assert session_processes(parent.pid) == []
+    assert sweeps.living(parent.pid) == {}
     last = [beat.read_text() for beat in beats]
     time.sleep(0.5)
     assert [beat.read_text() for beat in beats] == last
     with toy.session(tmp_path, []).store.lock("toy", beats[0].parts[-3].removesuffix(".partial"), wait=False) as had:
         assert had
-
-
-def session_processes(leader: int) -> list[str]:
-    """Command lines of the living processes of a session (the parent was started as its leader)."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if fields[0] != "Z" and int(fields[3]) == leader:
-                found.append((folder / "cmdline").read_text())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
 
 
 @pytest.mark.slow

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,18 +157,28 @@ def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
 def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     first: subprocess.CompletedProcess[str], home: Path, config: Path, tmp_path: Path
 ) -> None:
-    """And so does one whose run was interrupted on the way and went on."""
+    """Although a stage's process was killed on the way (and tried again), and then the whole run was interrupted (and went on)."""
     with subprocess.Popen(
-        [*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(tmp_path), stdout=subprocess.DEVNULL
+        [*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(tmp_path), stdout=subprocess.DEVNULL, start_new_session=True
     ) as run:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("store/finetune/*.partial")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: list(tmp_path.glob("store/finetune/*.partial")))
+        killed = wait_for(lambda: sweeps.stage_processes(run.pid))
+        os.kill(killed[0], signal.SIGKILL)
+        wait_for(lambda: list(tmp_path.glob("store/sampling/*.partial")))
         run.send_signal(signal.SIGINT)
         assert run.wait(60) == 130
     assert not {kind for _, kind, _ in sweeps.task_runs(tmp_path)} & {"RUNNING", "PENDING", "SCHEDULED"}
+    assert "killed (signal 9)" in next(tmp_path.glob("sweeps/*/log.txt")).read_text()
     sweeps.palms(tmp_path, "run", str(config))
     assert rows(tmp_path) == rows(home)
+
+
+def wait_for(found: Callable[[], list[Any]]) -> list[Any]:
+    deadline = time.monotonic() + 120
+    while not (things := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return things
 
 
 def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
