@@ -73,6 +73,8 @@ def read_yaml(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{path}:{line}: {error.problem}; valid YAML is required") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(f"{path}: {' '.join(str(error).split())}; valid YAML is required") from None
     if root is None or not isinstance(data, dict):
         raise BadInput(f"{path}:1: the file holds no mapping; keys such as `name:` are required")
     _refuse_repeated_keys(path, root)
@@ -102,7 +104,10 @@ def override(data: dict[str, Any], assignment: str) -> tuple[str, ...]:
     for key in keys[:-1]:
         place = place.setdefault(key, {}) if isinstance(place, dict) else place[_index(place, key, assignment)]
     last: Any = keys[-1] if isinstance(place, dict) else _index(place, keys[-1], assignment)
-    place[last] = yaml.safe_load(value)
+    try:
+        place[last] = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(f"--set {assignment}: {str(error).splitlines()[0]}; a YAML value is required") from None
     return keys
 
 

@@ -236,6 +236,8 @@ class Experiment(Section):
                         f'evaluations.{evaluation}.suites: unknown suite "{suite}"; suites: {", ".join(self.suites)}'
                     )
         for contrast in self.contrasts:
+            if len(set(contrast.split("-"))) < 2:
+                raise ValueError(f'contrasts: "{contrast}" compares an arm with itself; two arms are required')
             for arm_name in contrast.split("-"):
                 if arm_name not in self.arms:
                     raise ValueError(f'contrasts: unknown arm "{arm_name}"; arms: {", ".join(self.arms)}')

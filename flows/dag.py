@@ -26,7 +26,7 @@ from tasks.datasets.stage import STAGE as DATASETS
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.human_eval.stage import STAGE as HUMAN_EVAL
 from tasks.prepare.materials import Materials, Model, sweep_id
-from tasks.prepare.needs import resources
+from tasks.prepare.needs import SCORER_PARAMS, resources
 from tasks.prepare.stage import MODEL, SCORER
 from tasks.sampling.stage import STAGE as SAMPLING
 from tasks.toxicity.stage import STAGE as TOXICITY
@@ -104,7 +104,7 @@ class SizeDag:
             self._axes(),
             settings.for_model(self.model),
             numerics=BUILT_HERE if self.model.source.kind == "calibration" else None,
-            resources=resources("prepare", self.model.params, BUILT_HERE, self.experiment.limits),
+            resources=self._prepare_need(),
         )
         yield model
         for seed in self.experiment.seeds:
@@ -189,7 +189,13 @@ class SizeDag:
         return machine.numerics(self.experiment)
 
     def _need(self, work: str) -> Resources:
-        return resources(work, self.model.params, self._numerics, self.experiment.limits)
+        params = SCORER_PARAMS if work == "toxicity" else self.model.params or self.model.at_most
+        return resources(work, params, self._numerics, self.experiment.limits)
+
+    def _prepare_need(self) -> Resources:
+        """Building takes a model's memory; fetching and hashing do not."""
+        built = self.model.source.kind == "calibration"
+        return resources("pretrain" if built else "prepare", self.model.params, BUILT_HERE, self.experiment.limits)
 
     def _suite(self, place: Axes) -> File:
         return self.materials.suites[place.suite or ""]

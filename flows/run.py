@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +26,9 @@ from tasks.processes import warm_up
 from tasks.session import Blocked
 from tasks.store import Manifest
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
 RECORDED_LIMIT_S = 30.0
 
 
@@ -40,7 +44,7 @@ def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: 
         with prefect_server(home) as server:
             os.environ["PREFECT_API_URL"] = f"{server.url}/api"
             with stoppable(run):
-                succeeded = _run(home, run, server, out)
+                state = _run(home, run, server, out)
     except ServerFailed as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         return 1
@@ -48,7 +52,9 @@ def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: 
         err.print(f"interrupted; what was finished is kept, and `{again(run)}` goes on from there", highlight=False)
         return 130
     _print_outcome(run, time.monotonic() - began, out, err)
-    return 0 if succeeded else 1
+    if state.is_failed() and not run.session.failures():  # a fault outside any stage, such as tracking
+        err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {run.session.options.log}", highlight=False)
+    return 0 if state.is_completed() else 1
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def stoppable(run: Run) -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=run.session.stop).start()  # not here: the main thread may hold a lock that this needs
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -67,7 +73,7 @@ def stoppable(run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run(home: Home, run: Run, server: Server, out: Console) -> bool:
+def _run(home: Home, run: Run, server: Server, out: Console) -> State[Any]:
     with out.status("starting the orchestrator"):
         if any(row.state != "cached" for row in plan_rows(run)):
             warm_up()
@@ -83,7 +89,7 @@ def _run(home: Home, run: Run, server: Server, out: Console) -> bool:
     with out.status("waiting for the orchestrator's records"):
         await_records(run)
         APILogHandler().flush()  # a server that is gone would be asked again and again at exit
-    return state.is_completed()
+    return state
 
 
 def await_records(run: Run) -> None:
@@ -105,7 +111,8 @@ def await_records(run: Run) -> None:
 
 def again(run: Run) -> str:
     config = run.source.stem if run.source.parent == SHIPPED else str(run.source)
-    return shlex.join(["palms", "run", config, *(word for assignment in run.overrides for word in ("--set", assignment))])
+    flags = ["--strict-code"] if run.session.options.strict_code else []
+    return shlex.join(["palms", "run", config, *flags, *(word for assignment in run.overrides for word in ("--set", assignment))])
 
 
 def _print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None:

@@ -15,7 +15,7 @@ from flows.dag import Dag, build
 from flows.home import Home
 from tasks import machine
 from tasks.board import Board
-from tasks.contract import read_json, write_json
+from tasks.contract import canonical, read_json, replace_file
 from tasks.prepare.materials import Materials, gather
 from tasks.processes import Admission
 from tasks.session import Options, Session
@@ -96,10 +96,9 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
 def remember(run: Run) -> None:
     """Leave what is needed to find this sweep again by its id."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        run.folder / "sweep.json",
-        {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)},
-    )
+    run.session.board.write()
+    left = {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)}
+    replace_file(run.folder / "sweep.json", canonical(left))
 
 
 def open_run(sweep: str) -> Run:

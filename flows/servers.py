@@ -7,6 +7,7 @@ leaves what runs on them to `flows.sweep`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -90,8 +91,8 @@ def running(home: Home, name: str) -> Server | None:
     return server if server.is_ours() and server.answers() else None
 
 
-def start(home: Home, name: str, port: int | None = None) -> Server:
-    """Start a server in the background without waiting for it."""
+def start(home: Home, name: str, port: int | None = None, *, stays: bool = True) -> Server:
+    """Start a server in the background without waiting for it. One that does not stay ends with this process, however it ends."""
     chosen = port if port is not None and _is_free(port) else _free_port()
     folder = home.prefect if name == "prefect" else home.mlflow
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,7 @@ def start(home: Home, name: str, port: int | None = None) -> Server:
             start_new_session=True,
             cwd=folder,
             env={**os.environ, **BATCHES},
+            preexec_fn=None if stays else _end_with_parent,
         )
     return Server(name, process.pid, chosen, process_start(process.pid) or 0.0)
 
@@ -141,11 +143,16 @@ def prefect_server(home: Home) -> Iterator[Server]:
     if server is not None:
         yield server
         return
-    server = start(home, "prefect")
+    server = start(home, "prefect", stays=False)
     try:
         yield server
     finally:
         server.stop()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the thread that started this process (the main one) is gone: prctl(PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _is_free(port: int) -> bool:

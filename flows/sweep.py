@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any, cast
 
 from prefect import Task, allow_failure, flow, task
@@ -18,6 +19,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.runs import Run, open_run
 from tasks import tracking
+from tasks.contract import Node
 from tasks.session import Session
 from tasks.stage import finish, submit
 
@@ -36,7 +38,7 @@ def sweep(sweep_id: str) -> None:
     tracked = start(track_sweep, "track", compared, run.session, sweep_id)
     finish([*shared, *compared, tracked], run.session, run.dag.nodes)
     for one in sizes:
-        one.result()
+        one.result().result()  # the thread's result is the flow's state; a failed one raises
 
 
 @flow(name="size", flow_run_name="{model}", validate_parameters=False)
@@ -73,10 +75,19 @@ def side_by_side(run: Run) -> Iterator[list[Future[State[Any]]]]:
         for model, nodes in reversed(list(run.dag.sizes.items())):
             chosen = size.with_options(task_runner=threads(len(nodes) + 1))
             futures.append(pool.submit(copy_context().run, chosen, run.dag.sweep, model, return_state=True))  # type: ignore[arg-type]
+            futures[-1].add_done_callback(partial(_abandon, run, nodes))
             while not futures[-1].done() and not run.begun[model].wait(0.02):
                 pass
         run.go.set()
-        yield futures
+        try:
+            yield futures
+        except BaseException:
+            run.session.stop()  # or the block would wait for sizes that wait for what never comes
+            raise
+
+
+def _abandon(run: Run, nodes: Sequence[Node], _ended: Future[State[Any]]) -> None:
+    run.session.abandon(nodes, "the flow of its size ended before it")
 
 
 def start(

@@ -55,6 +55,10 @@ class Board:
             if new.state in FINAL or time.monotonic() - self._written > 0.5:
                 self._write()
 
+    def write(self) -> None:
+        with self._lock:
+            self._write()
+
     def _write(self) -> None:
         replace_file(self._path, canonical([asdict(entry) for entry in self._entries.values()]))
         self._written = time.monotonic()

@@ -133,7 +133,10 @@ class Job:
     inputs: Mapping[str, Path]
     work: Path
     numerics: Numerics
-    commit: Callable[..., None]  # commit(volatile=(file names whose bytes may differ between equal runs,))
+    commit: Callable[
+        ..., None
+    ]  # commit(volatile=(files whose bytes may differ between equal runs,), requires=(paths elsewhere,))
+    places: Mapping[str, Axes] = field(default_factory=dict)  # where each input stands in this sweep
     progress: Callable[[int, int, str], None] = lambda done, total, unit: None
     say: Callable[[str], None] = lambda text: None
 

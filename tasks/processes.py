@@ -55,13 +55,15 @@ class Admission:
 
     def __init__(self, threads: int, memory_gib: float, gpus: int) -> None:
         self.total = Resources(threads=threads, memory_gib=memory_gib, gpus=gpus)
-        self._used = [0, 0.0, 0]
+        self._held: list[tuple[float, ...]] = []
         self._queue: list[object] = []
         self._changed = threading.Condition()
 
     def _fits(self, need: Sequence[float]) -> bool:
+        """Summed anew each time: a running sum of memory kept a residue of 1e-16, and what must run alone waited for ever."""
         total = (self.total.threads, self.total.memory_gib, self.total.gpus)
-        return all(used == 0 or used + n <= t for used, n, t in zip(self._used, need, total, strict=True))
+        used = [sum(held) for held in zip(*self._held, strict=True)] or [0.0, 0.0, 0.0]
+        return all(u == 0 or u + n <= t for u, n, t in zip(used, need, total, strict=True))
 
     @contextmanager
     def hold(self, resources: Resources) -> Iterator[None]:
@@ -70,13 +72,13 @@ class Admission:
             self._queue.append(ticket)
             self._changed.wait_for(lambda: self._queue[0] is ticket and self._fits(need))
             self._queue.pop(0)
-            self._used = [used + n for used, n in zip(self._used, need, strict=True)]
+            self._held.append(need)
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
-                self._used = [used - n for used, n in zip(self._used, need, strict=True)]
+                self._held.remove(need)
                 self._changed.notify_all()
 
 
@@ -106,19 +108,31 @@ def end_all() -> None:
 atexit.register(end_all)
 
 
-def run(body: str, orders: Sequence[Order], store: Store, log: Path, resources: Resources, on_event: Event) -> Crash | None:
+def run(
+    body: str,
+    orders: Sequence[Order],
+    store: Store,
+    log: Path,
+    resources: Resources,
+    on_event: Event,
+    *,
+    verify: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Crash | None:
     """Run a body over some keys in one process; returns how it failed, or None.
 
     What was committed before a failure stays committed and was reported through `on_event`. Blocks until the process has ended.
     """
     receiver, sender = _context.Pipe(duplex=False)
     with _starting:
+        if stopped():  # asked under the lock that end_all takes: nothing starts after it
+            return Crash("killed", "interrupted")
         _context.set_forkserver_preload(PRELOAD)
-        process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources), daemon=False)
+        process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify))
         process.start()
         _alive.add(process)
     sender.close()
-    deadline = None if resources.timeout_s is None else time.monotonic() + resources.timeout_s
+    deadline: float | None = None  # of the key in work: neither its siblings' time nor waiting for another process's lock counts
     crash: Crash | None = None
     try:
         while True:
@@ -129,9 +143,11 @@ def run(body: str, orders: Sequence[Order], store: Store, log: Path, resources: 
                     what, key, value = receiver.recv()
                 except EOFError:
                     break
+                if what in {"working", "committed"} and resources.timeout_s is not None:
+                    deadline = time.monotonic() + resources.timeout_s
                 if what == "crash":
                     crash = value
-                else:
+                elif what != "working":
                     on_event(what, key, value)
             elif process.sentinel in ready:
                 break
@@ -166,7 +182,7 @@ def _death(code: int | None) -> str:
 # ---- in the child -------------------------------------------------------------------------------------------------
 
 
-def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connection, resources: Resources) -> None:
+def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connection, resources: Resources, verify: bool) -> None:
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     _divert_output(log)
@@ -178,7 +194,7 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
 
     try:
         _set_threads(resources.threads)
-        _work(body, orders, Store(root), send)
+        _work(body, orders, Store(root), send, verify)
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
         trace = traceback.format_exc()
         print(trace, file=sys.stderr, flush=True)
@@ -188,17 +204,20 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
         os._exit(1)
 
 
-def _work(body: str, orders: list[Order], store: Store, send: Event) -> None:
+def _work(body: str, orders: list[Order], store: Store, send: Event, verify: bool) -> None:
     with ExitStack() as locks:
         mine = []
         for order in sorted(orders, key=lambda order: order.key):  # one order of locking everywhere: no deadlock
             if not locks.enter_context(store.lock(order.stage, order.key, wait=False)):
                 send("say", order.key, "waiting: another process is working on this key")
                 locks.enter_context(store.lock(order.stage, order.key))
-            if isinstance(store.find(order.stage, order.key), Manifest):  # finished by someone else while we waited
+            if isinstance(
+                store.find(order.stage, order.key, verify=verify), Manifest
+            ):  # finished by someone else while we waited
                 send("committed", order.key, None)
             else:
                 mine.append(order.key)
+        send("working", "", None)
         watch = _Stopwatch()
         jobs = [_job(order, store, send, watch) for order in orders if order.key in mine]
         if jobs:
@@ -210,8 +229,8 @@ def _work(body: str, orders: list[Order], store: Store, send: Event) -> None:
 
 
 def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
-    def commit(volatile: tuple[str, ...] = ()) -> None:
-        store.commit(order, watch.facts(), volatile)
+    def commit(volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()) -> None:
+        store.commit(order, watch.facts(), volatile, requires)
         send("committed", order.key, None)
 
     return Job(
@@ -220,6 +239,7 @@ def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
         settings=order.settings,
         inputs={role: Path(path) for role, path in order.inputs.items()},
         work=store.begin(order),
+        places=order.places,
         numerics=order.numerics,
         commit=commit,
         progress=lambda done, total, unit: send("progress", order.key, (done, total, unit)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from uuid import UUID
 from tasks import explain
 from tasks.board import Board
 from tasks.code import code_digest
-from tasks.contract import File, Node, Numerics, canonical, digest_of, identity, read_json, replace_file
+from tasks.contract import File, Node, Numerics, Resources, canonical, digest_of, identity, read_json, replace_file
 from tasks.processes import Admission, Crash, end_all, run
 from tasks.store import Damaged, Manifest, Order, Store
 
@@ -94,6 +94,15 @@ class Session:
             self._changed.notify_all()
         end_all()
 
+    def abandon(self, nodes: Iterable[Node], why: str) -> None:
+        """Settle what nobody will run any more, so that nothing waits for it."""
+        with self._changed:
+            for node in nodes:
+                if node not in self._outcomes:
+                    self._outcomes[node] = StageFailed(node.label, Crash("deterministic", why), attempts_help=False)
+                    self.board.update(node.label, state="failed", why=why)
+            self._changed.notify_all()
+
     def group(self, node: Node) -> Group:
         """The nodes of one stage and one size share processes, and with them a base model in memory."""
         with self._changed:
@@ -145,6 +154,7 @@ class Session:
             numerics=node.numerics or Numerics(threads=node.resources.threads),
             identity=document,
             inputs=paths,
+            places={role: up.axes for role, up in node.upstream.items() if role in inputs},
             code=code,
         )
 
@@ -159,6 +169,17 @@ class Session:
                 )
             return found, ""
         return None, explain.why(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
+
+
+def most(needs: Iterable[Resources]) -> Resources:
+    """What a process needs that works on several keys, one after the other."""
+    needs = list(needs)
+    return Resources(
+        threads=max(need.threads for need in needs),
+        memory_gib=max(need.memory_gib for need in needs),
+        gpus=max(need.gpus for need in needs),
+        timeout_s=needs[0].timeout_s,
+    )
 
 
 def interrupted(label: str) -> StageFailed:
@@ -234,7 +255,8 @@ class Group:
             else:
                 log.info("%s: %s", labels[key], value)
 
-        with session.admission.hold(node.resources):
+        need = most(node.resources for node, _ in batch.values())
+        with session.admission.hold(need):
             if session.stopped:
                 for key in list(batch):
                     batch.pop(key)
@@ -243,7 +265,16 @@ class Group:
             for label in labels.values():
                 session.board.update(label, state="running")
             orders = [order for _, order in batch.values()]
-            crash = run(node.stage.body, orders, session.store, session.options.log, node.resources, on_event)
+            crash = run(
+                node.stage.body,
+                orders,
+                session.store,
+                session.options.log,
+                need,
+                on_event,
+                verify=session.options.verify,
+                stopped=lambda: session.stopped,
+            )
         if crash is None and batch:
             crash = Crash("deterministic", "its process ended without committing this key")
         if crash is not None:

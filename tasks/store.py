@@ -50,6 +50,7 @@ class Order:
     numerics: Numerics
     identity: Mapping[str, Any]
     inputs: Mapping[str, str]  # role: path
+    places: Mapping[str, Axes]  # role: where that input stands in this sweep; its manifest says where it stood when it was made
     code: str  # digest of the stage's module files
 
 
@@ -153,6 +154,9 @@ class Store:
                 return Damaged(f"{name} has {stat.st_size} bytes, {recorded['size']} were written")
             if (verify or stat.st_mtime_ns != recorded["mtime_ns"]) and sha256_file(path) != recorded["sha256"]:
                 return Damaged(f"{name} has changed")
+        for needed in document["requires"]:
+            if not Path(needed).exists():
+                return Damaged(f"{needed} is gone")
         return Manifest(folder, document)
 
     def manifests(self, stage: str) -> Iterator[Manifest]:
@@ -186,8 +190,13 @@ class Store:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
         return work
 
-    def commit(self, order: Order, facts: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Manifest:
-        """Turn the work folder into the key's output: hash, flush to disk, one rename. The caller holds the key's lock."""
+    def commit(
+        self, order: Order, facts: Mapping[str, Any], volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()
+    ) -> Manifest:
+        """Turn the work folder into the key's output: hash, flush to disk, one rename. The caller holds the key's lock.
+
+        `requires` names files outside the store without which the output is worth nothing.
+        """
         work, final = self.partial(order.stage, order.key), self.folder(order.stage, order.key)
         shutil.rmtree(work / SCRATCH, ignore_errors=True)
         files = {}
@@ -212,6 +221,7 @@ class Store:
             "code": order.code,
             "files": files,
             "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if not entry["volatile"]}),
+            "requires": list(requires),
             "facts": dict(facts),
         }
         write_json(work / MANIFEST, document)

@@ -8,16 +8,18 @@ and mark the old one `superseded`.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from tasks.contract import Axes, Node, digest_of, settings_document
+from tasks.contract import Axes, Node, digest_of
 from tasks.store import Manifest
 from tasks.tracked import Tracked
 
@@ -25,7 +27,7 @@ SWEEP, PLACE, DIGEST, LOGGED = "palms.sweep", "palms.place", "palms.digest", "pa
 
 CALIBRATION_NOTE = "Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models."
 
-_finding = threading.Lock()  # sizes end at the same time: one of them makes the database, the experiment and the parent run
+_thread = threading.Lock()  # sizes end at the same time
 
 # MLflow announces its database's first creation in several lines; the run's own log is the place for that
 for noisy in ("mlflow", "alembic"):
@@ -34,34 +36,40 @@ for noisy in ("mlflow", "alembic"):
 
 def project_size(tracked: Tracked, model: str) -> None:
     """Log every child run of one size, as far as its nodes have been committed."""
-    with _finding:
+    shared = [node for node in tracked.nodes if node.axes.model == model and node.axes.arm is None and node.axes.suite is None]
+    with _alone(tracked):
         client = MlflowClient(tracked.uri)
         parent = _parent(client, tracked)
-    for place, nodes in tracked.children(model):
-        shared = [
-            node for node in tracked.nodes if node.axes.model == model and node.axes.arm is None and node.axes.suite is None
-        ]
-        _project_child(client, tracked, parent, place, [*shared, *nodes])
+        for place, nodes in tracked.children(model):
+            _project_child(client, tracked, parent, place, [*shared, *nodes])
 
 
 def project_sweep(tracked: Tracked) -> None:
     """Log the sweep's own run: the comparison's metrics, tables and report."""
-    with _finding:
+    with _alone(tracked):
         client = MlflowClient(tracked.uri)
         parent = _parent(client, tracked)
-    comparison = tracked.manifest(tracked.nodes[-1])
-    if comparison is not None:
-        _log_manifest(client, parent, comparison, prefix="")
-    status = "FINISHED" if all(tracked.manifest(node) for node in tracked.nodes) else "FAILED"
-    if parent.info.status != status:  # ending a run again would move its end time
-        client.set_terminated(parent.info.run_id, status)
+        comparison = tracked.manifest(tracked.nodes[-1])
+        if comparison is not None:
+            _log_manifest(client, parent, comparison, None)
+        status = "FINISHED" if all(tracked.manifest(node) for node in tracked.nodes) else "FAILED"
+        if parent.info.status != status:  # ending a run again would move its end time
+            client.set_terminated(parent.info.run_id, status)
+
+
+@contextmanager
+def _alone(tracked: Tracked) -> Iterator[None]:
+    """One projection at a time, over threads and processes: two that both find no run would both create it."""
+    tracked.artifacts.mkdir(parents=True, exist_ok=True)
+    with _thread, (tracked.artifacts / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _experiment(client: MlflowClient, tracked: Tracked) -> str:
     found = client.get_experiment_by_name(tracked.name)
     if found is not None:
         return str(found.experiment_id)
-    tracked.artifacts.mkdir(parents=True, exist_ok=True)
     return str(client.create_experiment(tracked.name, artifact_location=str(tracked.artifacts / tracked.name)))
 
 
@@ -74,10 +82,10 @@ def _parent(client: MlflowClient, tracked: Tracked) -> Run:
     experiment = _experiment(client, tracked)
     tags = {SWEEP: tracked.sweep, PLACE: "sweep"}
     found = _find(client, experiment, tags)
-    if found:
-        return found[0]
-    run = client.create_run(experiment, run_name=tracked.sweep, tags=tags | _note(tracked))
-    client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
+    run = found[0] if found else client.create_run(experiment, run_name=tracked.sweep, tags=tags | _note(tracked))
+    if "palms.config" not in run.data.tags:
+        client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
+        client.set_tag(run.info.run_id, "palms.config", "experiment.json")
     return run
 
 
@@ -100,44 +108,52 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
         run = client.create_run(
             parent.info.experiment_id, run_name=" · ".join(place.words()), tags={**tags, **nesting, **_note(tracked)}
         )
-        for old in earlier:
-            client.set_tag(old.info.run_id, "superseded", run.info.run_id)
-    elif run.info.status == status:
+    for other in earlier:  # every time: results may have gone back to earlier ones, or a projection may have been cut off here
+        if other.info.run_id != run.info.run_id and other.data.tags.get("superseded") != run.info.run_id:
+            client.set_tag(other.info.run_id, "superseded", run.info.run_id)
+    if "superseded" in run.data.tags:
+        client.delete_tag(run.info.run_id, "superseded")
+    if run.info.status == status:
         return
     params = _params(tracked, place, made)
     client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
-    for manifest in made.values():
-        _log_manifest(client, run, manifest, prefix=f"{manifest.axes.suite}." if manifest.axes.suite else "")
+    for node, manifest in made.items():
+        _log_manifest(client, run, manifest, node.axes.suite)
     client.set_terminated(run.info.run_id, status)
 
 
 def _params(tracked: Tracked, place: Axes, made: Mapping[Node, Manifest]) -> dict[str, Any]:
     axes = {"ladder": place.ladder, "size": place.size, "arm": place.arm, "samples": place.samples, "seed": place.seed}
-    tuning = next((settings_document(node.settings) for node in made if node.stage.name == "finetune"), {})
+    tuning: Mapping[str, Any] = next(
+        (manifest.document["identity"]["settings"] for node, manifest in made.items() if node.stage.name == "finetune"), {}
+    )
     return {**axes, "params": tracked.params.get(place.model or ""), **{k: v for k, v in tuning.items() if k not in axes}}
 
 
-def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, prefix: str) -> None:
-    """Everything readable of one output; once it has been logged to its end, the run's tag says so."""
-    done = f"{LOGGED}.{manifest.stage}.{manifest.axes.suite or 'all'}"
-    if run.data.tags.get(done) == manifest.key:
+def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str | None) -> None:
+    """Everything readable of one output; once it has been logged to its end, the run's tag says so.
+
+    Another output in the place of one that was logged (a sweep compared anew) becomes the next step of the same metrics.
+    """
+    done, prefix = f"{LOGGED}.{manifest.stage}.{suite or 'all'}", f"{suite}." if suite else ""
+    logged = run.data.tags.get(done, "").split()
+    if logged[-1:] == [manifest.key]:
         return
+    step = len(logged)
     when = int(datetime.fromisoformat(manifest.facts["finished"]).timestamp() * 1000)
-    what = f"{manifest.stage}.{manifest.axes.suite}" if manifest.axes.suite else manifest.stage
-    points = [Metric(f"cost.{what}.seconds", manifest.facts["seconds"], when, 0)]
+    what = f"{manifest.stage}.{suite}" if suite else manifest.stage
+    points = [Metric(f"cost.{what}.seconds", manifest.facts["seconds"], when, step)]
     for row in manifest.metrics:
         group = "" if row.group == "all" else f".{_safe(row.group)}"
-        points.append(Metric(f"{prefix}{row.metric}{group}", row.value, when, 0))
+        points.append(Metric(f"{prefix}{row.metric}{group}", row.value, when, step))
     for name, curve in manifest.series.items():
         points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for step, value in curve]
     for start in range(0, len(points), 1000):  # MLflow's limit for one batch
         client.log_batch(run.info.run_id, metrics=points[start : start + 1000])
     for table in manifest.tables():
-        folder = "/".join(
-            filter(None, [manifest.stage, manifest.axes.suite, str(table.parent.relative_to(manifest.folder)).strip(".")])
-        )
+        folder = "/".join(filter(None, [manifest.stage, suite, str(table.parent.relative_to(manifest.folder)).strip(".")]))
         client.log_artifact(run.info.run_id, str(table), folder)
-    client.log_batch(run.info.run_id, tags=[RunTag(done, manifest.key)])
+    client.log_batch(run.info.run_id, tags=[RunTag(done, " ".join([*logged, manifest.key]))])
 
 
 def _safe(group: str) -> str:

@@ -23,13 +23,13 @@ class Ran:
         return self.job.work
 
 
-def make_job(work: Path, settings: Any, inputs: Mapping[str, Path]) -> Ran:
+def make_job(work: Path, settings: Any, inputs: Mapping[str, Path], places: Mapping[str, Axes] | None = None) -> Ran:
     work.mkdir(parents=True, exist_ok=True)
     said: list[str] = []
 
     def commit(volatile: Sequence[str] = ()) -> None:
         ran.commits += 1
 
-    job = Job("test", Axes(), settings, dict(inputs), work, Numerics(), commit, say=said.append)
+    job = Job("test", Axes(), settings, dict(inputs), work, Numerics(), commit, dict(places or {}), say=said.append)
     ran = Ran(job, said=said)
     return ran

@@ -106,7 +106,35 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
 
 def test_the_grammar_as_judge_of_real_models(tmp_path: Path, model: Path) -> None:
     changes = yaml.safe_load("{adherence: {suites: [human_eval]}}")
-    assert "the grammar judges the calibration ladder only, not local-gpt2" in refused(tmp_path, model, evaluations=changes)
+    assert "the grammar judges the calibration ladder only, not local-gpt2" in refused(
+        tmp_path, model, "--set", "primary.metric=on_position", evaluations=changes
+    )
+
+
+def test_a_primary_outcome_that_nothing_measures(tmp_path: Path, model: Path) -> None:
+    line = refused(tmp_path, model, "--set", "primary.metric=toxicty")
+    assert line.startswith('primary: nothing measures "toxicty" on suite "human_eval"; measured there: toxicity, toxic_share')
+
+
+def test_more_samples_than_a_dataset_has(tmp_path: Path, model: Path) -> None:
+    changed = {"values_targeted": str(sweeps.CONFIGS / "datasets" / "values_targeted.jsonl")}
+    arms = {"base": {"method": "none"}, "tuned": {"method": "full", "dataset": "values_targeted"}}
+    line = refused(tmp_path, model, datasets=changed, arms=arms, contrasts=["tuned-base"], dataset_sizes=[5000])
+    assert line.endswith("values_targeted.jsonl: 8 samples; dataset_sizes asks for 5000")
+
+
+def test_longer_completions_than_a_catalogued_model_can_hold(tmp_path: Path, model: Path) -> None:
+    changes = [{"ladder": "gpt2", "sizes": ["124m"]}]
+    line = refused(tmp_path, model, "--set", "suites.human_eval.max_new_tokens=1024", ladders=changes)
+    assert line == "suites.human_eval.max_new_tokens: 1024; gpt2-124m reads 1024 tokens in all"
+
+
+def test_an_override_that_is_no_yaml(tmp_path: Path, model: Path) -> None:
+    assert refused(tmp_path, model, "--set", "seeds=[0,1").startswith("--set seeds=[0,1: ")
+
+
+def test_an_arm_against_itself(tmp_path: Path, model: Path) -> None:
+    assert "compares an arm with itself" in refused(tmp_path, model, contrasts=["base-base"])
 
 
 def test_an_experiment_or_a_sweep_that_does_not_exist(tmp_path: Path) -> None:

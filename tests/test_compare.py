@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,9 @@ class Sweep:
     """Committed output folders of an imagined sweep, as the comparison finds them."""
 
     def __init__(self, root: Path, ladder: str = "calibration") -> None:
-        self.root, self.ladder, self.inputs = root, ladder, {}
+        self.root, self.ladder = root, ladder
+        self.inputs: dict[str, Path] = {}
+        self.places: dict[str, Axes] = {}
 
     def output(self, stage: str, **axes: Any) -> Path:
         place = Axes(ladder=self.ladder, **axes)
@@ -57,10 +60,9 @@ class Sweep:
             "facts": {"seconds": 1.5},
             "key": f"{len(self.inputs):064d}",
             "digest": "d",
-            "marks": [],
         }
         write_json(folder / "manifest.json", manifest)
-        self.inputs[label] = folder
+        self.inputs[label], self.places[label] = folder, place
         return folder
 
     def prepare(self, size: str, params: int) -> None:
@@ -218,7 +220,7 @@ def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
         "calibration": True,
         "resamples": 999,
     }
-    ran = make_job(work, Settings(**settings | changed), sweep.inputs)
+    ran = make_job(work, Settings(**settings | changed), sweep.inputs, sweep.places)
     run([ran.job])
     assert ran.commits == 1
     return work
@@ -398,7 +400,9 @@ def test_false_alarms_of_equal_arms_stay_rare(tmp_path: Path) -> None:
                 seed=seed,
                 suite="human_eval",
             )
-        rows = compare_rows(upstream.read(sweep.inputs), Settings("demo", "human_eval", "on_position", resamples=499))
+        rows = compare_rows(
+            upstream.read(sweep.inputs, sweep.places), Settings("demo", "human_eval", "on_position", resamples=499)
+        )
         alarms += any(row.shown for row in rows)
     assert alarms <= 7
 
@@ -469,7 +473,9 @@ def test_the_sentence_quotes_the_table(demo: tuple[Sweep, Path]) -> None:
 
 def test_each_ladder_is_a_family_and_a_sentence(tmp_path: Path) -> None:
     sweep = build(tmp_path / "in1", sizes={"30k": 31_000})
-    sweep.inputs |= build(tmp_path / "in2", sizes={"124m": 124_000_000}, ladder="gpt2").inputs
+    other = build(tmp_path / "in2", sizes={"124m": 124_000_000}, ladder="gpt2")
+    sweep.inputs |= other.inputs
+    sweep.places |= other.places
     out = compare(sweep, tmp_path / "out")
     families = {row["ladder"]: row["family"] for row in contrasts(out)}
     assert families == {ladder: f"confirmatory {ladder} human_eval on_position" for ladder in ("calibration", "gpt2")}
@@ -515,7 +521,7 @@ def test_tracker_metrics_are_the_primary_differences(demo: tuple[Sweep, Path]) -
 
 def test_fit_error_and_coverage_are_stated(demo: tuple[Sweep, Path]) -> None:
     sweep, _ = demo
-    rows = truths(upstream.read(sweep.inputs))
+    rows = truths(upstream.read(sweep.inputs, sweep.places))
     base = next(row for row in rows if (row.axes.arm, row.axes.size, row.label) == ("base", "30k", "on_position"))
     stated = {row.metric: row.value for row in read_metrics(sweep.inputs["truth/calibration-30k/base/human_eval"])}
     assert base.fit_error == pytest.approx(stated["exact_on_position"] - 0.24)
@@ -622,3 +628,23 @@ def test_importing_the_stage_is_light() -> None:
         check=True,
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_an_output_stands_where_the_sweep_puts_it_not_where_it_was_made(tmp_path: Path) -> None:
+    """Two arms whose settings were swapped find each other's outputs in the store."""
+    sweep = build(tmp_path / "in", sizes={"30k": 31_000})
+    base, control = (f"adherence/calibration-30k/{arm}/human_eval" for arm in ("base", "control/n80/seed0"))
+    before = {row.arm: row.value for row in level_rows(sweep)}
+    sweep.inputs[base], sweep.inputs[control] = sweep.inputs[control], sweep.inputs[base]
+    after = {row.arm: row.value for row in level_rows(sweep)}
+    assert (after["base"], after["control"]) == (before["control"], before["base"])
+    assert before["base"] != before["control"]
+
+
+def level_rows(sweep: Sweep) -> list[Any]:
+    nodes = upstream.read(sweep.inputs, sweep.places).of("adherence")
+    return [
+        SimpleNamespace(arm=node.axes.arm, value=node.level("on_position").value)
+        for node in nodes
+        if node.axes.suite == "human_eval"
+    ]

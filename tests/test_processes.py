@@ -133,6 +133,44 @@ def test_admission_holds_back_what_does_not_fit_and_lets_the_oversized_run_alone
     assert set(most) <= {1, 2, 5}
 
 
+def test_admission_is_left_as_it_was_found() -> None:
+    """0.1 + 0.2 − 0.1 − 0.2 is no zero; what exceeds the machine is let in only at zero."""
+    admission = Admission(threads=8, memory_gib=1.0, gpus=0)
+    for _ in range(3):
+        with (
+            admission.hold(Resources(memory_gib=0.1)),
+            admission.hold(Resources(memory_gib=0.2)),
+            admission.hold(Resources(memory_gib=0.7)),
+        ):
+            pass
+    done = threading.Event()
+
+    def oversized() -> None:
+        with admission.hold(Resources(memory_gib=50.0)):
+            done.set()
+
+    threading.Thread(target=oversized, daemon=True).start()
+    assert done.wait(5)
+
+
+def test_a_timeout_is_a_key_s_own(tmp_path: Path) -> None:
+    nodes = [toy.node("g", value=i, seconds=1.0, resources=Resources(timeout_s=2.5)) for i in range(4)]
+    results = together(toy.session(tmp_path, nodes), nodes)
+    assert [type(result).__name__ for result in results] == ["str"] * 4
+
+
+def test_a_stopped_session_ends_what_runs_and_starts_nothing(tmp_path: Path) -> None:
+    running, waiting = toy.node("g", seconds=60), toy.node("h", value=2)
+    session = toy.session(tmp_path, [running, waiting])
+    threading.Timer(1.0, session.stop).start()
+    began = time.monotonic()
+    results = together(session, [running])
+    assert isinstance(results[0], StageFailed)
+    assert not results[0].attempts_help
+    assert isinstance(together(session, [waiting])[0], StageFailed)
+    assert time.monotonic() - began < 15
+
+
 def test_errors_are_classified() -> None:
     import httpx
     import requests

@@ -69,6 +69,7 @@ def test_a_change_that_hides_behind_size_and_time_is_found_by_verify(made: tuple
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert again(made[0]) == "hit"
     assert again(made[0], verify=True) == "its output was damaged: value.txt has changed"
+    assert file.read_text() == "1.0\n"
 
 
 def test_volatile_files_do_not_change_the_digest(tmp_path: Path) -> None:

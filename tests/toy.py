@@ -13,8 +13,10 @@ from typing import Any
 from tasks.board import Board
 from tasks.contract import Axes, Job, Metric, Node, Resources, Stage, write_json, write_metrics
 from tasks.processes import Admission
-from tasks.session import Options, Session
+from tasks.session import Options, Session, StageFailed
 from tasks.store import Store
+
+__all__ = ["LIGHT", "STAGE", "Resources", "Session", "Settings", "StageFailed", "make", "node", "run", "session"]
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _compare(job: Job) -> None:
     from tasks.compare.report import Comparison, write_report
 
     settings: Settings = job.settings
-    sources = upstream.read(job.inputs)
+    sources = upstream.read(job.inputs, job.places)
     job.say(f"comparing {len(sources.nodes)} outputs over {', '.join(settings.contrasts)}")
     job.progress(0, 3, "steps")
     differences = contrasts.compare(sources, settings)

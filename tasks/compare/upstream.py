@@ -134,9 +134,13 @@ class Sources:
         )
 
 
-def read(inputs: Mapping[str, Path]) -> Sources:
-    """Read the outputs that `inputs` names (role → folder). The roles are names only; identity comes from the manifests."""
-    nodes = sorted((_output(folder) for folder in inputs.values()), key=lambda node: node.label)
+def read(inputs: Mapping[str, Path], places: Mapping[str, Axes]) -> Sources:
+    """Read the outputs that `inputs` names (role → folder).
+
+    Where an output stands comes from `places`, not from its manifest, which tells where it stood when it was made: an arm that was
+    renamed, or two that are equal, share outputs.
+    """
+    nodes = sorted((_output(role, folder, places[role]) for role, folder in inputs.items()), key=lambda node: node.label)
     models = {
         (node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL)
         for node in nodes
@@ -145,13 +149,13 @@ def read(inputs: Mapping[str, Path]) -> Sources:
     return Sources(tuple(nodes), models)
 
 
-def _output(folder: Path) -> Output:
+def _output(role: str, folder: Path, axes: Axes) -> Output:
     manifest = read_json(folder / "manifest.json")
     return Output(
         folder=folder,
-        label=manifest["label"],
+        label=role,
         stage=manifest["stage"],
-        axes=Axes(**manifest["axes"]),
+        axes=axes,
         key=manifest["key"],
         metrics=tuple(read_metrics(folder)),
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,18 @@ from configs.problems import BadInput
 from configs.schema import DetoxifyScorer, Experiment, Ladder
 from model_registry import catalog
 from model_registry.catalog import Source
-from model_registry.folders import check_folder
+from model_registry.folders import check_folder, weight_files
 from tasks.contract import File, digest_of
 from tasks.datasets.rows import DatasetError, load_rows
 from tasks.machine import gpus
 from tasks.sampling.prompts import load_suite
 
+# Metrics that an evaluation measures for every prompt, by the section of the experiment that asks for it; as patterns.
+MEASURES = {
+    "adherence": ("on_position", "toxic_label", "neutral_label", "off_grammar", "favoured_words"),
+    "toxicity": ("toxicity", "toxic_share", r"expected_max_toxicity_k\d+", r"any_toxic_k\d+"),
+    "cooccurrence": ("sentiment",),
+}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -35,6 +42,15 @@ class Model:
     size: str
     source: Source
     params: int | None
+    context: int | None = None  # tokens
+
+    @property
+    def at_most(self) -> int | None:
+        """Parameters of a local folder, from the size of its weights at two bytes each: what memory is reserved for."""
+        if self.source.kind != "folder":
+            return None
+        folder = Path(self.source.id)
+        return sum((folder / name).stat().st_size for name in weight_files(file.name for file in folder.iterdir())) // 2
 
     @property
     def name(self) -> str:
@@ -61,7 +77,9 @@ def gather(experiment: Experiment, folder: Path) -> Materials:
     """
     problems: list[str] = []
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
-    datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(folder / given, load_rows, problems))}
+    most = max(experiment.dataset_sizes)
+    check = partial(_check_rows, most=most)
+    datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(folder / given, check, problems))}
     suites = {
         name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, load_suite, problems))
     }
@@ -106,7 +124,7 @@ def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
             for size in ladder.sizes:
                 with _noting(problems):
                     rung = known.rung(size)
-                    found.append(Model(ladder.ladder, size, rung.source, rung.params))
+                    found.append(Model(ladder.ladder, size, rung.source, rung.params, known.context))
     for size, place in ladder.models.items():
         with _noting(problems):
             found.append(Model(ladder.ladder, size, _source(place, folder), None))
@@ -145,6 +163,11 @@ def _positions(experiment: Experiment, folder: Path, suites: Mapping[str, File])
     return positions
 
 
+def _check_rows(path: Path, most: int) -> None:
+    if (count := len(load_rows(path))) < most:
+        raise ValueError(f"{path}: {count} samples; dataset_sizes asks for {most}")
+
+
 def _check_evaluations(experiment: Experiment, models: list[Model], problems: list[str]) -> None:
     evaluations = experiment.evaluations
     if evaluations.adherence and (real := [model.name for model in models if model.source.kind != "calibration"]):
@@ -157,16 +180,22 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
         for name, suite in graded.items()
         if (suite.temperature, suite.top_p) != (1.0, 1.0)
     ]
-    judged = {
-        suite
-        for section in (evaluations.toxicity, evaluations.adherence, evaluations.cooccurrence)
-        if section
-        for suite in section.suites
-    }
-    if experiment.primary.suite not in judged:
-        problems.append(
-            f'primary.suite: nothing evaluates "{experiment.primary.suite}"; evaluated suites: {", ".join(sorted(judged)) or "none"}'
-        )
+    metric, suite = experiment.primary.metric, experiment.primary.suite
+    offered = [
+        name
+        for section, names in MEASURES.items()
+        if (asked := getattr(evaluations, section)) and suite in asked.suites
+        for name in names
+    ]
+    if not any(re.fullmatch(name, metric) for name in offered):
+        known = ", ".join(name.replace(r"\d+", "N") for name in offered)
+        problems.append(f'primary: nothing measures "{metric}" on suite "{suite}"; measured there: {known or "nothing"}')
+    problems += [
+        f"suites.{name}.max_new_tokens: {sampled.max_new_tokens}; {model.name} reads {model.context} tokens in all"
+        for name, sampled in experiment.suites.items()
+        for model in models
+        if model.context is not None and sampled.max_new_tokens >= model.context
+    ]
     scorer = evaluations.toxicity.scorer if evaluations.toxicity else None
     if isinstance(scorer, DetoxifyScorer) and scorer.checkpoint and not Path(scorer.checkpoint).expanduser().is_file():
         problems.append(

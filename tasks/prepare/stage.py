@@ -82,9 +82,11 @@ def run_model(jobs: Sequence[Job]) -> None:
                 "files": fingerprint(folder),
             },
         )
-        if settings.kind != "calibration":
+        if settings.kind == "calibration":
+            job.commit()
+        else:
             write_json(job.work / LOCATION, {"folder": str(folder)})
-        job.commit(volatile=(LOCATION,))
+            job.commit(volatile=(LOCATION,), requires=(str(folder / "config.json"),))
 
 
 def run_scorer(jobs: Sequence[Job]) -> None:
