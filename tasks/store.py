@@ -154,7 +154,7 @@ class Store:
                 return Damaged(f"{name} has {stat.st_size} bytes, {recorded['size']} were written")
             if (verify or stat.st_mtime_ns != recorded["mtime_ns"]) and sha256_file(path) != recorded["sha256"]:
                 return Damaged(f"{name} has changed")
-        for needed in document["requires"]:
+        for needed in document.get("requires", ()):
             if not Path(needed).exists():
                 return Damaged(f"{needed} is gone")
         return Manifest(folder, document)

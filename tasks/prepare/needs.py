@@ -5,8 +5,9 @@ from __future__ import annotations
 from configs.schema import Limits
 from tasks.contract import Numerics, Resources
 
-# Bytes a parameter, by what holds them in fp32: tuning = weights, gradients and two moments; an adapter's base only its weights.
-BYTES = {"finetune": 16, "finetune-lora": 6, "sampling": 5, "truth": 5, "toxicity": 5, "pretrain": 16}
+# Bytes a parameter, by what holds them in fp32. Tuning: weights, gradients and two moments are 16, activations the rest (124M
+# parameters peaked at 3.2 GiB, overhead included); an adapter's base has only its weights.
+BYTES = {"finetune": 20, "finetune-lora": 6, "sampling": 5, "truth": 5, "toxicity": 5, "pretrain": 16}
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 
