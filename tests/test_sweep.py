@@ -64,7 +64,7 @@ def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.Completed
     assert {
         "finetune · local-gpt2 · control · n8 · seed0",
         "toxicity · local-neox · base · seed0 · human_eval",
-        "compare",
+        "compare · small",
     } <= names
     assert set(sweeps.flow_runs(home).values()) == {"COMPLETED"}
 
