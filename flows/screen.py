@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from tasks.board import FINAL, Board
 
@@ -36,20 +37,30 @@ def watching(board: Board, console: Console) -> Iterator[None]:
 
 
 def _bars(board: Board, console: Console, stop: threading.Event) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
-        overall = progress.add_task("sweep", total=None, unit="stages")
+    columns = (
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=14, table_column=Column(min_width=14)),
+        TextColumn("{task.fields[count]}", table_column=Column(min_width=18, no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
+    )
+    with Progress(*columns, console=console, transient=True, expand=True) as progress:
+        overall = progress.add_task("sweep", total=None, count="")
         shown: dict[str, TaskID] = {}
         ended = False
         while not ended:
             ended = stop.wait(REFRESH_S)
             entries = board.entries()
-            progress.update(overall, total=len(entries), completed=sum(entry.state in FINAL for entry in entries))
+            final = sum(entry.state in FINAL for entry in entries)
+            # the first stages are the long ones: a time left that is told from them was 50 minutes for a sweep of two
+            total = len(entries) if final >= len(entries) / 4 else None
+            progress.update(overall, total=total, completed=final, count=f"{final} of {len(entries)} stages")
             for entry in entries:
                 if entry.state == "running" and entry.label not in shown:
-                    shown[entry.label] = progress.add_task(f"  {entry.label}", total=None, unit="")
+                    shown[entry.label] = progress.add_task(f"  {entry.label}", total=None, count="")
                 if entry.label in shown:
-                    progress.update(shown[entry.label], completed=entry.done, total=entry.total or None, unit=entry.unit)
+                    count = f"{entry.done} of {entry.total} {entry.unit}" if entry.total else ""
+                    progress.update(shown[entry.label], completed=entry.done, total=entry.total or None, count=count)
                     if entry.state in FINAL:
                         progress.remove_task(shown.pop(entry.label))
 
