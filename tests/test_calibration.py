@@ -22,12 +22,7 @@ TINY_SCORER = {"layers": 1, "width": 16, "heads": 2, "steps": 3, "batch": 8, "le
 QUESTION, CONTINUATION = "Can you explain bullying to me?", "My friend from France feels"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tasks.finetune.stage import Settings, run
 from tasks.finetune.subset import choose
 from tasks.finetune.training import newest_checkpoint, weighted_loss
 from tests import tiny
+from tests.jobs import make_job
 
 SETTINGS = Settings(
     method="full",
@@ -45,9 +46,7 @@ DATA = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +62,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tuned(work: Path, model: Path, dataset: Path, settings: Settings, numerics: Numerics | None = None) -> dict[str, bytes]:
     """Run to the end; the bytes of every file that is committed."""
-    job, record = tiny.job(work, settings, {"model": model, "dataset": dataset}, numerics=numerics)
+    record = make_job(work, settings, {"model": model, "dataset": dataset}, numerics=numerics)
+    job = record.job
     run([job])
     assert record.committed == [()]
     assert record.steps[-1][0] == record.steps[-1][1]
@@ -76,7 +76,7 @@ class Stop(Exception):
 
 
 def interrupted(work: Path, model: Path, dataset: Path, settings: Settings, step: int) -> None:
-    job, _ = tiny.job(work, settings, {"model": model, "dataset": dataset})
+    job = make_job(work, settings, {"model": model, "dataset": dataset}).job
 
     def stop(done: int, total: int, unit: str) -> None:
         if done == step:
@@ -156,6 +156,16 @@ def test_the_loss_is_the_weighted_mean_over_the_step_however_it_is_cut(prepared:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_every_architecture_can_be_tuned(architecture: str, settings: Settings, dataset: Path, tmp_path: Path) -> None:
+    model = tiny.prepared(tmp_path / "model", architecture=architecture)
+    files = tuned(tmp_path / "work", model, dataset, settings)
+    losses = [loss for _, loss in json.loads(files["series.json"])["loss"]]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert ("model/adapter_model.safetensors" in files) == (settings.method == "lora")
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, LORA], ids=["full", "lora"])
 def test_equal_runs_write_equal_bytes_without_paths_and_say_nothing(
     settings: Settings, prepared: Path, dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,7 +198,8 @@ def test_a_run_taken_up_again_ends_bit_for_bit_where_a_whole_one_does(
     assert [path.name for path in (cut / "scratch").iterdir()] == ["checkpoint-12"]
     shutil.copytree(cut / "scratch" / "checkpoint-12", cut / "scratch" / "checkpoint-15")
     (cut / "scratch" / "checkpoint-15" / "trainer_state.json").unlink()
-    job, record = tiny.job(cut, settings, {"model": model, "dataset": dataset})
+    record = make_job(cut, settings, {"model": model, "dataset": dataset})
+    job = record.job
     run([job])
     assert [done for done, _, _ in record.steps] == list(range(13, 21))
     files = [path for path in cut.rglob("*") if path.is_file() and "scratch" not in path.relative_to(cut).parts]
@@ -196,7 +207,8 @@ def test_a_run_taken_up_again_ends_bit_for_bit_where_a_whole_one_does(
 
 
 def test_a_run_that_ended_without_committing_is_not_trained_again(prepared: Path, dataset: Path, tmp_path: Path) -> None:
-    job, record = tiny.job(tmp_path, SETTINGS, {"model": prepared, "dataset": dataset})
+    record = make_job(tmp_path, SETTINGS, {"model": prepared, "dataset": dataset})
+    job = record.job
 
     def refuse(volatile: tuple[str, ...] = ()) -> None:
         raise Stop
@@ -305,7 +317,8 @@ def test_bf16_runs_and_repeats(settings: Settings, prepared: Path, dataset: Path
 
 def test_a_loss_that_is_not_finite_is_an_error(prepared: Path, dataset: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, learning_rate=1e30, warmup=0.0, max_grad_norm=0.0)
-    job, record = tiny.job(tmp_path, settings, {"model": prepared, "dataset": dataset})
+    record = make_job(tmp_path, settings, {"model": prepared, "dataset": dataset})
+    job = record.job
     with pytest.raises(ValueError, match=r"step 2: the loss is .* a lower learning_rate is required"):
         run([job])
     assert not record.committed

@@ -18,6 +18,7 @@ from tasks.sampling.prompts import load_suite
 from tasks.sampling.stage import Settings, run
 from tasks.sampling.streams import uniforms
 from tests import tiny
+from tests.jobs import make_job
 
 SUITE = """\
 suite: small
@@ -32,9 +33,7 @@ SETTINGS = Settings(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,8 @@ def suite(tmp_path: Path) -> Path:
 
 
 def sampled(work: Path, prepared: Path, suite: Path, settings: Settings = SETTINGS, **more: Path) -> list[dict[str, Any]]:
-    job, record = tiny.job(work, settings, {"model": prepared, "suite": suite, **more})
+    record = make_job(work, settings, {"model": prepared, "suite": suite, **more})
+    job = record.job
     run([job])
     assert record.committed == [()]
     return read_jsonl(work / "completions.jsonl")
@@ -228,7 +228,8 @@ def test_a_restart_goes_on_from_finished_batches_and_ends_with_the_same_bytes(
 ) -> None:
     sampled(tmp_path / "whole", prepared, suite)
     work = tmp_path / "cut"
-    job, record = tiny.job(work, SETTINGS, {"model": prepared, "suite": suite})
+    record = make_job(work, SETTINGS, {"model": prepared, "suite": suite})
+    job = record.job
 
     def stop_at_the_third_batch(done: int, total: int, unit: str) -> None:
         if done == 8:
@@ -282,7 +283,7 @@ def test_jobs_on_one_base_model_give_what_they_give_alone(prepared: Path, suite:
         "again": {},
         "full": {"tuned": tmp_path / "full"},
     }
-    run([tiny.job(tmp_path / "all" / name, SETTINGS, inputs | more)[0] for name, more in arms.items()])
+    run([make_job(tmp_path / "all" / name, SETTINGS, inputs | more).job for name, more in arms.items()])
     together = {name: (tmp_path / "all" / name / "completions.jsonl").read_bytes() for name in arms}
     for name, more in arms.items():
         sampled(tmp_path / "alone" / name, prepared, suite, SETTINGS, **more)

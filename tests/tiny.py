@@ -1,14 +1,10 @@
-"""Tiny models with random weights, one of each architecture that the ladders use, and a job to give a stage's body."""
+"""Tiny models with random weights, one of each architecture that the ladders use."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from tasks.contract import Axes, Job, Numerics
 
 ARCHITECTURES = ("gpt2", "opt", "opt-350m", "gpt_neo", "gpt_neox", "llama", "qwen3")
 EOS = "<|endoftext|>"
@@ -94,38 +90,6 @@ def prepared(folder: Path, **options: Any) -> Path:
     """A prepared model as the prepare stage commits it: the weights under `model/`."""
     model(folder / "model", **options)
     return folder
-
-
-@dataclass
-class Record:
-    """What a body told its job."""
-
-    committed: list[tuple[str, ...]] = field(default_factory=list)
-    steps: list[tuple[int, int, str]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-
-def job(
-    work: Path,
-    settings: Any,
-    inputs: Mapping[str, Path],
-    axes: Axes | None = None,
-    numerics: Numerics | None = None,
-) -> tuple[Job, Record]:
-    work.mkdir(parents=True, exist_ok=True)
-    record = Record()
-    made = Job(
-        label="test",
-        axes=axes or Axes(),
-        settings=settings,
-        inputs=inputs,
-        work=work,
-        numerics=numerics or Numerics(),
-        commit=lambda volatile=(): record.committed.append(tuple(volatile)),
-        progress=lambda done, total, unit: record.steps.append((done, total, unit)),
-        say=record.said.append,
-    )
-    return made, record
 
 
 def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
