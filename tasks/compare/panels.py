@@ -13,12 +13,12 @@ from typing import TypeVar
 from tasks.compare import words
 from tasks.compare.answer import largest, speaking
 from tasks.compare.contrasts import SINGLE_RUN, Contrast, cell, one_run
-from tasks.compare.figures import NARROW, Line, Row, curves, forest
-from tasks.compare.palette import INK, arm_colours
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
 from tasks.contract import Axes
+from tasks.drawing.figures import NARROW, Line, Row, curves, forest
+from tasks.drawing.palette import INK, arm_colours
 
 T = TypeVar("T")
 

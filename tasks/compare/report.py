@@ -15,14 +15,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from tasks.compare import answer, cells, favoured, palette, panels, words
+from tasks.compare import answer, cells, favoured, panels, words
 from tasks.compare.cells import Table
 from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED, TOXICITY, Contrast
-from tasks.compare.figures import inline
 from tasks.compare.panels import Panel
 from tasks.compare.trends import Trend
 from tasks.compare.truth import scorer_shares, truths
 from tasks.compare.upstream import Sources
+from tasks.drawing.figures import inline
+from tasks.drawing.page import page_style
+from tasks.drawing.palette import variable
 
 FIGURES = "figures"
 SHOWN_ELSEWHERE = ("prepare", "finetune", "sampling", "truth", "toxicity", "cooccurrence")
@@ -198,8 +200,8 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
             panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in sections for p in s.panels)
         },
         arms=_arms(found.sources),
-        colours=_colours(found.sources),
-        style=Markup((here / "report.css").read_text(encoding="utf-8")),
+        colours=_arm_variables(found.sources),
+        style=page_style(),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
         facts=_facts(found),
         provenance=cells.provenance(found.sources),
@@ -215,13 +217,9 @@ def _arms(sources: Sources) -> list[str]:
     return [name for name in panels.colours(sources) if name in present]
 
 
-def _colours(sources: Sources) -> dict[str, Any]:
-    """CSS variables: every literal of the drawings in light and dark, and each arm's name for its colour."""
-    return {
-        "light": {palette.variable(colour): colour for colour in palette.DARK},
-        "dark": {palette.variable(colour): dark for colour, dark in palette.DARK.items()},
-        "arms": {name: palette.variable(colour) for name, colour in panels.colours(sources).items()},
-    }
+def _arm_variables(sources: Sources) -> dict[str, str]:
+    """arm → the CSS variable of its colour."""
+    return {name: variable(colour) for name, colour in panels.colours(sources).items()}
 
 
 def _facts(found: Comparison) -> list[tuple[str, str]]:

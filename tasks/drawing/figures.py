@@ -21,7 +21,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tasks.compare.palette import DARK, GRID, INK, MUTED, PAPER, ZERO, variable
+from tasks.drawing.palette import DARK, GRID, INK, MUTED, PAPER, ZERO, variable
 
 WIDE, NARROW = 5.4, 3.8  # inches at 72 points: a half or a third of the page
 ROW, HEADING, APART = 0.235, 0.3, 0.09  # inches a row takes
@@ -88,8 +88,9 @@ def forest(
     alt: str,
     width: float = WIDE,
     limits: tuple[float, float] | None = None,
+    band: tuple[float, float] | None = None,
 ) -> str:
-    """Dots and intervals under headings. `zero` draws the line of no difference; `percent` scales by 100."""
+    """Dots and intervals under headings. `zero` draws the line of no difference, `band` shades a range; `percent` scales by 100."""
     scale = 100.0 if percent else 1.0
     places, bottom = _places(rows)
     with _panel(width, bottom + 0.62) as (figure, axes):
@@ -106,6 +107,8 @@ def forest(
         axes.set_xlim(low - pad, high + pad)
         axes.xaxis.grid(True, color=GRID, linewidth=0.8)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        if band:
+            axes.axvspan(band[0] * scale, band[1] * scale, color=GRID, alpha=0.6, linewidth=0, zorder=0)
         if zero:
             axes.axvline(0, color=ZERO, linewidth=1.1, zorder=1)
             axes.xaxis.set_major_formatter(ticker.FuncFormatter(_signed))
@@ -125,10 +128,12 @@ def curves(
     zero: bool = False,
     width: float = WIDE,
     height: float = 2.7,
+    named: bool = True,
 ) -> str:
-    """Curves named at their ends. `log` makes x logarithmic, with these ticks only."""
+    """Curves, named at their ends unless a legend does. `log` makes x logarithmic, with these ticks only."""
     with _panel(width, height) as (figure, axes):
-        _margins(figure, left=0.6, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.12, bottom=0.5)
+        names = LETTER * max(len(line.label) for line in lines) if named else 0.0
+        _margins(figure, left=0.6, right=0.16 + names, top=0.12, bottom=0.5)
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
         if zero:
             axes.axhline(0, color=ZERO, linewidth=1.1, zorder=1)
@@ -155,7 +160,8 @@ def curves(
             )
             if line.low:
                 axes.vlines(line.x, line.low, line.high, color=line.colour, linewidth=1.3, alpha=0.55, zorder=2)
-        _name_ends(axes, lines)
+        if named:
+            _name_ends(axes, lines)
         axes.set_xlabel(xlabel, labelpad=5)
         axes.set_ylabel(ylabel, labelpad=5)
         return _svg(figure, alt)

@@ -1,0 +1,1 @@
+"""What the pages of the project share: colours, small drawings, a style sheet."""
