@@ -8,7 +8,7 @@ The prompt is the cluster, arms are paired by prompt, and categories are fixed s
     levels.py        score_level, rate_level: where one arm stands
     differences.py   paired_difference, sign_flip: how far two arms lie apart, and whether that is chance
     multiplicity.py  holm, benjamini_hochberg: p values of a family
-    effects.py       cohens_d, minimal_detectable_difference: how large a difference is, and which could have been seen
+    effects.py       cohens_d, independent_d, minimal_detectable_difference: how large a difference is, and which could have been seen
     trend.py         prompt_slope, size_slope, rises_with_size: change over model sizes
     seeds.py         crossed_difference: a difference over several training seeds
 
@@ -17,7 +17,7 @@ Intervals are two-sided and unadjusted for multiplicity, and conditional on the 
 """
 
 from tasks.statistics.differences import paired_difference, sign_flip
-from tasks.statistics.effects import cohens_d, minimal_detectable_difference
+from tasks.statistics.effects import cohens_d, independent_d, minimal_detectable_difference
 from tasks.statistics.interval import DEGENERATE, Interval
 from tasks.statistics.levels import rate_level, score_level
 from tasks.statistics.multiplicity import benjamini_hochberg, holm
@@ -31,6 +31,7 @@ __all__ = [
     "cohens_d",
     "crossed_difference",
     "holm",
+    "independent_d",
     "minimal_detectable_difference",
     "paired_difference",
     "prompt_slope",

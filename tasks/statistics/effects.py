@@ -53,6 +53,45 @@ def cohens_d(treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], strat
     return t_interval(effects[0], variance, design.df, design.prompts, design.name("jackknife-t"), level)
 
 
+def independent_d(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Cohen's d of two independent groups of numbers, with a jackknife-t interval over both. No unit.
+
+    first [n], second [m]: d = (mean first − mean second) / √((V first + V second)/2), V the sample variances (Cohen 1988). Interval:
+    d ± t(n + m − 2)·√(Σ_g (n_g−1)/n_g Σ_i (d without i of group g − their mean)²), the stratified jackknife with the groups
+    as strata (Efron & Tibshirani 1993, ch. 11). Raises ValueError for bad input, fewer than three numbers in a group, or numbers
+    without spread (also: without any one of them), where d is undefined.
+    """
+    groups = [numbers("first", first), numbers("second", second)]
+    if min(group.size for group in groups) < 3:
+        raise ValueError("first, second: expected at least 3 numbers each")
+    least = _ROUNDING * max(float(np.max(np.abs(group))) for group in groups) ** 2
+    left_out = []
+    for held, group in enumerate(groups):
+        means, variances = _moments_without_one(group)
+        other = groups[1 - held]
+        sign = 1 if held == 0 else -1
+        left_out.append(sign * (means - other.mean()) / _pooled(variances, np.var(other, ddof=1), least))
+    value = (groups[0].mean() - groups[1].mean()) / _pooled(np.var(groups[0], ddof=1), np.var(groups[1], ddof=1), least)
+    variance = sum((effects.size - 1) * float(np.var(effects)) for effects in left_out)
+    n = groups[0].size + groups[1].size
+    return t_interval(value, variance, n - 2, n, "jackknife-t of two groups", level)
+
+
+def _moments_without_one(values: Floats) -> tuple[Floats, Floats]:
+    """Mean and sample variance with each of the values left out in turn: [n], [n]."""
+    n, centred = values.size, values - values.mean()
+    means = -centred / (n - 1)
+    squares = np.sum(centred**2) - centred**2
+    return values.mean() + means, (squares - (n - 1) * means**2) / (n - 2)
+
+
+def _pooled(first: ArrayLike, second: ArrayLike, least: float) -> Floats:
+    pooled: Floats = (np.asarray(first) + np.asarray(second)) / 2
+    if pooled.min() <= least:
+        raise ValueError("first, second: expected numbers that vary, also without any one of them: d is undefined")
+    return np.sqrt(pooled)
+
+
 def minimal_detectable_difference(sd: float, prompts: int, strata: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
     """The mean difference that a two-sided stratified t test at `alpha` finds with probability `power`.
 
