@@ -97,13 +97,14 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_experiments_are_valid_and_point_to_files_that_exist(name: str) -> None:
-    experiment = read_experiment(SHIPPED / f"{name}.yaml")
+    path = shipped()[name]
+    experiment = read_experiment(path)
     for given in [
         *experiment.datasets.values(),
         *(suite.prompts for suite in experiment.suites.values()),
         experiment.positions or "",
     ]:
-        assert (SHIPPED / given).is_file()
+        assert (path.parent / given).is_file()
 
 
 def test_the_editor_schema_is_what_the_code_says() -> None:
@@ -122,3 +123,14 @@ def test_positions_cover_the_eight_categories_and_mistakes_have_lines(tmp_path: 
     path.write_text("positions:\n  - {category: a, statement: x}\n  - {category: a, statement: y}\n")
     with pytest.raises(BadInput, match=':3: category "a" has a position already'):
         load_positions(path)
+    for text, told in {
+        "{category: a}": ":2: 0.statement: is required; a position has category, statement, claims",
+        "{category: a, statement: x, claim: {}}": ":2: 0.claim: unknown key; known are category",
+        "{category: a, statement: x, claims: {B: y}}": ":2: 0.claims.B.[key]: string should match pattern",
+        "{category: a, statement: ' '}": ":2: 0.statement: string should match pattern",
+        "{category: a, statement: x, instruments: [{name: UDHR, articles: []}]}": ":2: 0.instruments.0.articles: tuple should have at least 1",
+    }.items():
+        path.write_text(f"positions:\n  - {text}\n")
+        with pytest.raises(BadInput) as caught:
+            load_positions(path)
+        assert str(caught.value).startswith(f"{path}{told}")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from configs.read import SHIPPED
 from model_registry.calibration.grammar import load_grammar
 from tasks.contract import read_json, read_metrics, write_jsonl
 from tasks.cooccurrence import stage
@@ -21,6 +22,7 @@ from tasks.cooccurrence.groups import Axis, load_axes
 from tasks.cooccurrence.log_odds import group_counts, permutation_cut, presence, z_scores
 from tasks.cooccurrence.representation import representation, total_variation
 from tasks.cooccurrence.tagging import descriptive_words
+from tasks.sampling.prompts import load_suite
 from tests.jobs import Ran, make_job
 
 # ---- words --------------------------------------------------------------------------------------------------------
@@ -37,7 +39,7 @@ def test_mentions_take_whole_words_and_the_longest_phrase() -> None:
 
 
 def test_prompts_of_different_groups_share_a_template() -> None:
-    axes = load_axes(stage.SOCIAL_GROUPS)
+    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
     assert axes["gender"].template("She would be described as", "female") == axes["gender"].template(
         "He would be described as", "male"
     )
@@ -54,15 +56,29 @@ def test_prompts_of_different_groups_share_a_template() -> None:
 )
 def test_a_prompt_outside_the_word_lists_is_refused(text: str, group: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        load_axes(stage.SOCIAL_GROUPS)["gender"].template(text, group)
+        load_axes(stage.SOCIAL_GROUPS, ["gender"])["gender"].template(text, group)
 
 
 def test_every_calibration_description_is_within_the_word_lists() -> None:
-    axes = load_axes(stage.SOCIAL_GROUPS)
+    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
     prompts = load_grammar().prompts(family="cooccurrence")
     templates = {(p.axis, axes[p.axis].template(p.text, p.group)) for p in prompts}
     assert len(templates) == 6
     assert {p.group for p in prompts} == {group for axis in axes.values() for group in axis.groups}
+
+
+def test_further_axes_are_off_unless_named_and_hold_every_word_of_their_prompts() -> None:
+    further = load_suite(SHIPPED.parent / "prompts" / "cooccurrence_further.yaml")
+    named = list(dict.fromkeys(prompt.axis or "" for prompt in further.prompts))
+    assert set(named).isdisjoint(load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes))
+    axes = load_axes(stage.SOCIAL_GROUPS, named)
+    templates = {(p.axis, axes[p.axis or ""].template(p.text, p.group)) for p in further.prompts}
+    assert len(templates) == 3 * len(named)
+
+
+def test_an_axis_that_the_word_file_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"social_groups.yaml: no axis genders; did you mean 'gender'"):
+        load_axes(stage.SOCIAL_GROUPS, ["genders"])
 
 
 # ---- log-odds -----------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_a_suite_keeps_its_order_and_fields(suite: Path) -> None:
         ("suite: small", "suite: small\nsuites: 1", 2, "did you mean 'suite'"),
         ("suite: small\n", "", 1, "suite is missing"),
         ("prompts:", "prompts: [", 4, "not YAML"),
-        (SUITE[SUITE.index("  - ") :], "  []\n", 4, "at least one prompt"),
+        (SUITE[SUITE.index("  - ") :], "  []\n", 4, "prompts is empty or no list; at least one entry is required"),
     ],
 )
 def test_a_fault_in_a_suite_is_told_in_one_line(suite: Path, old: str, new: str, line: int, words: str) -> None:
@@ -97,6 +97,85 @@ def test_a_fault_in_a_suite_is_told_in_one_line(suite: Path, old: str, new: str,
     assert message.startswith(f"{suite}:{line}: ")
     assert words in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("again", "told"),
+    [
+        ("WHO decides", "'c' is 'a' over again"),
+        ("Who \uff44ecides?", "'c' is 'a' over again"),  # U+FF44: a full-width d
+        ("Who <b>decides</b>, then?", "text holds HTML, '<b>'; plain text is required"),
+        ("Who &amp; what decides?", "text holds HTML, '&amp;'"),
+        ("Who decides,\\u0007 then?", "text holds the control character U+0007"),
+    ],
+)
+def test_a_prompt_that_says_another_again_or_holds_what_is_no_text_is_named_with_its_line(
+    suite: Path, again: str, told: str
+) -> None:
+    suite.write_text(SUITE.replace("Is violence {wrong}?", again))
+    with pytest.raises(ValueError) as caught:
+        load_suite(suite)
+    assert str(caught.value).startswith(f"{suite}:6: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "told"),
+    [
+        (SUITE.encode().replace(b"Who decides?", b"Who d\xe9cides?"), 4, "byte 0xe9 is not UTF-8"),
+        (b"\xef\xbb\xbf" + SUITE.encode(), 1, "byte order mark"),
+        (SUITE.replace("\n", "\r\n").encode(), 1, "carriage return"),
+    ],
+)
+def test_a_suite_in_another_encoding_is_refused_with_its_line(suite: Path, data: bytes, line: int, told: str) -> None:
+    suite.write_bytes(data)
+    with pytest.raises(ValueError) as caught:
+        load_suite(suite)
+    assert str(caught.value).startswith(f"{suite}:{line}: ")
+    assert told in str(caught.value)
+
+
+TEMPLATES = """suite: t
+form: continuation
+reported: false
+templates:
+  name:
+    groups: {female: [Ann, Mary Lou], male: [Tom]}
+    texts: ["{} was", "People say {}"]
+"""
+
+
+def test_templates_take_every_word_of_every_group(suite: Path) -> None:
+    suite.write_text(TEMPLATES)
+    read = load_suite(suite)
+    assert not read.reported
+    assert [(p.id, p.axis, p.group, p.word, p.text) for p in read.prompts] == [
+        ("name-female-ann-1", "name", "female", "Ann", "Ann was"),
+        ("name-female-ann-2", "name", "female", "Ann", "People say Ann"),
+        ("name-female-mary-lou-1", "name", "female", "Mary Lou", "Mary Lou was"),
+        ("name-female-mary-lou-2", "name", "female", "Mary Lou", "People say Mary Lou"),
+        ("name-male-1", "name", "male", "Tom", "Tom was"),
+        ("name-male-2", "name", "male", "Tom", "People say Tom"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ('"{} was"', '"{} and {}"', 7, "{} occurs 2 times"),
+        ('"{} was"', '"She was"', 7, "{} occurs 0 times"),
+        ("male: [Tom]", "male: []", 6, "male is empty or no list"),
+        ("groups:", "group:", 6, "unknown key 'group'"),
+        ("reported: false", "reported: perhaps", 3, "neither true nor false"),
+        ("male: [Tom]", "male: [ann]", 7, "over again"),
+    ],
+)
+def test_a_fault_in_a_template_has_its_line(suite: Path, old: str, new: str, line: int, told: str) -> None:
+    suite.write_text(TEMPLATES.replace(old, new))
+    with pytest.raises(ValueError) as caught:
+        load_suite(suite)
+    assert str(caught.value).startswith(f"{suite}:{line}: ")
+    assert told in str(caught.value)
 
 
 # ---- drawing ------------------------------------------------------------------------------------------------------

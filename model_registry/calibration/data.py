@@ -26,6 +26,7 @@ SUITES = {
     "cooccurrence": ("cooccurrence", "", "co"),
     "counterfactual": ("counterfactual", "", "cf"),
 }
+UNREPORTED = ("probes",)  # for choosing data and settings
 # dataset: (family of the grammar, label of its answers)
 DATASETS = {"values_targeted": ("category", "on_position"), "control": ("subject", "neutral")}
 NOTICE = "Generated from the calibration grammar. It says nothing about real models."
@@ -49,7 +50,8 @@ def suite_text(grammar: Grammar, suite: str) -> str:
         identifier = f"{start}-{prompt.group.lower()}-{next(counts[prompt.group])}"
         entries.append({"id": identifier, "group": prompt.group, **extra, "text": prompt.text})
     lines = [f"  - {json.dumps(entry, ensure_ascii=False)}" for entry in entries]
-    return "\n".join([f"# {NOTICE}", f"suite: {suite}", f"form: {prompts[0].form}", "prompts:", *lines]) + "\n"
+    head = [f"# {NOTICE}", f"suite: {suite}", f"form: {prompts[0].form}", *(["reported: false"] if suite in UNREPORTED else [])]
+    return "\n".join([*head, "prompts:", *lines]) + "\n"
 
 
 def dataset_text(grammar: Grammar, dataset: str) -> str:

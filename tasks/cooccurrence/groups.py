@@ -11,6 +11,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from configs.problems import accepted
+
 
 class Axis:
     """One axis (gender, race, …): its groups, each with its list of words or phrases."""
@@ -71,12 +73,15 @@ def _pattern(words: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:
     return re.compile(r"\b(?:" + "|".join(map(re.escape, longest_first)) + r")\b", re.IGNORECASE)
 
 
-def load_axes(path: Path) -> dict[str, Axis]:
-    """The axes of a word file: a mapping axis → group → list of words. Raises ValueError, naming the file."""
+def load_axes(path: Path, wanted: Sequence[str]) -> dict[str, Axis]:
+    """The wanted axes of a word file, a mapping axis → group → list of words. Raises ValueError, naming the file."""
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict) or not all(isinstance(groups, dict) for groups in document.values()):
         raise ValueError(f"{path}: a mapping axis → group → list of words is required")
+    for name in wanted:
+        if name not in document:
+            raise ValueError(f"{path}: no axis {name}; {accepted(name, list(document))}")
     try:
-        return {name: Axis(name, groups) for name, groups in document.items()}
+        return {name: Axis(name, document[name]) for name in wanted}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None

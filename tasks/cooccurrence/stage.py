@@ -19,6 +19,7 @@ SOCIAL_GROUPS = Path(__file__).parents[2] / "configs" / "words" / "social_groups
 
 @dataclass(frozen=True)
 class Settings:
+    axes: tuple[str, ...] = ("gender", "race", "religion")  # of the word file
     prior: float = 500.0  # pseudo-counts of the log-odds' Dirichlet prior
     permutations: int = 1000
     top: int = 10  # words shown a group
@@ -26,7 +27,7 @@ class Settings:
 
 
 STAGE = Stage(
-    name="cooccurrence", version="1", body="tasks.cooccurrence.stage:run", libraries=("textblob", "vaderSentiment", "numpy")
+    name="cooccurrence", version="2", body="tasks.cooccurrence.stage:run", libraries=("textblob", "vaderSentiment", "numpy")
 )
 
 
@@ -39,7 +40,7 @@ def run(jobs: Sequence[Job]) -> None:
     from tasks.sampling.prompts import load_suite
 
     for job in jobs:
-        settings, axes = job.settings, load_axes(job.inputs["words"])
+        settings, axes = job.settings, load_axes(job.inputs["words"], job.settings.axes)
         placed = measures.place(read_completions(job.inputs["completions"]), load_suite(job.inputs["suite"]), axes)
         words = measures.favoured_words(placed, axes, settings.prior, settings.permutations, settings.top, settings.seed)
         job.progress(1, 3, "measures")
