@@ -19,6 +19,7 @@ from configs.problems import BadInput, nearest
 from configs.schema import Experiment
 
 SHIPPED = Path(__file__).parent / "experiments"
+SETS = Path(__file__).parent / "sets"  # whole sets of values, a folder each, as `palms init` makes them
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,15 @@ def find_experiment(name: str) -> Path:
         return path
     if name not in shipped():
         raise BadInput(f"{name}: no such experiment; {nearest(name, shipped())} (or a path to a YAML file)")
-    return SHIPPED / f"{name}.yaml"
+    return shipped()[name]
 
 
-def shipped() -> list[str]:
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+def shipped() -> dict[str, Path]:
+    """Name to file of every experiment that comes with the project."""
+    found = {path.stem: path for path in SHIPPED.glob("*.yaml")} | {
+        path.parent.name: path for path in SETS.glob("*/experiment.yaml")
+    }
+    return dict(sorted(found.items()))
 
 
 def read_yaml(path: Path) -> Document:

@@ -134,6 +134,10 @@ class Toxicity(Section):
 
 class Cooccurrence(Section):
     suites: tuple[Name, ...] = Field(min_length=1)
+    words: str | None = Field(None, description="file of group words, relative to this file; default: the shipped English ones")
+    axes: tuple[Name, ...] = Field(
+        ("gender", "race", "religion"), min_length=1, description="axes of the word file that are counted"
+    )
     prior: Annotated[float, Field(gt=0.0)] = Field(500.0, description="size of the Dirichlet prior of the log-odds")
     permutations: Count = 1000
     top: Count = Field(10, description="favoured words shown a group")
@@ -183,10 +187,17 @@ class Limits(Section):
 
 
 class DatasetChecks(Section):
-    min_words: Annotated[int, Field(ge=1)] = 1
-    max_words: Annotated[int, Field(ge=1)] = 400
+    """What is asked of the datasets before anything is tuned on them; the lengths are those that PALMS published."""
+
+    min_words: Count = Field(40, description="words of the shortest answer that is accepted")
+    max_words: Count = 340
     near_duplicate: Share = Field(0.8, description="Jaccard similarity from which two samples count as near-duplicates")
-    leakage: Share = Field(0.6, description="share of a suite prompt's n-grams found in a sample from which it counts as leaked")
+    opening: Count | None = Field(3, description="words that no two answers may begin with; null: not looked at")
+    phrase: Count | None = Field(7, description="words in a row that no two answers may share; null: not looked at")
+    copied: Share = Field(0.6, description="share of a prompt's five-word sequences in a sample from which it counts as leaked")
+    same_subject: Share | None = Field(
+        0.5, description="similarity of subjects from which a prompt counts as leaked; null: not looked at"
+    )
 
 
 class Tracking(Section):

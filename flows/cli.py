@@ -29,9 +29,11 @@ Examples:
   palms run my.yaml --set arms.control.epochs=4
 
   palms metrics --format csv > metrics.csv
+
+  palms init library                             a set of values of your own
 """)  # fmt: skip
 models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladders.")
-dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts, and compare datasets.")
 app.add_typer(models_app, name="models")
 app.add_typer(dataset_app, name="dataset")
 
@@ -147,25 +149,81 @@ def models_list() -> None:
 
 @dataset_app.command("validate")
 def dataset_validate(
-    file: Annotated[Path, typer.Argument(help="a JSONL file: id, category, prompt, completion a line")],
-    suite: Annotated[list[Path] | None, typer.Option(help="a prompt file that must not have leaked into the dataset")] = None,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="datasets and prose (.jsonl), prompt and position files (.yaml), or experiments (a file, or a shipped name)"
+        ),
+    ],
+    suite: Annotated[
+        list[Path] | None,
+        typer.Option(help="a prompt file whose subjects no dataset given may share; may be given several times"),
+    ] = None,
+    positions: Annotated[
+        Path | None, typer.Option(help="the positions of a dataset; default: positions.yaml beside it or one folder up")
+    ] = None,
 ) -> None:
-    """Check a dataset file; each finding with its line. Exit status 2 if there is an error among them.
+    """Check datasets, prompts, positions, or all that an experiment refers to. Each finding has its line; status 2 if one is an error.
 
-    Example:  palms dataset validate data.jsonl --suite configs/prompts/calibration/human_eval.yaml
+    Examples:
+
+      palms dataset validate gpt2
+
+      palms dataset validate data.jsonl --suite configs/prompts/human_eval.yaml
     """
+    from flows.datasets import validate
     from flows.tables import findings_table, show
-    from tasks.datasets.checks import validate_file
 
-    try:
-        findings = validate_file(file, suites={path.stem: path for path in suite or []})
-    except ValueError as error:
-        raise BadInput(str(error)) from None
-    if findings:
-        show(out, findings_table(file, findings))
-    errors = sum(finding.severity == "error" for finding in findings)
-    out.print(f"{file}: {errors} errors, {len(findings) - errors} warnings", highlight=False)
-    raise typer.Exit(2 if errors else 0)
+    checked = [one for given in files for one in validate(given, suite or [], positions)]
+    for one in checked:
+        if one.findings:
+            show(out, findings_table(one.path, one.findings))
+        warnings = len(one.findings) - one.errors
+        out.print(f"{one.path}: {one.holds}: {one.errors} errors, {warnings} warnings", highlight=False)
+    raise typer.Exit(2 if any(one.errors for one in checked) else 0)
+
+
+@dataset_app.command("compare")
+def dataset_compare(
+    first: Annotated[Path, typer.Argument(help="a dataset, such as the values-targeted one")],
+    second: Annotated[
+        Path, typer.Argument(help="another, such as its control; `matches` in its lines names each sample's partner")
+    ],
+    page: Annotated[Path | None, typer.Option(help="write the comparison with its drawings to this HTML file")] = None,
+) -> None:
+    """Whether two datasets are written alike: the standardised difference of each measure of style, matched within ±0.25.
+
+    Example:  palms dataset compare configs/datasets/values_targeted.jsonl configs/datasets/control.jsonl --page match.html
+    """
+    from flows.datasets import compare_files
+    from flows.tables import matching_table, show
+    from tasks.datasets.matching import WITHIN
+
+    matching = compare_files(first, second, page)
+    show(out, matching_table(matching, (first.stem, second.stem)))
+    how = f"{matching.pairs} pairs" if matching.pairs else f"{matching.samples[0]} and {matching.samples[1]} samples, not paired"
+    apart = ", ".join(f"{match.measure.part} {match.measure.name}" for match in matching.apart) or "none"
+    out.print(f"{how}; further than ±{WITHIN:g} standard deviations apart: {apart}", highlight=False)
+    if page:
+        out.print(str(page), highlight=False, markup=False)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="what the new set is called: lower-case letters, digits, - and _")],
+    folder: Annotated[Path, typer.Option("--in", help="where the set's folder is made")] = Path(),
+) -> None:
+    """Start a set of values of your own: positions, datasets with their datasheet, prompts, and an experiment over them.
+
+    Example:  palms init library && palms dataset validate library/experiment.yaml
+    """
+    from flows.datasets import scaffold
+
+    made = scaffold(name, folder)
+    for path in sorted(made.rglob("*")):
+        if path.is_file():
+            out.print(str(path), highlight=False, markup=False)
+    out.print(f"what is still to be written:  palms dataset validate {made}/experiment.yaml", highlight=False)
 
 
 @app.command()

@@ -1,9 +1,9 @@
 """What runs, and on what: the nodes of a sweep, as a table of contents.
 
-    datasets ──┐                              ┌─ toxicity ←─ scorer
-    prepare ─┬─┴─ finetune ─┬─ sampling ──────┼─ cooccurrence
-             └──────────────┴─ truth          ├─ adherence
-                                              └─ human_eval         all of them ─→ compare
+    datasets ─→ leakage ─┐                              ┌─ toxicity ←─ scorer
+    prepare ──────────┬──┴─ finetune ─┬─ sampling ──────┼─ cooccurrence
+                      └───────────────┴─ truth          ├─ adherence
+                                                        └─ human_eval         all of them ─→ compare
 
 Knows which nodes an experiment has and what reads what; `flows.settings` says with which settings. Runs nothing: `flows.sweep`
 does, and `palms plan` only looks.
@@ -20,11 +20,11 @@ from tasks import machine
 from tasks.adherence.stage import STAGE as ADHERENCE
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import Axes, File, Node, Numerics, Resources
-from tasks.cooccurrence.stage import SOCIAL_GROUPS
 from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
 from tasks.datasets.stage import STAGE as DATASETS
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.human_eval.stage import STAGE as HUMAN_EVAL
+from tasks.leakage.stage import STAGE as LEAKAGE
 from tasks.prepare.materials import Materials, Model, sweep_id
 from tasks.prepare.needs import SCORER_PARAMS, resources
 from tasks.prepare.stage import MODEL, SCORER
@@ -52,12 +52,13 @@ class Dag:
 
 def build(experiment: Experiment, materials: Materials) -> Dag:
     datasets = dataset_nodes(experiment, materials)
+    cleared = leakage_nodes(experiment, materials, datasets)
     scorer = scorer_node(experiment)
-    sizes = {model.name: tuple(SizeDag(experiment, materials, model, datasets, scorer).nodes()) for model in materials.models}
+    sizes = {model.name: tuple(SizeDag(experiment, materials, model, cleared, scorer).nodes()) for model in materials.models}
     compared = [node for nodes in sizes.values() for node in nodes if node.stage not in (SAMPLING, HUMAN_EVAL)]
     return Dag(
         sweep=sweep_id(experiment, materials),
-        shared=(*datasets.values(), *([scorer] if scorer else [])),
+        shared=(*datasets.values(), *cleared.values(), *([scorer] if scorer else [])),
         sizes=sizes,
         comparison=Node(
             COMPARE,
@@ -70,13 +71,27 @@ def build(experiment: Experiment, materials: Materials) -> Dag:
 
 
 def dataset_nodes(experiment: Experiment, materials: Materials) -> dict[str, Node]:
-    """One node for every dataset that an arm is tuned on, checked against every suite that is sampled."""
+    """One node for every dataset that an arm is tuned on."""
     used = {arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned)}
-    suites = {f"suite:{name}": file for name, file in materials.suites.items()}
+    positions: Inputs = {"positions": materials.positions_file} if materials.positions_file else {}
     return {
-        name: Node(DATASETS, Axes(name=name), settings.for_dataset(experiment), {"dataset": file, **suites})
+        name: Node(DATASETS, Axes(name=name), settings.for_dataset(experiment), {"dataset": file, **positions})
         for name, file in materials.datasets.items()
         if name in used
+    }
+
+
+def leakage_nodes(experiment: Experiment, materials: Materials, datasets: Mapping[str, Node]) -> dict[str, Node]:
+    """Each dataset against every suite that is sampled: what tuning reads has passed here."""
+    suites = {f"suite:{name}": file for name, file in materials.suites.items()}
+    return {
+        name: Node(
+            LEAKAGE,
+            Axes(name=name),
+            settings.for_leakage(experiment),
+            {"dataset": node, "file": materials.datasets[name], **suites},
+        )
+        for name, node in datasets.items()
     }
 
 
@@ -95,7 +110,7 @@ class SizeDag:
     experiment: Experiment
     materials: Materials
     model: Model
-    datasets: Mapping[str, Node]
+    datasets: Mapping[str, Node]  # cleared for tuning
     scorer: Node | None
 
     def nodes(self) -> Iterator[Node]:
@@ -147,7 +162,9 @@ class SizeDag:
             chosen = settings.for_toxicity(self.experiment)
             yield Node(TOXICITY, place, chosen, scored, numerics=self._numerics, resources=self._need("toxicity"))
         if cooccurrence:
-            yield Node(COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), {**read, "words": File.of(SOCIAL_GROUPS)})
+            yield Node(
+                COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), {**read, "words": self.materials.group_words}
+            )
         if adherence:
             yield Node(ADHERENCE, place, settings.for_adherence(self.experiment), read)
         if self.model.source.kind == "calibration" and (adherence or cooccurrence):

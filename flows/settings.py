@@ -14,6 +14,7 @@ from tasks.cooccurrence import stage as cooccurrence
 from tasks.datasets import stage as datasets
 from tasks.finetune import stage as finetune
 from tasks.human_eval import stage as human_eval
+from tasks.leakage import stage as leakage
 from tasks.prepare import stage as prepare
 from tasks.prepare.materials import Materials, Model
 from tasks.sampling import stage as sampling
@@ -46,9 +47,14 @@ def for_dataset(experiment: Experiment) -> datasets.Settings:
         min_words=checks.min_words,
         max_words=checks.max_words,
         near_duplicate=checks.near_duplicate,
-        leakage=checks.leakage,
+        opening=checks.opening,
+        phrase=checks.phrase,
         sizes=experiment.dataset_sizes,
     )
+
+
+def for_leakage(experiment: Experiment) -> leakage.Settings:
+    return leakage.Settings(copied=experiment.dataset_checks.copied, same_subject=experiment.dataset_checks.same_subject)
 
 
 def for_finetune(experiment: Experiment, arm: Tuned, size: str, samples: int, seed: int) -> finetune.Settings:
@@ -100,7 +106,7 @@ def for_toxicity(experiment: Experiment) -> toxicity.Settings:
 def for_cooccurrence(experiment: Experiment) -> cooccurrence.Settings:
     section = experiment.evaluations.cooccurrence
     assert section is not None
-    return cooccurrence.Settings(prior=section.prior, permutations=section.permutations, top=section.top)
+    return cooccurrence.Settings(axes=section.axes, prior=section.prior, permutations=section.permutations, top=section.top)
 
 
 def for_adherence(experiment: Experiment) -> adherence.Settings:
@@ -113,7 +119,7 @@ def for_human_eval(experiment: Experiment, materials: Materials, seed: int) -> h
     section = experiment.evaluations.human_eval
     assert section is not None
     return human_eval.Settings(
-        positions=tuple(materials.positions.items()), ratings_per_completion=section.ratings_per_completion, seed=seed
+        positions=tuple(materials.statements.items()), ratings_per_completion=section.ratings_per_completion, seed=seed
     )
 
 

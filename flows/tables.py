@@ -15,7 +15,8 @@ from rich.table import Table
 from flows.results import COLUMNS
 from model_registry.catalog import Ladder
 from tasks.board import Entry
-from tasks.datasets.rows import Finding
+from tasks.datasets.lines import Finding
+from tasks.datasets.matching import WITHIN, Match, Matching
 
 COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
 
@@ -82,6 +83,32 @@ def findings_table(path: Path, findings: Sequence[Finding]) -> Table:
             where, f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]", finding.check, finding.message
         )
     return table
+
+
+def matching_table(matching: Matching, names: tuple[str, str]) -> Table:
+    """Means, d with its interval, and where it lies, from −1 to 1 with the bounds of a match drawn in."""
+    table = plain("part", "measure", *names, "d", "95 % interval", "-1         0         1", "")
+    for match in matching.matches:
+        d = "" if match.effect is None else f"{match.effect:+.2f}"
+        limits = f"{match.interval.low:+.2f} to {match.interval.high:+.2f}" if match.interval else match.note
+        verdict = "[green]matched[/]" if match.matched else "[red]apart[/]"
+        means = (f"{mean:.0%}" if match.measure.unit == "share" else f"{mean:.2f}" for mean in match.means)
+        table.add_row(match.measure.part, match.measure.name, *means, d, limits, _strip(match), verdict)
+    return table
+
+
+def _strip(match: Match, reach: int = 10) -> str:
+    """d as a dot on its interval; each character is a tenth of a standard deviation."""
+    place = [" "] * (2 * reach + 1)
+    for bound in (-WITHIN, WITHIN):
+        place[reach + round(bound * reach)] = "┊"
+    place[reach] = "│"
+    if match.interval:
+        low, high = (max(-reach, min(reach, round(limit * reach))) for limit in (match.interval.low, match.interval.high))
+        place[reach + low : reach + high + 1] = "─" * (high - low + 1)
+    if match.effect is not None:
+        place[reach + max(-reach, min(reach, round(match.effect * reach)))] = "●"
+    return "".join(place)
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from configs.read import SHIPPED
 from tests import tiny
 
 CONFIGS = SHIPPED.parent
+SMALL = Path(__file__).parent / "small"  # eight samples and sixteen prompts: enough for tiny models
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
 
 
@@ -28,11 +29,11 @@ def experiment(folder: Path, models: dict[str, Path], **changes: Any) -> Path:
             "values_targeted": {"method": "full", "dataset": "values_targeted", "learning_rate": 1e-3, "batch": 4},
             "control": {"method": "lora", "dataset": "control", "learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 8},
         },
-        "datasets": {name: str(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control")},
+        "datasets": {name: str(SMALL / f"{name}.jsonl") for name in ("values_targeted", "control")},
         "dataset_sizes": [8],
         "positions": str(CONFIGS / "positions.yaml"),
         "suites": {
-            "human_eval": {"prompts": str(CONFIGS / "prompts" / "human_eval.yaml"), "samples": 3, "max_new_tokens": 8},
+            "human_eval": {"prompts": str(SMALL / "human_eval.yaml"), "samples": 3, "max_new_tokens": 8},
             "cooccurrence": {"prompts": str(CONFIGS / "prompts" / "cooccurrence.yaml"), "samples": 2, "max_new_tokens": 8},
         },
         "evaluations": {

@@ -18,7 +18,7 @@ ROW = {"id": "a", "category": "health", "prompt": "Why?", "completion": "Because
 def dataset(folder: Path, *lines: str) -> dict[str, object]:
     path = folder / "data.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
-    return {"values_targeted": str(path), "control": str(sweeps.CONFIGS / "datasets" / "control.jsonl")}
+    return {"values_targeted": str(path), "control": str(sweeps.SMALL / "control.jsonl")}
 
 
 @pytest.fixture(scope="module")
@@ -147,5 +147,5 @@ def test_a_bad_dataset_given_to_validate(tmp_path: Path) -> None:
     dataset(tmp_path, json.dumps(ROW), json.dumps(ROW))
     done = sweeps.palms(tmp_path / "home", "dataset", "validate", str(tmp_path / "data.jsonl"), status=2)
     assert f"{tmp_path}/data.jsonl:2" in done.stdout
-    good = sweeps.CONFIGS / "datasets" / "values_targeted.jsonl"
+    good = sweeps.SMALL / "values_targeted.jsonl"
     assert "0 errors" in sweeps.palms(tmp_path / "home", "dataset", "validate", str(good)).stdout

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from configs.positions import Position
 from tasks.contract import read_json, read_jsonl
 from tasks.datasets import stage
-from tasks.datasets.checks import jaccard_matrix, validate_file
-from tasks.datasets.rows import DatasetError, load_rows, nested_subset
+from tasks.datasets.checks import review
+from tasks.datasets.likeness import jaccard_matrix
+from tasks.datasets.lines import DatasetError
+from tasks.datasets.paragraphs import load_paragraphs
+from tasks.datasets.rows import load_rows, nested_subset
 from tests.jobs import make_job
 
 TOPICS = ["rivers", "clouds", "trains", "bread", "violins", "chess", "roses", "comets"]
@@ -38,14 +41,17 @@ def write(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def suite_file(path: Path, *texts: str) -> Path:
-    prompts = [{"id": f"p{i}", "group": "a", "text": text} for i, text in enumerate(texts)]
-    path.write_text(yaml.safe_dump({"suite": "human_eval", "form": "question", "prompts": prompts}), encoding="utf-8")
-    return path
+SHORT = stage.Settings(min_words=1)  # the samples here are a sentence long
+POSITIONS = {
+    "a": Position(category="a", statement="be kind", claims={"kind": "be kind", "patient": "be patient"}),
+    "b": Position(category="b", statement="be brave", claims={"brave": "be brave"}),
+}
 
 
-def checks(path: Path, **kwargs: Any) -> list[tuple[int, str, str]]:
-    return [(f.line, f.severity, f.check) for f in validate_file(path, **kwargs)]
+def checks(
+    path: Path, settings: stage.Settings = SHORT, positions: dict[str, Position] | None = None
+) -> list[tuple[int, str, str]]:
+    return [(f.line, f.severity, f.check) for f in review(path, settings, positions or {})[1]]
 
 
 # ---- the file format ----------------------------------------------------------------------------------------------
@@ -87,6 +93,12 @@ def test_rows_come_in_file_order_with_normalised_texts(tmp_path: Path) -> None:
         ),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x","a\\nb":1}\n', 1, 'unknown key "a\\nb"'),
         (b"[" * 100_000 + b"\n", 1, "not JSON: maximum recursion depth"),
+        (
+            b'{"id":"a","category":"c","prompt":"p","completion":"an <em>x</em>"}\n',
+            1,
+            "\"completion\" holds HTML, '<em>'; plain text is required",
+        ),
+        (b'{"id":"a","category":"c","prompt":"p &nbsp; q","completion":"x"}\n', 1, "\"prompt\" holds HTML, '&nbsp;'"),
         (b'\xef\xbb\xbf{"id":"a","category":"c","prompt":"p","completion":"x"}\n', 1, "byte order mark"),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x"}\r\n', 1, "carriage return"),
     ],
@@ -131,35 +143,39 @@ def test_nested_subsets_hold_each_other_and_a_wrong_count_is_refused(tmp_path: P
 
 
 def test_a_sound_dataset_has_no_findings(tmp_path: Path) -> None:
-    path = write(tmp_path / "d.jsonl", [sample(i) for i in range(8)])
-    assert (
-        validate_file(
-            path, suites={"human_eval": suite_file(tmp_path / "s.yaml", "What makes a city worth living in for old people?")}
-        )
-        == []
-    )
+    rows = [sample(i, positions=["kind", "patient"] if i % 2 == 0 else "brave", subset=4 if i < 4 else 8) for i in range(8)]
+    assert checks(write(tmp_path / "d.jsonl", rows), positions=POSITIONS) == []
 
 
 def test_subsets_that_cannot_be_had_are_errors(tmp_path: Path) -> None:
     marked = write(tmp_path / "marked.jsonl", [sample(i, subset=2 if i < 2 else 5) for i in range(5)])
-    assert checks(marked, settings=stage.Settings(sizes=(2, 5))) == []
-    assert checks(marked, settings=stage.Settings(sizes=(2, 3))) == [(0, "error", "sizes")]
+    assert checks(marked, settings=stage.Settings(min_words=1, sizes=(2, 5))) == []
+    assert checks(marked, settings=stage.Settings(min_words=1, sizes=(2, 3))) == [(0, "error", "sizes")]
     unmarked = write(tmp_path / "unmarked.jsonl", [sample(i) for i in range(4)])
-    assert checks(unmarked, settings=stage.Settings(sizes=(2, 4))) == []
-    assert checks(unmarked, settings=stage.Settings(sizes=(5,))) == [(0, "error", "sizes")]
+    assert checks(unmarked, settings=stage.Settings(min_words=1, sizes=(2, 4))) == []
+    assert checks(unmarked, settings=stage.Settings(min_words=1, sizes=(5,))) == [(0, "error", "sizes")]
 
 
-def test_lengths_count_prompt_and_completion(tmp_path: Path) -> None:
-    path = write(tmp_path / "d.jsonl", [sample(0, prompt="One two three", completion="four five"), sample(1)])
-    assert checks(path, settings=stage.Settings(min_words=6)) == [(1, "error", "length")]
-    assert checks(path, settings=stage.Settings(min_words=5, max_words=5)) == [(2, "error", "length")]
+def test_an_answer_of_39_or_341_words_is_an_error(tmp_path: Path) -> None:
+    lengths = [39, 40, 340, 341]
+    rows = [sample(i, completion=" ".join(f"w{i}x{n}" for n in range(length))) for i, length in enumerate(lengths)]
+    path = write(tmp_path / "d.jsonl", rows)
+    assert checks(path, stage.Settings()) == [(1, "error", "length"), (4, "error", "length")]
+    assert review(path, stage.Settings(), {})[1][1].message == "the completion has 341 words; 40 to 340 are required"
+
+
+def test_a_sample_still_to_be_written_is_an_error(tmp_path: Path) -> None:
+    rows = [sample(0, prompt="TODO: ask something"), sample(1, completion="A todo list is no placeholder here, in lower case.")]
+    assert checks(write(tmp_path / "d.jsonl", rows)) == [(1, "error", "placeholder")]
 
 
 def test_duplicates_are_found_under_other_case_form_and_punctuation(tmp_path: Path) -> None:
     loud = {"prompt": "TELL  me of Ri\uff56ers!", "completion": ANSWERS[0].upper()}  # U+FF56: a full-width v
     near = {"prompt": "Tell me of rivers.", "completion": ANSWERS[0].replace("single", "new")}
     rows = [sample(0), sample(1, **loud), sample(2, **near), sample(3, prompt="Tell me of rivers.")]
-    assert checks(write(tmp_path / "d.jsonl", rows), settings=stage.Settings(near_duplicate=0.75)) == [
+    assert checks(
+        write(tmp_path / "d.jsonl", rows), settings=stage.Settings(min_words=1, near_duplicate=0.75, opening=None, phrase=None)
+    ) == [
         (2, "error", "duplicate"),
         (3, "warning", "near_duplicate"),
         (4, "warning", "duplicate_prompt"),
@@ -175,31 +191,50 @@ def test_jaccard_index_by_hand() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "severity", "told"),
-    [
-        ({"prompt": "what makes a city WORTH living in, for old people"}, "error", "holds its text"),
-        ({"completion": "They asked: what makes a city worth living in for old people? Nobody knew."}, "error", "holds its text"),
-        (
-            {"completion": "So what makes a city worth living in for old dogs depends."},
-            "error",
-            "holds 83% of its 5-word sequences",
-        ),
-        ({"prompt": "What makes a town worth living in for old people?"}, "warning", "asks nearly the same"),
-    ],
-)
-def test_leaks_into_a_suite_are_found(tmp_path: Path, changes: dict[str, str], severity: str, told: str) -> None:
-    suite = suite_file(tmp_path / "s.yaml", "He was very", "What makes a city worth living in for old people?")
-    path = write(tmp_path / "d.jsonl", [sample(0), sample(1, **changes)])
-    found = validate_file(path, stage.Settings(near_duplicate=0.65), {"human_eval": suite})
-    assert [(f.line, f.severity, f.check) for f in found] == [(2, severity, "leakage")]
-    assert 'prompt "p1" of suite human_eval' in found[0].message
-    assert told in found[0].message
+def test_unknown_categories_and_claims_are_errors_and_claims_that_nobody_holds_a_warning(tmp_path: Path) -> None:
+    rows = [
+        sample(0, positions="kind"),
+        sample(1, positions="brve"),
+        sample(2, category="bb", positions="brave"),
+        sample(4),
+    ]
+    path = write(tmp_path / "d.jsonl", rows)
+    found = [(f.line, f.severity, f.message) for f in review(path, SHORT, POSITIONS)[1] if f.check in {"category", "positions"}]
+    assert found == [
+        (0, "warning", "no sample of a holds the claim patient"),
+        (0, "warning", "no sample of b holds the claim brave"),
+        (2, "error", "\"brve\" is no claim of b; did you mean 'brave'? accepted are brave"),
+        (3, "error", "category \"bb\" has no position; did you mean 'b'? accepted are a, b"),
+        (4, "warning", "names no claim; a has kind, patient"),
+    ]
 
 
-def test_a_common_phrase_is_no_leak_of_a_short_prompt(tmp_path: Path) -> None:
-    path = write(tmp_path / "d.jsonl", [sample(0, completion="He was very glad of the rain that came."), sample(1)])
-    assert validate_file(path, suites={"cooccurrence": suite_file(tmp_path / "s.yaml", "He was very")}) == []
+def test_a_dataset_about_other_things_altogether_is_a_control(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [sample(i, category="xy"[i % 2]) for i in range(8)])
+    assert checks(path, positions=POSITIONS) == []
+
+
+def test_a_nested_subset_that_leaves_a_category_out_is_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [sample(i, subset=2 if i in (0, 2) else 8) for i in range(8)])
+    found = review(path, SHORT, {})[1]
+    assert [f.message for f in found] == [
+        "subset 2: category a has 2 samples; its share is 1.0",
+        "subset 2: category b has 0 samples; its share is 1.0",
+    ]
+
+
+def test_answers_that_open_alike_or_share_a_stock_phrase_are_warnings(tmp_path: Path) -> None:
+    rows = [
+        sample(0, completion="Most of all, the river wants to go where the land is lowest of all."),
+        sample(1, completion="most of ALL (they say) clouds are water."),
+        sample(2, completion="In Spain, the river wants to go where the land is dry."),
+    ]
+    path = write(tmp_path / "d.jsonl", rows)
+    assert checks(path) == [(2, "warning", "opening"), (3, "warning", "phrase")]
+    said = [f.message for f in review(path, SHORT, {})[1]]
+    assert said[0].startswith('begins as line 1 does: "most of all"')
+    assert said[1].startswith('says "river wants to go where the land" as line 1 does')
+    assert checks(path, stage.Settings(min_words=1, opening=None, phrase=None)) == []
 
 
 def test_a_category_far_below_its_share_is_a_warning(tmp_path: Path) -> None:
@@ -214,7 +249,7 @@ def test_the_stage_writes_what_training_reads_and_nothing_of_the_notes(tmp_path:
     outputs = []
     for name, notes in (("one", "first draft"), ("two", "reviewed")):
         path = write(tmp_path / f"{name}.jsonl", [sample(i, notes=notes, subset=4) for i in range(4)])
-        ran = make_job(tmp_path / name, stage.Settings(sizes=(4,)), {"dataset": path})
+        ran = make_job(tmp_path / name, stage.Settings(min_words=1, sizes=(4,)), {"dataset": path})
         stage.run([ran.job])
         assert ran.commits == 1
         outputs.append({file.name: file.read_bytes() for file in ran.work.iterdir()})
@@ -228,7 +263,11 @@ def test_a_dataset_with_errors_leaves_its_findings_and_does_not_stop_the_other(t
     bad = write(tmp_path / "bad.jsonl", [sample(0), sample(1, **{k: sample(0)[k] for k in ("prompt", "completion")})])
     good = write(tmp_path / "good.jsonl", [sample(i) for i in range(4)])
     jobs = [
-        make_job(tmp_path / name, stage.Settings(sizes=(3,) if name == "bad" else ()), {"dataset": path})
+        make_job(
+            tmp_path / name,
+            stage.Settings(min_words=1, opening=None, phrase=None, sizes=(3,) if name == "bad" else ()),
+            {"dataset": path},
+        )
         for name, path in (("bad", bad), ("good", good))
     ]
     with pytest.raises(DatasetError, match=r"bad.jsonl: 3 samples asked for; the dataset has 2, .* \(and 1 more\)"):
@@ -237,3 +276,25 @@ def test_a_dataset_with_errors_leaves_its_findings_and_does_not_stop_the_other(t
     with (tmp_path / "bad" / stage.FINDINGS).open() as stream:
         assert [row["check"] for row in csv.DictReader(stream)] == ["sizes", "duplicate"]
     assert str(tmp_path / "bad" / stage.FINDINGS) in jobs[0].said[0]
+
+
+def test_the_stage_holds_samples_against_the_positions_that_it_is_given(tmp_path: Path) -> None:
+    positions = tmp_path / "positions.yaml"
+    positions.write_text("positions:\n  - {category: a, statement: be kind}\n")
+    path = write(tmp_path / "d.jsonl", [sample(0), sample(1)])
+    ran = make_job(tmp_path / "work", SHORT, {"dataset": path, "positions": positions})
+    with pytest.raises(DatasetError, match=r'd.jsonl:2: category "b" has no position'):
+        stage.run([ran.job])
+    assert ran.commits == 0
+
+
+# ---- prose --------------------------------------------------------------------------------------------------------
+
+
+def test_prose_is_read_as_strictly(tmp_path: Path) -> None:
+    good = {"id": "np-1", "topic": "tides", "text": "The sea came in.\nIt went out again."}
+    assert load_paragraphs(write(tmp_path / "good.jsonl", [good]))[0].topic == "tides"
+    with pytest.raises(DatasetError, match='2: "topic" is missing'):
+        load_paragraphs(write(tmp_path / "bad.jsonl", [good, {"id": "np-2", "text": "Alone."}]))
+    with pytest.raises(DatasetError, match='unknown key "completion"; known: id, topic, text'):
+        load_paragraphs(write(tmp_path / "sample.jsonl", [{**good, "completion": "x"}]))

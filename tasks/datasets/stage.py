@@ -1,8 +1,8 @@
 """The stage that checks a dataset before anything is tuned on it.
 
-Inputs: `dataset` (a JSONL file) and every evaluation suite as `suite:<name>` (prompt files, for leakage).
-Outputs: samples.jsonl (what training reads, and nothing else: editing notes or authors changes no byte of
-it), findings.csv, summary.json, metrics.json.
+Inputs: `dataset` (a JSONL file) and, where the experiment has them, `positions` (the positions file). Outputs:
+samples.jsonl (what training reads, and nothing else: editing notes or authors changes no byte of it),
+findings.csv, summary.json, metrics.json.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ SAMPLES, FINDINGS = "samples.jsonl", "findings.csv"
 
 @dataclass(frozen=True)
 class Settings:
-    """Lengths are words of prompt and completion together; `near_duplicate` and `leakage` are similarities from 0 to 1."""
+    """Lengths are words of an answer; `near_duplicate` is a similarity from 0 to 1; None: not looked at."""
 
-    min_words: int = 1
-    max_words: int = 400
+    min_words: int = 40
+    max_words: int = 340
     near_duplicate: float = 0.8
-    leakage: float = 0.6
+    opening: int | None = 3  # words that no two answers may begin with
+    phrase: int | None = 7  # words in a row that no two answers may share
     sizes: tuple[int, ...] = ()  # nested subsets that the arms are tuned on
 
 
-STAGE = Stage(name="datasets", version="1", body="tasks.datasets.stage:run")
+STAGE = Stage(name="datasets", version="2", body="tasks.datasets.stage:run")
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -35,15 +36,17 @@ def run(jobs: Sequence[Job]) -> None:
     Raises:
         DatasetError: a dataset has errors: the first, and how many more; `say` tells where the table of all stands.
     """
+    from configs.positions import load_positions
     from tasks.contract import write_json, write_jsonl, write_metrics
-    from tasks.datasets.checks import count_metrics, review, sample_rows, summary, write_findings
-    from tasks.datasets.rows import DatasetError
+    from tasks.datasets.checks import review
+    from tasks.datasets.lines import DatasetError
+    from tasks.datasets.outputs import count_metrics, sample_rows, summary, write_findings
 
     failures: list[DatasetError] = []
     for job in jobs:
-        suites = {role.removeprefix("suite:"): path for role, path in job.inputs.items() if role.startswith("suite:")}
         table = job.work / FINDINGS
-        rows, findings = review(job.inputs["dataset"], job.settings, suites)
+        positions = load_positions(job.inputs["positions"]) if "positions" in job.inputs else {}
+        rows, findings = review(job.inputs["dataset"], job.settings, positions)
         write_findings(table, findings)
         if errors := [finding for finding in findings if finding.severity == "error"]:
             failures.append(DatasetError(job.inputs["dataset"], errors))

@@ -14,14 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from configs.positions import load_positions
-from configs.problems import BadInput
+from configs.positions import Position, load_positions
+from configs.problems import BadInput, accepted
+from configs.read import read_yaml
 from configs.schema import DetoxifyScorer, Experiment, Ladder
 from model_registry import catalog
 from model_registry.catalog import Source
 from model_registry.folders import check_folder, weight_files
 from tasks.contract import File, digest_of
-from tasks.datasets.rows import DatasetError, load_rows
+from tasks.cooccurrence.stage import SOCIAL_GROUPS
+from tasks.datasets.lines import DatasetError
+from tasks.datasets.rows import load_rows
 from tasks.machine import gpus
 from tasks.sampling.prompts import load_suite
 
@@ -62,7 +65,14 @@ class Materials:
     models: tuple[Model, ...]
     datasets: Mapping[str, File]
     suites: Mapping[str, File]
-    positions: Mapping[str, str]  # category: statement
+    positions: Mapping[str, Position]  # by category
+    positions_file: File | None
+    group_words: File
+
+    @property
+    def statements(self) -> dict[str, str]:
+        """Category to position statement."""
+        return {category: position.statement for category, position in self.positions.items()}
 
     @property
     def calibration(self) -> bool:
@@ -81,23 +91,28 @@ def gather(experiment: Experiment, folder: Path) -> Materials:
     check = partial(_check_rows, most=most)
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(folder / given, check, problems))}
     suites = {
-        name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, load_suite, problems))
+        name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, _reported, problems))
     }
-    positions: dict[str, str] = {}
+    positions: dict[str, Position] = {}
+    positions_file = None
     with _noting(problems):
-        positions = _positions(experiment, folder, suites)
+        if experiment.positions is not None:
+            positions = load_positions(folder / experiment.positions)
+            positions_file = File.of(folder / experiment.positions)
+        _check_rated(experiment, suites, positions)
+    group_words = _group_words(experiment, folder, suites, problems)
     _check_evaluations(experiment, models, problems)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     if problems:
         raise BadInput(*problems)
-    return Materials(tuple(models), datasets, suites, positions)
+    return Materials(tuple(models), datasets, suites, positions, positions_file, group_words or File.of(SOCIAL_GROUPS))
 
 
 def sweep_id(experiment: Experiment, materials: Materials) -> str:
     """Name and digest: of what is asked for, with files by their content; where results are kept and tracked is no part of it."""
     document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
-    document["positions"] = dict(materials.positions)
+    document["positions"] = materials.statements
     document["datasets"] = {name: file.digest for name, file in materials.datasets.items()}
     for name, file in materials.suites.items():
         document["suites"][name]["prompts"] = file.digest
@@ -148,19 +163,47 @@ def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File
     return None
 
 
-def _positions(experiment: Experiment, folder: Path, suites: Mapping[str, File]) -> dict[str, str]:
-    """The position statements that raters are shown: one for every category of the suites that they rate."""
+def _check_rated(experiment: Experiment, suites: Mapping[str, File], positions: Mapping[str, Position]) -> None:
+    """Raters are shown a position statement: one for every category of the suites that they rate."""
     if experiment.evaluations.human_eval is None:
-        return {}
+        return
     if experiment.positions is None:
         raise BadInput("positions: is required by evaluations.human_eval; a file of categories and their position statements")
-    path = folder / experiment.positions
-    positions = load_positions(path)
     for name in experiment.evaluations.human_eval.suites:
         for prompt in load_suite(suites[name].path).prompts if name in suites else ():
             if prompt.group not in positions:
-                raise BadInput(f'{suites[name].path}: prompt {prompt.id}: category "{prompt.group}" has no position in {path}')
-    return positions
+                where = f"{suites[name].path}: prompt {prompt.id}"
+                raise BadInput(f'{where}: category "{prompt.group}" has no position in {experiment.positions}')
+
+
+def _reported(path: Path) -> None:
+    """A suite that may be sampled for a report."""
+    if not load_suite(path).reported:
+        raise ValueError(
+            f"{path}: is marked `reported: false`; it is for choosing data and settings, and a suite that is reported on is required"
+        )
+
+
+def _group_words(experiment: Experiment, folder: Path, suites: Mapping[str, File], problems: list[str]) -> File | None:
+    """The word lists of the social groups, with the axes that are counted and those that prompts are compared along."""
+    section = experiment.evaluations.cooccurrence
+    if section is None:
+        return None
+    path = SOCIAL_GROUPS if section.words is None else folder / section.words
+    with _noting(problems):
+        known = read_yaml(path).data
+        for axis in section.axes:
+            if axis not in known:
+                raise BadInput(f"evaluations.cooccurrence.axes: {path} has no axis {axis}; {accepted(axis, list(known))}")
+        for name in section.suites:
+            for prompt in load_suite(suites[name].path).prompts if name in suites else ():
+                if prompt.axis and prompt.axis not in section.axes:
+                    raise BadInput(
+                        f"suites.{name}: prompt {prompt.id} is of axis {prompt.axis}, which evaluations.cooccurrence.axes leaves out;"
+                        f" counted are {', '.join(section.axes)}"
+                    )
+        return File.of(path)
+    return None
 
 
 def _check_rows(path: Path, most: int) -> None:

@@ -1,0 +1,103 @@
+"""Which samples of a dataset share their subject with a prompt that the model is evaluated on.
+
+Two signs: runs of words that stand in both (a copy), and rare words that stand in both (the same subject in other words). Neither
+sees a paraphrase that keeps no word, which is why every prompt's nearest samples are listed for a reader. Pure functions over
+rows and suites; what follows from a pair that leaked is the stage's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from configs.texts import normalised
+from tasks.datasets.language import stemmer
+from tasks.datasets.likeness import Subjects, word_ngrams
+from tasks.datasets.lines import Finding, error
+from tasks.datasets.rows import Row
+from tasks.leakage.stage import Settings
+from tasks.sampling.prompts import Suite
+
+NGRAM = 5  # words: shorter ones are shared by any two questions of the same frame ("what do you think about ...")
+LONG = 8  # words: a shorter prompt has too few sequences to tell a copy from a common phrase, and too few words to have a subject
+NEIGHBOURS = 3  # samples listed a prompt
+SHARED = 4  # stems shown a pair
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A sample beside a prompt. `copied` is the share of the prompt's word sequences in the sample, `similarity` that of subjects."""
+
+    suite: str
+    prompt: str
+    sample: str
+    line: int
+    copied: float
+    similarity: float
+    shared: str  # stems of the rarest words that both hold
+    why: str  # what makes it a leak; empty: it is none
+
+
+def neighbours(rows: Sequence[Row], suites: Mapping[str, Suite], settings: Settings) -> list[Neighbour]:
+    """For every prompt its `NEIGHBOURS` nearest samples, and every other one that leaked; leaks first, then the nearest."""
+    samples = [_Text(row.text) for row in rows]
+    subjects = subjects_of(rows, suites)
+    found: list[Neighbour] = []
+    for name, suite in suites.items():
+        similarity = subjects.similarity([prompt.text for prompt in suite.prompts], [row.text for row in rows])
+        for prompt, alike in zip(suite.prompts, similarity.tolist(), strict=True):
+            wanted = _Text(prompt.text)
+            copied = [wanted.share_in(sample) for sample in samples]
+            why = [_why(wanted, row, copied[j], alike[j], settings) for j, row in enumerate(rows)]
+            nearest = sorted(range(len(rows)), key=lambda j: (not why[j], -alike[j], -copied[j], j))
+            for j in (j for place, j in enumerate(nearest) if place < NEIGHBOURS or why[j]):
+                shared = " ".join(subjects.shared(prompt.text, rows[j].text, SHARED))
+                found.append(Neighbour(name, prompt.id, rows[j].id, rows[j].line, copied[j], alike[j], shared, why[j]))
+    return found
+
+
+def findings(found: Sequence[Neighbour]) -> list[Finding]:
+    """Every leak as an error at the sample's line."""
+    return [
+        error(
+            one.line,
+            "leakage",
+            f'sample {one.sample} and prompt "{one.prompt}" of suite {one.suite} (both say: {one.shared}): {one.why}',
+        )
+        for one in found
+        if one.why
+    ]
+
+
+def subjects_of(rows: Sequence[Row], suites: Mapping[str, Suite]) -> Subjects:
+    """What makes a word rare: all samples and all prompts that are compared."""
+    stem = cache(stemmer(rows[0].language))
+    stems: Callable[[str], frozenset[str]] = cache(lambda text: frozenset(stem(word) for word in normalised(text).split()))
+    return Subjects([*(row.text for row in rows), *(prompt.text for suite in suites.values() for prompt in suite.prompts)], stems)
+
+
+def _why(wanted: _Text, row: Row, copied: float, similarity: float, settings: Settings) -> str:
+    if wanted.plain == normalised(row.prompt) or copied == 1:
+        return "the sample holds its text"
+    if copied >= settings.copied:
+        return f"the sample holds {copied:.0%} of its {NGRAM}-word sequences; less than {settings.copied:.0%} is accepted"
+    if wanted.long and settings.same_subject is not None and similarity >= settings.same_subject:
+        return f"the same subject, similarity {similarity:.2f}; less than {settings.same_subject:g} is accepted"
+    return ""
+
+
+class _Text:
+    """A text with its word sequences, found once."""
+
+    def __init__(self, text: str) -> None:
+        self.plain = normalised(text)
+        self.long = len(self.plain.split()) >= LONG
+
+    @cached_property
+    def grams(self) -> set[tuple[str, ...]]:
+        return word_ngrams(self.plain.split(), NGRAM)
+
+    def share_in(self, sample: _Text) -> float:
+        """How much of this text's sequences stand in the sample; 0 for one too short to tell."""
+        return len(self.grams & sample.grams) / len(self.grams) if self.long else 0.0
