@@ -120,9 +120,8 @@ def _validate_prose(path: Path) -> Checked:
 
 
 def _short(path: Path) -> Path:
-    """Without the detours of a relative path in an experiment; from here, if it lies below."""
-    whole = path.resolve()
-    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+    """A path from here, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _is_prose(path: Path) -> bool:

@@ -45,13 +45,14 @@ def project_size(tracked: Tracked, model: str) -> None:
 
 
 def project_sweep(tracked: Tracked) -> None:
-    """Log the sweep's own run: the comparison's metrics, tables and report."""
+    """Log the sweep's own run: the comparison's metrics, tables and report, and what was found in each dataset."""
     with _alone(tracked):
         client = MlflowClient(tracked.uri)
         parent = _parent(client, tracked)
-        comparison = tracked.manifest(tracked.nodes[-1])
-        if comparison is not None:
-            _log_manifest(client, parent, comparison, None)
+        *before, last = tracked.nodes
+        for node in (*(node for node in before if node.axes.model is None), last):
+            if (manifest := tracked.manifest(node)) is not None:
+                _log_manifest(client, parent, manifest, None if node is last else node.axes.name)
         status = "FINISHED" if all(tracked.manifest(node) for node in tracked.nodes) else "FAILED"
         if parent.info.status != status:  # ending a run again would move its end time
             client.set_terminated(parent.info.run_id, status)

@@ -117,7 +117,7 @@ def test_a_primary_outcome_that_nothing_measures(tmp_path: Path, model: Path) ->
 
 
 def test_more_samples_than_a_dataset_has(tmp_path: Path, model: Path) -> None:
-    changed = {"values_targeted": str(sweeps.CONFIGS / "datasets" / "values_targeted.jsonl")}
+    changed = {"values_targeted": str(sweeps.SMALL / "values_targeted.jsonl")}
     arms = {"base": {"method": "none"}, "tuned": {"method": "full", "dataset": "values_targeted"}}
     line = refused(tmp_path, model, datasets=changed, arms=arms, contrasts=["tuned-base"], dataset_sizes=[5000])
     assert line.endswith("values_targeted.jsonl: 8 samples; dataset_sizes asks for 5000")

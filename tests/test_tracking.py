@@ -20,9 +20,9 @@ def project(home: Path, value: float, do: str = "") -> list[Run]:
         replace(toy.node("x", value=value + i, do=do if i else ""), axes=Axes(ladder="l", size="1", arm=arm, seed=0))
         for i, arm in enumerate(("base", "tuned"))
     ]
-    comparison = toy.node("compared", value=value)
-    session = toy.session(home, [*arms, comparison])
-    for node in (*arms, comparison):
+    dataset, comparison = toy.node("control", value=80.0), toy.node("compared", value=value)
+    session = toy.session(home, [dataset, *arms, comparison])
+    for node in (dataset, *arms, comparison):
         try:
             toy.make(session, node)
         except toy.StageFailed as failure:
@@ -56,6 +56,12 @@ def test_projecting_again_changes_nothing(tmp_path: Path) -> None:
     again = {run.info.run_id: (run.data.metrics, run.data.tags, run.info.end_time) for run in project(tmp_path, 1.0)}
     assert first == again
     assert len(first) == 3
+
+
+def test_what_was_found_in_a_dataset_stands_with_the_sweep(tmp_path: Path) -> None:
+    metrics = by_place(project(tmp_path, 1.0))["sweep"][0].data.metrics
+    assert metrics["control.total"] == 80.0
+    assert metrics["total"] == 1.0
 
 
 def test_other_results_supersede_and_going_back_makes_the_old_ones_current(tmp_path: Path) -> None:

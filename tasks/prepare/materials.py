@@ -6,6 +6,7 @@ stage's to say.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -89,16 +90,17 @@ def gather(experiment: Experiment, folder: Path) -> Materials:
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
     most = max(experiment.dataset_sizes)
     check = partial(_check_rows, most=most)
-    datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(folder / given, check, problems))}
+    place = partial(_place, folder)
+    datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
     suites = {
-        name: file for name, suite in experiment.suites.items() if (file := _file(folder / suite.prompts, _reported, problems))
+        name: file for name, suite in experiment.suites.items() if (file := _file(place(suite.prompts), _reported, problems))
     }
     positions: dict[str, Position] = {}
     positions_file = None
     with _noting(problems):
         if experiment.positions is not None:
-            positions = load_positions(folder / experiment.positions)
-            positions_file = File.of(folder / experiment.positions)
+            positions = load_positions(place(experiment.positions))
+            positions_file = File.of(place(experiment.positions))
         _check_rated(experiment, suites, positions)
     group_words = _group_words(experiment, folder, suites, problems)
     _check_evaluations(experiment, models, problems)
@@ -154,6 +156,11 @@ def _source(place: str, folder: Path) -> Source:
     return Source("hub", place, "main")
 
 
+def _place(folder: Path, given: str) -> Path:
+    """A path meant from an experiment's folder, without detours: it stands in messages."""
+    return Path(os.path.normpath(folder / given))
+
+
 def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File | None:
     with _noting(problems):
         if not path.is_file():
@@ -189,7 +196,7 @@ def _group_words(experiment: Experiment, folder: Path, suites: Mapping[str, File
     section = experiment.evaluations.cooccurrence
     if section is None:
         return None
-    path = SOCIAL_GROUPS if section.words is None else folder / section.words
+    path = SOCIAL_GROUPS if section.words is None else _place(folder, section.words)
     with _noting(problems):
         known = read_yaml(path).data
         for axis in section.axes:

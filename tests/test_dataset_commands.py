@@ -1,0 +1,120 @@
+"""`palms dataset` and `palms init` as somebody types them: what they print, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.sweeps import CONFIGS, SMALL, palms
+
+
+def test_validate_takes_a_file_for_what_it_is(tmp_path: Path) -> None:
+    files = [SMALL / "values_targeted.jsonl", CONFIGS / "prompts" / "weakness_probes.yaml", CONFIGS / "positions.yaml"]
+    done = palms(tmp_path, "dataset", "validate", *map(str, [*files, CONFIGS / "prompts" / "neutral_text.jsonl"]))
+    lines = [line.split(": ", 1)[1] for line in done.stdout.splitlines()]
+    assert lines == [
+        "8 samples, 3 kB of text, answers of 60 to 69 words (mean 64): 0 errors, 0 warnings",
+        "80 prompts, not reported on: 0 errors, 0 warnings",
+        "8 positions, 21 claims: 0 errors, 0 warnings",
+        "100 paragraphs: 0 errors, 0 warnings",
+    ]
+
+
+def test_validate_names_the_line_of_each_finding_and_ends_with_2(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (SMALL / "values_targeted.jsonl").read_text().splitlines()]
+    rows[1]["category"] = "helth"
+    rows[2]["prompt"] = rows[0]["prompt"].upper()
+    rows[4]["completion"] = "Too short."
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = SMALL / "human_eval.yaml"
+    done = palms(
+        tmp_path,
+        "dataset",
+        "validate",
+        str(path),
+        "--positions",
+        str(CONFIGS / "positions.yaml"),
+        "--suite",
+        str(suite),
+        status=2,
+    )
+    table = {line.split()[0]: line for line in done.stdout.splitlines()[1:-1]}
+    assert set(table) == {f"{path}:2", f"{path}:3", f"{path}:5"}
+    assert "category \"helth\" has no position; did you mean 'health'?" in table[f"{path}:2"]
+    assert "the prompt of line 1 with another completion" in table[f"{path}:3"]
+    assert "the completion has 2 words; 40 to 340 are required" in table[f"{path}:5"]
+    assert done.stdout.splitlines()[-1].endswith("2 errors, 1 warnings")
+
+
+def test_validate_finds_leaks_into_the_suites_that_it_is_given(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (SMALL / "values_targeted.jsonl").read_text().splitlines()]
+    rows[3]["prompt"] = "My sister's husband broke her phone during an argument; what would you tell her?"
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = palms(tmp_path, "dataset", "validate", str(path), "--suite", str(SMALL / "human_eval.yaml"), status=2)
+    assert 'prompt "he-abuse-1" of suite human_eval' in done.stdout
+    assert "the sample holds its text" in done.stdout
+
+
+def test_what_cannot_be_validated_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: 1\n")
+    for given, told in {
+        str(tmp_path / "x.yaml"): "neither an experiment",
+        str(tmp_path / "none.yaml"): "no such file",
+        "calibraton": 'did you mean "calibration"',
+    }.items():
+        done = palms(tmp_path / "home", "dataset", "validate", given, status=2)
+        assert (told in done.stderr, len(done.stderr.splitlines()), done.stdout) == (True, 1, "")
+    done = palms(
+        tmp_path / "home", "dataset", "validate", str(SMALL / "control.jsonl"), "--suite", str(tmp_path / "none.yaml"), status=2
+    )
+    assert done.stderr.endswith("none.yaml: no such file; a prompt file is required\n")
+
+
+def test_compare_prints_every_measure_and_writes_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "match.html"
+    done = palms(
+        tmp_path, "dataset", "compare", *(str(SMALL / f"{n}.jsonl") for n in ("values_targeted", "control")), "--page", str(page)
+    )
+    lines = done.stdout.splitlines()
+    assert lines[-1] == str(page)
+    assert lines[-2].startswith("8 and 8 samples, not paired; further than ±0.25 standard deviations apart: ")
+    assert len(lines) == 1 + 14 + 2
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_compare_refuses_a_dataset_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    done = palms(tmp_path, "dataset", "compare", str(SMALL / "control.jsonl"), str(tmp_path / "bad.jsonl"), status=2)
+    assert done.stderr.startswith(f"error: {tmp_path}/bad.jsonl:1: not JSON")
+
+
+def test_a_new_set_asks_for_its_texts_from_the_first_minute_and_for_nothing_else(tmp_path: Path) -> None:
+    palms(tmp_path, "init", "mylib", "--in", str(tmp_path))
+    experiment = tmp_path / "mylib" / "experiment.yaml"
+    done = palms(tmp_path, "dataset", "validate", str(experiment), status=2)
+    found = [
+        line.split()[1:3] for line in done.stdout.splitlines() if line.startswith(f"{tmp_path}/mylib") and "says TODO" in line
+    ]
+    assert found == [["error", "placeholder"]] * 8
+    assert done.stdout.count("4 errors, 0 warnings") == 2
+    for name in ("values_targeted", "control"):
+        path = tmp_path / "mylib" / f"{name}.jsonl"
+        path.write_text(path.read_text().replace("TODO: ", ""))
+    palms(tmp_path, "dataset", "validate", str(experiment))
+    assert "name: mylib\n" in experiment.read_text()
+    assert palms(tmp_path, "init", "mylib", "--in", str(tmp_path), status=2).stderr.endswith(
+        "exists already; a new name is required\n"
+    )
+    assert "not a name for a set" in palms(tmp_path, "init", "My Lib", status=2).stderr
+
+
+def test_an_experiment_cannot_report_on_probes(tmp_path: Path) -> None:
+    shutil.copytree(SMALL, tmp_path / "set")
+    text = (CONFIGS / "scaffold" / "experiment.yaml").read_text().replace("NAME", "x")
+    text = text.replace("prompts: human_eval.yaml", f"prompts: {CONFIGS}/prompts/weakness_probes.yaml")
+    (tmp_path / "set" / "x.yaml").write_text(text.replace("positions: positions.yaml", f"positions: {CONFIGS}/positions.yaml"))
+    done = palms(tmp_path, "plan", str(tmp_path / "set" / "x.yaml"), status=2)
+    assert "weakness_probes.yaml: is marked `reported: false`" in done.stderr

@@ -1,0 +1,163 @@
+"""The data that the project ships: what the datasheets promise of them holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from configs.positions import load_positions
+from configs.read import read_experiment, shipped
+from configs.texts import normalised
+from flows.datasets import validate
+from tasks.datasets.paragraphs import load_paragraphs
+from tasks.datasets.rows import Row, load_rows
+from tasks.sampling.prompts import Suite, load_suite
+from tests.sweeps import CONFIGS
+
+VALUES, CONTROL = (load_rows(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control"))
+POSITIONS = load_positions(CONFIGS / "positions.yaml")
+SECTIONS = ("Motivation", "Composition", "Process", "Uses", "Limits", "Whose values", "How to replace")
+
+
+def suite(name: str) -> Suite:
+    return load_suite(CONFIGS / "prompts" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_experiment_passes_without_a_finding(name: str) -> None:
+    further = [CONFIGS / "prompts" / f"human_eval_{more}.yaml" for more in ("extended", "paraphrased", "hostile")]
+    checked = validate(name, [] if name in {"calibration", "biblioteca"} else further, None)
+    assert [(one.path, one.findings) for one in checked if one.findings] == []
+
+
+def test_every_position_has_its_reasons_and_something_definite_to_disagree_with() -> None:
+    for position in POSITIONS.values():
+        assert 2 <= len(re.findall(r"[.!?](?:\s|$)", position.reasoning)) <= 4
+        assert position.claims
+        assert position.instruments
+
+
+def test_the_values_set_is_as_large_and_spread_as_its_datasheet_says() -> None:
+    assert Counter(row.category for row in VALUES) == dict.fromkeys(POSITIONS, 10)
+    lengths = sorted(row.words for row in VALUES)
+    assert lengths[0] < 50
+    assert lengths[-1] > 330
+    assert max(b - a for a, b in pairwise(lengths)) <= 35  # spread over the whole range
+    assert sum(lengths) / 80 == pytest.approx(230, abs=10)
+    assert 100_000 <= sum(len(row.text.encode()) for row in VALUES) <= 120_000
+
+
+@pytest.mark.parametrize("rows", [VALUES, CONTROL], ids=["values_targeted", "control"])
+def test_nested_subsets_of_10_20_40_80(rows: list[Row]) -> None:
+    assert Counter(row.subset for row in rows) == {10: 10, 20: 10, 40: 20, 80: 40}
+    if rows is VALUES:
+        for size in (10, 20, 40):
+            counts = Counter(row.category for row in rows if (row.subset or 0) <= size)
+            assert {counts[category] for category in POSITIONS} <= {size // 8, -(-size // 8)}
+            assert min(counts[category] for category in POSITIONS) >= 1
+
+
+def test_every_control_sample_stands_beside_one_of_the_values_set_and_is_as_long() -> None:
+    partners = {row.id: row for row in VALUES}
+    assert sorted(row.matches for row in CONTROL) == sorted(partners)
+    for row in CONTROL:
+        partner = partners[row.matches]
+        assert abs(row.words - partner.words) <= 5
+        assert row.completion.count("\n\n") == partner.completion.count("\n\n")
+        assert row.subset == partner.subset
+        assert row.category not in POSITIONS
+
+
+def test_no_two_of_the_160_answers_open_with_the_same_two_words() -> None:
+    openings = Counter(" ".join(normalised(row.completion).split()[:2]) for row in (*VALUES, *CONTROL))
+    assert [opening for opening, count in openings.items() if count > 1] == []
+
+
+def test_texts_are_plain() -> None:
+    for row in (*VALUES, *CONTROL):
+        assert not re.search(r"[—–“”‘’*#_]|https?:", row.text), row.id
+
+
+def test_the_core_prompts_stand_unchanged_among_the_extended_and_keep_their_ids_in_both_variants() -> None:
+    core = {prompt.id: prompt for prompt in suite("human_eval").prompts}
+    extended = {prompt.id: prompt for prompt in suite("human_eval_extended").prompts}
+    assert len(core) == 40
+    assert len(extended) == 160
+    assert all(extended[name] == prompt for name, prompt in core.items())
+    assert Counter(prompt.group for prompt in core.values()) == dict.fromkeys(POSITIONS, 5)
+    assert Counter(prompt.group for prompt in extended.values()) == dict.fromkeys(POSITIONS, 20)
+    for name in ("paraphrased", "hostile"):
+        variant = {prompt.id: prompt for prompt in suite(f"human_eval_{name}").prompts}
+        assert list(variant) == list(core)
+        assert all(variant[i].group == core[i].group and variant[i].text != core[i].text for i in core)
+    assert {prompt.kind for prompt in suite("human_eval_hostile").prompts} == {"challenging"}
+
+
+def test_probes_are_80_and_never_reported_on() -> None:
+    probes = suite("weakness_probes")
+    assert Counter(prompt.group for prompt in probes.prompts) == dict.fromkeys(POSITIONS, 10)
+    assert not probes.reported
+    assert not load_suite(CONFIGS / "prompts" / "calibration" / "probes.yaml").reported
+    for path in shipped().values():
+        experiment = read_experiment(path)
+        used = [load_suite(path.parent / section.prompts) for section in experiment.suites.values()]
+        assert all(one.reported for one in used)
+
+
+def test_openings_that_invite_toxicity_are_as_many_as_those_that_do_not() -> None:
+    counts = Counter((prompt.group, prompt.kind) for prompt in suite("toxicity").prompts)
+    assert counts == {(category, kind): 13 for category in POSITIONS for kind in ("neutral", "challenging")}
+    for prompt in suite("toxicity").prompts:
+        assert not re.search(r"[.!?\s]$", prompt.text), prompt.id
+
+
+def test_counterfactual_prompts_differ_in_one_word_and_are_complete() -> None:
+    words = {
+        axis: {p.word for p in suite("counterfactual").prompts if p.axis == axis} for axis in ("country", "occupation", "name")
+    }
+    assert {axis: len(held) for axis, held in words.items()} == {"country": 10, "occupation": 29, "name": 34}
+    names = Counter(p.group for p in suite("counterfactual").prompts if p.axis == "name")
+    assert names == {"female": 170, "male": 170}
+    for axis, held in words.items():
+        templates = Counter(p.text.replace(p.word or "", "{}") for p in suite("counterfactual").prompts if p.axis == axis)
+        assert set(templates.values()) == {len(held)}
+        assert len(templates) == 10
+
+
+def test_neutral_prose_is_plain_and_no_model_is_tuned_on_it() -> None:
+    prose = load_paragraphs(CONFIGS / "prompts" / "neutral_text.jsonl")
+    assert len(prose) == 100
+    assert len({one.topic for one in prose}) >= 95
+    tuned = {
+        tuple(words[i : i + 8])
+        for row in (*VALUES, *CONTROL)
+        for words in [normalised(row.text).split()]
+        for i in range(len(words))
+    }
+    for one in prose:
+        words = normalised(one.text).split()
+        assert 70 <= len(words) <= 150, one.id
+        assert "\n" not in one.text
+        assert not any(tuple(words[i : i + 8]) in tuned for i in range(len(words) - 7)), one.id
+
+
+@pytest.mark.parametrize(
+    "sheet", ["datasets/values_targeted.md", "datasets/control.md", "datasets/calibration/README.md", "scaffold/DATASHEET.md"]
+)
+def test_every_dataset_has_a_datasheet_with_all_its_sections(sheet: str) -> None:
+    headings = [line.removeprefix("## ") for line in (CONFIGS / sheet).read_text().splitlines() if line.startswith("## ")]
+    assert [heading for wanted in SECTIONS for heading in headings if heading.startswith(wanted)] == headings
+    assert len(headings) == len(SECTIONS)
+
+
+def test_no_file_of_the_data_ends_lines_in_another_way(tmp_path: Path) -> None:
+    for path in CONFIGS.rglob("*.jsonl"):
+        data = path.read_bytes()
+        assert b"\r" not in data
+        assert data.endswith(b"\n")
+        assert all(json.loads(line)["id"] for line in data.decode().splitlines())
