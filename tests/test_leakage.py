@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from tasks.leakage import stage
 from tasks.leakage.overlap import findings, neighbours
 from tasks.sampling.prompts import load_suite
 from tests.jobs import Ran, make_job
-from tests.sweeps import CONFIGS, SMALL, experiment, palms, tiny_model
+from tests.sweeps import CONFIGS
 
 PROMPT = "What makes a city worth living in for old people?"
 ROWS = [
@@ -139,48 +137,3 @@ def test_the_shipped_datasets_share_no_subject_with_any_prompt_that_is_reported_
     for name in ("values_targeted", "control"):
         rows = load_rows(CONFIGS / "datasets" / f"{name}.jsonl")
         assert findings(neighbours(rows, suites, stage.Settings())) == []
-
-
-# ---- in a sweep ---------------------------------------------------------------------------------------------------
-
-
-def states(home: Path) -> dict[str, str]:
-    """Stage label to state, from `palms status`."""
-    lines = palms(home, "status").stdout.splitlines()[2:]
-    return {line.split()[1]: line.split()[0] for line in lines}
-
-
-@pytest.mark.slow
-def test_a_leak_stops_its_arm_alone_and_another_prompt_tunes_nothing_again(tmp_path: Path) -> None:
-    home, prompts = tmp_path / "home", tmp_path / "human_eval.yaml"
-    shutil.copyfile(SMALL / "human_eval.yaml", prompts)
-    rows = [json.loads(line) for line in (SMALL / "values_targeted.jsonl").read_text().splitlines()]
-    data = tmp_path / "values.jsonl"
-    write_jsonl(data, [{**rows[0], "prompt": "Do crystals help against the asthma of my son?"}, *rows[1:]])
-    config = experiment(
-        tmp_path,
-        {"gpt2": tiny_model(tmp_path / "model")},
-        datasets={"values_targeted": str(data), "control": str(SMALL / "control.jsonl")},
-        suites={"human_eval": {"prompts": str(prompts), "samples": 1, "max_new_tokens": 4}},
-        evaluations={"toxicity": {"suites": ["human_eval"], "scorer": {"kind": "calibration"}}},
-        dataset_checks={"copied": 0.3},
-    )
-    prompts.write_text(
-        prompts.read_text().replace("Do crystals help against asthma?", "Do crystals help against the asthma of a child?")
-    )
-    done = palms(home, "run", str(config), status=1)
-    assert f'failed  leakage/values_targeted: DatasetError: {data}:1: sample vt-01 and prompt "he-health-2"' in done.stderr
-    found = states(home)
-    assert found["finetune/local-gpt2/values_targeted/n8/seed0"] == "blocked"
-    assert found["toxicity/local-gpt2/control/n8/seed0/human_eval"] == "done"
-
-    write_jsonl(data, rows)
-    palms(home, "run", str(config))
-    assert states(home)["leakage/values_targeted"] == "done"
-    assert states(home)["finetune/local-gpt2/control/n8/seed0"] == "cached"
-
-    prompts.write_text(prompts.read_text().replace("against the asthma of a child", "against hay fever in a child"))
-    palms(home, "run", str(config))
-    found = states(home)
-    assert found["leakage/values_targeted"] == "done"
-    assert {state for label, state in found.items() if label.startswith(("datasets/", "finetune/"))} == {"cached"}
