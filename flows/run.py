@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from configs.read import SHIPPED
+from configs.read import shipped
 from flows.home import Home
 from flows.plan import plan_rows
 from flows.runs import Run, prepare_run, remember
@@ -110,7 +110,7 @@ def await_records(run: Run) -> None:
 
 
 def again(run: Run) -> str:
-    config = run.source.stem if run.source.parent == SHIPPED else str(run.source)
+    config = next((name for name, path in shipped().items() if path.absolute() == run.source), str(run.source))
     flags = ["--strict-code"] if run.session.options.strict_code else []
     return shlex.join(["palms", "run", config, *flags, *(word for assignment in run.overrides for word in ("--set", assignment))])
 

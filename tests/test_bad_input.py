@@ -149,3 +149,22 @@ def test_a_bad_dataset_given_to_validate(tmp_path: Path) -> None:
     assert f"{tmp_path}/data.jsonl:2" in done.stdout
     good = sweeps.SMALL / "values_targeted.jsonl"
     assert "0 errors" in sweeps.palms(tmp_path / "home", "dataset", "validate", str(good)).stdout
+
+
+def test_an_axis_of_groups_that_nobody_has_words_for(tmp_path: Path, model: Path) -> None:
+    line = refused(tmp_path, model, "--set", "evaluations.cooccurrence.axes=[gender, caste]")
+    assert line.startswith("evaluations.cooccurrence.axes: ")
+    assert "social_groups.yaml has no axis caste; accepted are gender, race, religion, disability" in line
+
+
+def test_prompts_along_an_axis_that_is_not_counted(tmp_path: Path, model: Path) -> None:
+    line = refused(tmp_path, model, "--set", "evaluations.cooccurrence.axes=[gender]")
+    assert line.startswith("suites.cooccurrence: prompt race-asian-1 is of axis race, which evaluations.cooccurrence.axes leaves out")
+
+
+def test_a_positions_file_with_a_mistake_has_its_line(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "positions.yaml").write_text("positions:\n  - {category: health, statment: be well}\n")
+    config = sweeps.experiment(tmp_path, {"gpt2": model}, positions=str(tmp_path / "positions.yaml"))
+    done = sweeps.palms(tmp_path / "home", "run", str(config), status=2)
+    assert f"{tmp_path}/positions.yaml:2: 0.statment: unknown key; known are category, statement" in done.stderr
+    assert "is required; a position has category" in done.stderr
