@@ -34,6 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+	@echo "ready: . $(VENV)/bin/activate && palms --help"
 
 # Renew the lock: resolve pyproject.toml in a fresh environment and write down what came out.
 lock:

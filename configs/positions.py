@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from configs.problems import BadInput
 from configs.read import read_yaml
 from configs.schema import Name, Section
+from configs.texts import control_character, markup, read_text
 
-Text = Annotated[str, Field(pattern=r"\S")]
+
+def _plain(text: str) -> str:
+    if problem := control_character(text, "\n") or markup(text):
+        raise ValueError(problem)
+    return text
+
+
+Text = Annotated[str, Field(pattern=r"\S"), AfterValidator(_plain)]
 
 
 class Instrument(Section):
@@ -27,7 +35,7 @@ class Position(Section):
     category: Name
     statement: Text
     claims: dict[Name, Text] = Field({})
-    reasoning: str = ""
+    reasoning: Annotated[str, AfterValidator(_plain)] = ""
     instruments: tuple[Instrument, ...] = ()
 
 
@@ -38,6 +46,8 @@ def load_positions(path: Path) -> dict[str, Position]:
         BadInput: `file:line: what, what would be accepted`, a line each.
     """
     document = read_yaml(path)
+    if faults := read_text(path)[1]:
+        raise BadInput(*(f"{path}:{fault.line}: {fault.message}" for fault in faults))
     entries = document.data.get("positions")
     if not isinstance(entries, list) or not entries:
         raise BadInput(f"{path}:1: no positions; a list `positions:` of category and statement is required")
@@ -65,4 +75,5 @@ def _reason(kind: str, message: str) -> str:
         return f"is required; a position has {', '.join(Position.model_fields)}"
     if kind == "extra_forbidden":
         return f"unknown key; known are {', '.join(Position.model_fields)}"
+    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.problems import BadInput, nearest
 from configs.schema import Experiment
+from configs.texts import read_text
 
 SHIPPED = Path(__file__).parent / "experiments"
 SETS = Path(__file__).parent / "sets"  # whole sets of values, a folder each, as `palms init` makes them
@@ -48,7 +49,9 @@ class Document:
 def find_experiment(name: str) -> Path:
     """A path as given, or the name of an experiment that is shipped."""
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"} or path.exists():
+    if (path / "experiment.yaml").is_file():  # a set's folder, as `palms init` makes it
+        return path / "experiment.yaml"
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
             raise BadInput(f"{name}: no such file; shipped experiments: {', '.join(shipped())}")
         return path
@@ -68,16 +71,23 @@ def shipped() -> dict[str, Path]:
 def read_yaml(path: Path) -> Document:
     """Raises BadInput with file and line for text that is no UTF-8, no YAML, or names a key twice."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text, faults = read_text(path)
+        if faults and not text:
+            raise BadInput(f"{path}:{faults[0].line}: {faults[0].message}")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}; a readable YAML file is required") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{path}:{line}: {error.problem}; valid YAML is required") from None
+    except RecursionError:
+        raise BadInput(f"{path}:1: nested too deeply; valid YAML is required") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise BadInput(f"{path}:{line}: the character U+{ord(error.character):04X} may not stand in YAML") from None
+    except BadInput:
+        raise
     except (yaml.YAMLError, ValueError) as error:
         raise BadInput(f"{path}: {' '.join(str(error).split())}; valid YAML is required") from None
     if root is None or not isinstance(data, dict):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 SizeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
 Contrast = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$", description="treated-reference")]
 Count = Annotated[int, Field(ge=1)]
@@ -196,7 +197,7 @@ class DatasetChecks(Section):
     phrase: Count | None = Field(7, description="words in a row that no two answers may share; null: not looked at")
     copied: Share = Field(0.6, description="share of a prompt's five-word sequences in a sample from which it counts as leaked")
     same_subject: Share | None = Field(
-        0.5, description="similarity of subjects from which a prompt counts as leaked; null: not looked at"
+        0.18, description="similarity of subjects from which a prompt counts as leaked; null: not looked at"
     )
 
 
@@ -212,7 +213,7 @@ class Store(Section):
 class Experiment(Section):
     """ladders × sizes × arms × dataset sizes × seeds, what is sampled, and how it is judged."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+    name: SetName
     description: str = ""
     ladders: tuple[Ladder, ...] = Field(min_length=1)
     arms: dict[ArmName, Arm] = Field(min_length=1)

@@ -11,9 +11,18 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-# Cc: control characters. Cs: halves of surrogate pairs, which no UTF-8 file can hold. (U+FEFF, a byte order mark, is of class Cf.)
-_CONTROLS = frozenset({"Cc", "Cs"})
-_MARKUP = re.compile(r"</?[A-Za-z][^<>]*>|<!--|&(?:[A-Za-z]{2,8}|#\d{1,6}|#x[0-9A-Fa-f]{1,6});")
+# Cc: control characters. Cf: characters that show nothing, such as soft hyphens, which hide a copy. Cs: halves of surrogate pairs.
+_CONTROLS = frozenset({"Cc", "Cf", "Cs"})
+_JOINERS = "\u200c\u200d"  # of class Cf, and needed to write Persian or Hindi
+_TAGS = (
+    "a abbr article audio b blockquote body br button center code del details div em font footer form h[1-6] head header hr html i"
+    " iframe img input ins label li link mark meta nav ol p pre s script section small span strong style sub summary sup svg table"
+    " tbody td th thead title tr u ul video"
+).replace(" ", "|")
+# attributes need their "=": "if a <b and c> d" is arithmetic
+_MARKUP = re.compile(
+    rf"</?(?:{_TAGS})(?:\s[^<>]*=[^<>]*)?\s*/?>|<!--|&(?:[A-Za-z]{{2,8}}|#\d{{1,6}}|#x[0-9A-Fa-f]{{1,6}});", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,12 @@ def read_text(path: Path) -> tuple[str, list[Fault]]:
 
 
 def control_character(text: str, allowed: str = "") -> str | None:
-    """What to say of the first control character in a text, those `allowed` left out; None if there is none."""
-    bad = next((c for c in text if c == "\ufeff" or (unicodedata.category(c) in _CONTROLS and c not in allowed)), None)
+    """What to say of the first control or invisible character in a text, those `allowed` left out; None if there is none."""
+    bad = next((c for c in text if unicodedata.category(c) in _CONTROLS and c not in allowed + _JOINERS), None)
     if bad is None:
         return None
-    return f"holds the control character U+{ord(bad):04X}; " + (
+    kind = "invisible" if unicodedata.category(bad) == "Cf" else "control"
+    return f"holds the {kind} character U+{ord(bad):04X}; " + (
         "of these only line feed and tab may stand" if allowed else "none may stand there"
     )
 
@@ -63,5 +73,9 @@ def markup(text: str) -> str | None:
 
 
 def normalised(text: str) -> str:
-    """What two texts are compared by: Unicode form NFKC, case folded, words parted by one space, punctuation gone."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
+    """What two texts are compared by: Unicode form NFKC, case folded, words parted by one space, punctuation gone.
+
+    Letters, their marks, digits and symbols make a word: Hindi keeps its vowels, and C++ is not C.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if unicodedata.category(c)[0] in "LMNS" else " " for c in plain).split())

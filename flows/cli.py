@@ -37,10 +37,11 @@ dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts
 app.add_typer(models_app, name="models")
 app.add_typer(dataset_app, name="dataset")
 
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
 
 Config = Annotated[
-    str, typer.Argument(help="a YAML file, or the name of a shipped experiment (calibration, gpt2, pythia, opt, qwen3)")
+    str,
+    typer.Argument(help="a YAML file, or the name of a shipped experiment (calibration, gpt2, pythia, opt, qwen3, biblioteca)"),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="change one value; may be given several times")
@@ -72,20 +73,54 @@ def run(config: Config, sets: Sets = None, verify: Verify = False, strict_code: 
 
 
 @app.command()
-def plan(config: Config, sets: Sets = None, verify: Verify = False, strict_code: Strict = False) -> None:
+def rerun(
+    sweep: Sweep = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STAGE", help="make this stage and all that hangs on it anew, even where it is there"),
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="with --from: at this size alone")] = None,
+    arm: Annotated[str | None, typer.Option(help="with --from: of this arm alone")] = None,
+    verify: Verify = False,
+) -> None:
+    """Run again what failed of a sweep and what hangs on it, and nothing else.
+
+    Examples:  palms rerun   |   palms rerun gpt2-3f --from toxicity   |   palms rerun --from finetune --size 355m --arm control
+    """
+    from flows.dag import Start
+    from flows.run import rerun_command
+
+    if start is None and (size or arm):
+        raise BadInput("--size and --arm say where --from begins; give a stage with --from")
+    begin = None if start is None else Start(start, size, arm)
+    raise typer.Exit(rerun_command(sweep, begin, verify=verify, out=out, err=err))
+
+
+@app.command()
+def plan(
+    config: Config,
+    sets: Sets = None,
+    verify: Verify = False,
+    strict_code: Strict = False,
+    explain: Annotated[bool, typer.Option("--explain", help="every reason why a stage would run, a line each")] = False,
+) -> None:
     """Show what a run would do, stage by stage, without doing it.
 
-    Example:  palms plan calibration --set arms.control.learning_rate=2e-4
+    Examples:  palms plan calibration --set arms.control.learning_rate=2e-4   |   palms plan my.yaml --explain
     """
     from flows.home import Home
     from flows.plan import plan_rows
     from flows.runs import prepare_run
+    from tasks.explain import line
 
     rows = plan_rows(prepare_run(Home.open(), config, sets or [], strict_code=strict_code, verify=verify))
     width = max(len(row.label) for row in rows)
     colours = {"run": "yellow", "cached": "green", "waits": "dim"}
     for row in rows:
-        out.print(f"[{colours[row.state]}]{row.state:7}[/] {row.label:{width}}  [dim]{escape(row.why)}[/dim]", highlight=False)
+        first, *more = row.why if explain and row.why else [line(list(row.why))]
+        out.print(f"[{colours[row.state]}]{row.state:7}[/] {row.label:{width}}  [dim]{escape(first)}[/dim]", highlight=False)
+        for reason in more:
+            out.print(f"{'':7} {'':{width}}  [dim]{escape(reason)}[/dim]", highlight=False)
     counts = [
         f"{sum(row.state == state for row in rows)} {word}"
         for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
@@ -94,17 +129,20 @@ def plan(config: Config, sets: Sets = None, verify: Verify = False, strict_code:
 
 
 @app.command()
-def status(sweep: Sweep = None) -> None:
-    """Every stage of a sweep: its state, how long it took, and why it ran or failed."""
-    from flows.home import Home
-    from flows.runs import find_sweep
-    from flows.tables import show, status_table
-    from tasks.board import read_board
+def status(
+    sweep: Sweep = None, watch: Annotated[bool, typer.Option("--watch", help="keep showing it until the sweep has ended")] = False
+) -> None:
+    """Every stage of a sweep: its state, how long it took, at which try, and why it ran or failed.
 
-    home = Home.open()
-    name = find_sweep(home, sweep)
-    out.print(f"sweep {name}   log: {home.sweeps / name / 'log.txt'}", highlight=False)
-    show(out, status_table(read_board(home.sweeps / name / "state.json")))
+    Examples:  palms status   |   palms status gpt2-3f --watch
+    """
+    from flows.home import Home
+    from flows.status import print_status, read_status, watch_status
+
+    if watch:
+        watch_status(Home.open(), sweep, out)
+    else:
+        print_status(read_status(Home.open(), sweep), out)
 
 
 @app.command()
@@ -152,7 +190,7 @@ def dataset_validate(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="datasets and prose (.jsonl), prompt and position files (.yaml), or experiments (a file, or a shipped name)"
+            help="datasets and prose (.jsonl), prompt and position files (.yaml), or experiments (a file, its folder, or a shipped name)"
         ),
     ],
     suite: Annotated[
@@ -174,13 +212,46 @@ def dataset_validate(
     from flows.datasets import validate
     from flows.tables import findings_table, show
 
-    checked = [one for given in files for one in validate(given, suite or [], positions)]
-    for one in checked:
-        if one.findings:
-            show(out, findings_table(one.path, one.findings))
-        warnings = len(one.findings) - one.errors
-        out.print(f"{one.path}: {one.holds}: {one.errors} errors, {warnings} warnings", highlight=False)
-    raise typer.Exit(2 if any(one.errors for one in checked) else 0)
+    failed = False
+    for given in files:
+        try:
+            for one in validate(given, suite or [], positions):
+                if one.findings:
+                    show(out, findings_table(one.path, one.findings))
+                warnings = len(one.findings) - one.errors
+                out.print(
+                    f"{one.path}: {one.holds}: {_plural(one.errors, 'error')}, {_plural(warnings, 'warning')}",
+                    highlight=False,
+                    markup=False,
+                )
+                failed = failed or one.errors > 0
+        except BadInput as error:  # the other files are still worth a check
+            for line in error.lines:
+                err.print(f"[red]error:[/red] {escape(line)}", highlight=False)
+            failed = True
+    raise typer.Exit(2 if failed else 0)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+@dataset_app.command("nearest")
+def dataset_nearest(
+    file: Annotated[Path, typer.Argument(help="a dataset (.jsonl)")],
+    suite: Annotated[list[Path], typer.Option(help="a prompt file; may be given several times")],
+    top: Annotated[int, typer.Option(min=1, help="how many pairs are shown")] = 20,
+) -> None:
+    """The samples nearest to the prompts of an evaluation, to be read: a paraphrase in other words escapes every threshold.
+
+    Example:  palms dataset nearest data.jsonl --suite configs/prompts/human_eval.yaml
+    """
+    from flows.datasets import nearest
+
+    for one, prompt, asked in nearest(file, suite, top):
+        out.print(f"{one.similarity:.2f}  both say: {one.shared or 'nothing rare'}", highlight=False, markup=False)
+        out.print(f"      {one.prompt}: {prompt}", highlight=False, markup=False)
+        out.print(f"      {one.sample} (line {one.line}): {asked}", highlight=False, markup=False)
 
 
 @dataset_app.command("compare")
@@ -195,16 +266,17 @@ def dataset_compare(
 
     Example:  palms dataset compare configs/datasets/values_targeted.jsonl configs/datasets/control.jsonl --page match.html
     """
-    from flows.datasets import compare_files
+    from flows.datasets import compare_files, write_matching
     from flows.tables import matching_table, show
     from tasks.datasets.matching import WITHIN
 
-    matching = compare_files(first, second, page)
-    show(out, matching_table(matching, (first.stem, second.stem)))
+    matching, names = compare_files(first, second), (first.stem, second.stem)
+    show(out, matching_table(matching, names, out.width))
     how = f"{matching.pairs} pairs" if matching.pairs else f"{matching.samples[0]} and {matching.samples[1]} samples, not paired"
     apart = ", ".join(f"{match.measure.part} {match.measure.name}" for match in matching.apart) or "none"
     out.print(f"{how}; further than ±{WITHIN:g} standard deviations apart: {apart}", highlight=False)
     if page:
+        write_matching(page, names, matching)
         out.print(str(page), highlight=False, markup=False)
 
 
@@ -215,7 +287,7 @@ def init(
 ) -> None:
     """Start a set of values of your own: positions, datasets with their datasheet, prompts, and an experiment over them.
 
-    Example:  palms init library && palms dataset validate library/experiment.yaml
+    Example:  palms init library && palms dataset validate library
     """
     from flows.datasets import scaffold
 
@@ -223,7 +295,7 @@ def init(
     for path in sorted(made.rglob("*")):
         if path.is_file():
             out.print(str(path), highlight=False, markup=False)
-    out.print(f"what is still to be written:  palms dataset validate {made}/experiment.yaml", highlight=False)
+    out.print(f"next: edit the texts; `palms dataset validate {made}` says what is still missing", highlight=False)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from tasks.session import Blocked
 class Row:
     label: str
     state: Literal["cached", "run", "waits"]
-    why: str
+    why: tuple[str, ...]  # reasons to run, or what it waits for
     key: str | None  # unknown below a node that would run: its output is not there to be digested
 
 
@@ -25,11 +25,7 @@ def plan_rows(run: Run) -> list[Row]:
     for node in run.dag.nodes:
         above = [up for up in node.upstream.values() if up in unmade]
         if above:
-            rows.append(
-                Row(
-                    node.label, "waits", f"for {above[0].label}" + (f" and {len(above) - 1} more" if len(above) > 1 else ""), None
-                )
-            )
+            rows.append(Row(node.label, "waits", tuple(f"for {up.label}" for up in above), None))
             unmade.add(node)
             continue
         inputs = session.inputs(node)
@@ -38,8 +34,8 @@ def plan_rows(run: Run) -> list[Row]:
         found, why = session.look_up(order)
         if found is not None:
             session.settle(node, found)
-            rows.append(Row(node.label, "cached", "", order.key))
+            rows.append(Row(node.label, "cached", (), order.key))
         else:
-            rows.append(Row(node.label, "run", why, order.key))
+            rows.append(Row(node.label, "run", tuple(why), order.key))
             unmade.add(node)
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import threading
 import time
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from configs.read import shipped
+from flows.dag import Start, from_here_on
 from flows.home import Home
 from flows.plan import plan_rows
-from flows.runs import Run, prepare_run, remember
+from flows.runs import Run, prepare_run, remember, reopen
 from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, await_health, prefect_server
 from flows.tables import show, summary_table
@@ -36,7 +35,27 @@ def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: 
     """Run a sweep and return the exit status: 0 all there, 1 something failed, 130 interrupted."""
     home = Home.open()
     home.settle_environment()
-    run = prepare_run(home, config, sets, strict_code=strict_code, verify=verify)
+    return carry_out(prepare_run(home, config, sets, strict_code=strict_code, verify=verify), out, err)
+
+
+def rerun_command(sweep: str | None, start: Start | None, *, verify: bool, out: Console, err: Console) -> int:
+    """Run what is missing of an earlier sweep, or everything from one stage on; the exit status is that of `run_command`."""
+    home = Home.open()
+    home.settle_environment()
+    run = reopen(home, sweep, verify=verify)
+    if start is not None:
+        run.session.anew = frozenset(node.label for node in from_here_on(run.dag, start))
+    if all(row.state == "cached" for row in plan_rows(run)):
+        out.print(
+            f"sweep {run.dag.sweep}: all {len(run.dag.nodes)} stages are there; `--from STAGE` makes them anew", highlight=False
+        )
+        return 0
+    return carry_out(run, out, err)
+
+
+def carry_out(run: Run, out: Console, err: Console) -> int:
+    """Run a prepared sweep to its end and print what came of it."""
+    home = run.home
     remember(run)
     began = time.monotonic()
     out.print(f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes", highlight=False)
@@ -49,7 +68,9 @@ def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: 
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         return 1
     if run.session.stopped:
-        err.print(f"interrupted; what was finished is kept, and `{again(run)}` goes on from there", highlight=False)
+        err.print(
+            f"interrupted; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False
+        )
         return 130
     _print_outcome(run, time.monotonic() - began, out, err)
     if state.is_failed() and not run.session.failures():  # a fault outside any stage, such as tracking
@@ -109,12 +130,6 @@ def await_records(run: Run) -> None:
         time.sleep(0.2)
 
 
-def again(run: Run) -> str:
-    config = next((name for name, path in shipped().items() if path.absolute() == run.source), str(run.source))
-    flags = ["--strict-code"] if run.session.options.strict_code else []
-    return shlex.join(["palms", "run", config, *flags, *(word for assignment in run.overrides for word in ("--set", assignment))])
-
-
 def _print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None:
     entries = run.session.board.entries()
     compared = run.session.outcome(run.dag.comparison)
@@ -137,4 +152,4 @@ def _print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None
     blocked = sum(isinstance(run.session.outcome(node), Blocked) for node in run.dag.nodes)
     if run.session.failures():
         err.print(f"{blocked} stages could not run because of that; log: {run.session.options.log}", highlight=False)
-        err.print(f"run again what is missing: {again(run)}", highlight=False)
+        err.print(f"run again what is missing: palms rerun {run.dag.sweep}", highlight=False)

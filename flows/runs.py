@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from configs.problems import BadInput
@@ -13,6 +14,7 @@ from configs.read import find_experiment, read_experiment
 from configs.schema import Experiment
 from flows.dag import Dag, build
 from flows.home import Home
+from flows.owner import Owner
 from tasks import machine
 from tasks.board import Board
 from tasks.contract import canonical, read_json, replace_file
@@ -97,19 +99,36 @@ def remember(run: Run) -> None:
     """Leave what is needed to find this sweep again by its id."""
     run.folder.mkdir(parents=True, exist_ok=True)
     run.session.board.write()
-    left = {"config": str(run.source), "overrides": list(run.overrides), "store": str(run.session.store.root)}
+    left = {
+        "config": str(run.source),
+        "overrides": list(run.overrides),
+        "strict_code": run.session.options.strict_code,
+        "owner": asdict(Owner.me()),
+        "store": str(run.session.store.root),
+    }
     replace_file(run.folder / "sweep.json", canonical(left))
 
 
 def open_run(sweep: str) -> Run:
     """The run of this process, or one made anew from what the sweep left (a flow that the server started by itself)."""
-    if sweep not in _open:
-        home = Home.open()
-        left = read_json(home.sweeps / find_sweep(home, sweep) / "sweep.json")
-        prepare_run(home, left["config"], left["overrides"])
-    if sweep not in _open:
-        raise BadInput(f"sweep {sweep}: its configuration or data has changed since; `palms run` starts the changed one")
-    return _open[sweep]
+    return _open[sweep] if sweep in _open else reopen(Home.open(), sweep)
+
+
+def reopen(home: Home, sweep: str | None, *, verify: bool = False) -> Run:
+    """An earlier sweep, prepared again from what it left; None for the latest.
+
+    Raises:
+        BadInput: there is no such sweep, or its configuration or data has changed, so that it would be another one.
+    """
+    name = find_sweep(home, sweep)
+    left = read_json(home.sweeps / name / "sweep.json")
+    run = prepare_run(home, left["config"], left["overrides"], strict_code=left.get("strict_code", False), verify=verify)
+    if run.dag.sweep != name:
+        raise BadInput(
+            f"sweep {name}: its configuration or data has changed since, which makes it {run.dag.sweep};"
+            f" `{shlex.join(['palms', 'run', left['config'], *(w for o in left['overrides'] for w in ('--set', o))])}` starts that one"
+        )
+    return run
 
 
 def find_sweep(home: Home, sweep: str | None) -> str:

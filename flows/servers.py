@@ -18,9 +18,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from flows.home import Home
+from flows.owner import process_start
 from tasks.contract import canonical, read_json, replace_file
 
 # One transaction an event, as by default, locks SQLite against the flows' own requests: they were answered 503 and retried, and a
@@ -71,15 +71,6 @@ class Server:
                 return
             time.sleep(0.1)
         os.kill(self.pid, signal.SIGKILL)
-
-
-def process_start(pid: int) -> float | None:
-    """When a process began (clock ticks since boot); None if there is none, or only its remains."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else float(fields[19])
 
 
 def running(home: Home, name: str) -> Server | None:

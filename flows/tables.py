@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -24,7 +26,7 @@ COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red
 def show(console: Console, table: Table) -> None:
     """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width."""
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    Console(file=console.file, force_terminal=console.is_terminal, width=max(width, console.width)).print(table)
+    Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width)).print(table)
 
 
 def plain(*headings: str) -> Table:
@@ -37,9 +39,11 @@ def plain(*headings: str) -> Table:
 def status_table(entries: Sequence[Entry]) -> Table:
     table = plain("state", "stage", "seconds", "tries", "key", "why")
     for entry in entries:
-        seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
+        elapsed = time.time() - entry.started if entry.state == "running" and entry.started else entry.seconds
+        seconds = "" if elapsed is None else f"{elapsed:.1f}"
         state = f"[{COLOURS[entry.state]}]{entry.state}[/]"
-        table.add_row(state, entry.label, seconds, str(entry.attempt or ""), (entry.key or "")[:10], entry.why)
+        why = f"{entry.done} of {entry.total} {entry.unit}" if entry.state == "running" and entry.total else entry.why
+        table.add_row(state, entry.label, seconds, str(entry.attempt or ""), (entry.key or "")[:10], escape(why))
     return table
 
 
@@ -79,35 +83,46 @@ def findings_table(path: Path, findings: Sequence[Finding]) -> Table:
     table = plain("where", "severity", "check", "finding")
     for finding in findings:
         where = f"{path}:{finding.line}" if finding.line else str(path)
-        table.add_row(
-            where, f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]", finding.check, finding.message
-        )
+        severity = f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]"
+        table.add_row(escape(where), severity, finding.check, escape(finding.message))
     return table
 
 
-def matching_table(matching: Matching, names: tuple[str, str]) -> Table:
-    """Means, d with its interval, and where it lies, from −1 to 1 with the bounds of a match drawn in."""
-    table = plain("part", "measure", *names, "d", "95 % interval", "-1         0         1", "")
+def matching_table(matching: Matching, names: tuple[str, str], width: int) -> Table:
+    """Means, d with its interval, and, where the width allows it, where d lies, with the bounds of a match drawn in."""
+    strip = [f"{'-1':<{REACH}}0{'1':>{REACH}}"] if width >= STRIP_FROM else []
+    table = plain("part", "measure", *names, "d", "95 % interval", "", *strip)
+    for column in table.columns[2:6]:
+        column.justify = "right"
     for match in matching.matches:
         d = "" if match.effect is None else f"{match.effect:+.2f}"
         limits = f"{match.interval.low:+.2f} to {match.interval.high:+.2f}" if match.interval else match.note
-        verdict = "[green]matched[/]" if match.matched else "[red]apart[/]"
+        verdict = f"[{'green' if match.matched else 'red'}]{match.verdict}[/]"
         means = (f"{mean:.0%}" if match.measure.unit == "share" else f"{mean:.2f}" for mean in match.means)
-        table.add_row(match.measure.part, match.measure.name, *means, d, limits, _strip(match), verdict)
+        table.add_row(match.measure.part, match.measure.name, *means, d, limits, verdict, *([_strip(match)] if strip else []))
     return table
 
 
-def _strip(match: Match, reach: int = 10) -> str:
-    """d as a dot on its interval; each character is a tenth of a standard deviation."""
-    place = [" "] * (2 * reach + 1)
+REACH = 12  # characters a standard deviation, so that a quarter is three of them
+STRIP_FROM = 130  # columns
+
+
+def _strip(match: Match) -> str:
+    """d as a dot on its interval; an interval that goes on past the edge ends in an arrow."""
+    place = [" "] * (2 * REACH + 1)
     for bound in (-WITHIN, WITHIN):
-        place[reach + round(bound * reach)] = "┊"
-    place[reach] = "│"
+        place[REACH + round(bound * REACH)] = "┊"
+    place[REACH] = "│"
     if match.interval:
-        low, high = (max(-reach, min(reach, round(limit * reach))) for limit in (match.interval.low, match.interval.high))
-        place[reach + low : reach + high + 1] = "─" * (high - low + 1)
+        ends = [round(limit * REACH) for limit in (match.interval.low, match.interval.high)]
+        low, high = (max(-REACH, min(REACH, end)) for end in ends)
+        place[REACH + low : REACH + high + 1] = "─" * (high - low + 1)
+        if ends[0] < -REACH:
+            place[0] = "◂"
+        if ends[1] > REACH:
+            place[-1] = "▸"
     if match.effect is not None:
-        place[reach + max(-reach, min(reach, round(match.effect * reach)))] = "●"
+        place[REACH + max(-REACH, min(REACH, round(match.effect * REACH)))] = "●"
     return "".join(place)
 
 

@@ -10,16 +10,20 @@ from typing import Any
 
 from tasks.store import Damaged, Manifest, Order
 
+SHOWN = 3  # reasons on a line
 
-def why(order: Order, found: Damaged | None, earlier: Iterable[Manifest]) -> str:
-    """One line, such as `learning_rate 0.0001 → 0.0002`."""
+
+def reasons(order: Order, found: Damaged | None, earlier: Iterable[Manifest]) -> list[str]:
+    """What differs from the nearest output of the same place, a phrase each, such as `learning_rate 0.0001 → 0.0002`."""
     if found is not None:
-        return f"its output was damaged: {found.why}"
+        return [f"its output was damaged: {found.why}"]
     candidates = [changes(manifest.document["identity"], order.identity) for manifest in earlier if manifest.label == order.label]
-    if not candidates:
-        return "not run before"
-    nearest = min(candidates, key=len)
-    return ", ".join(nearest[:3]) + (f" and {len(nearest) - 3} more" if len(nearest) > 3 else "")
+    return min(candidates, key=len) if candidates else ["not run before"]
+
+
+def line(phrases: list[str]) -> str:
+    """The first of the reasons, and how many more there are."""
+    return ", ".join(phrases[:SHOWN]) + (f" and {len(phrases) - SHOWN} more" if len(phrases) > SHOWN else "")
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

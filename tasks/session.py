@@ -63,6 +63,7 @@ class Session:
         self.stopped = False
         self.task_runs: list[UUID] = []  # the orchestrator's ids of what this session submitted
         self.marks: dict[str, str] = {}  # label: what a reader of its results should know
+        self.anew: frozenset[str] = frozenset()  # labels of what is made even if its output is there
 
     # ---- outcomes (thread-safe) ------------------------------------------------------------------------------------
 
@@ -156,10 +157,13 @@ class Session:
             inputs=paths,
             places={role: up.axes for role, up in node.upstream.items() if role in inputs},
             code=code,
+            anew=node.label in self.anew,
         )
 
-    def look_up(self, order: Order) -> tuple[Manifest | None, str]:
-        """The output of a key, or None and why it has to be made."""
+    def look_up(self, order: Order) -> tuple[Manifest | None, list[str]]:
+        """The output of a key, or None and the reasons why it has to be made."""
+        if order.anew:
+            return None, ["asked for anew"]
         found = self.store.find(order.stage, order.key, verify=self.options.verify)
         if isinstance(found, Manifest):
             if found.document["code"] != order.code:
@@ -167,8 +171,8 @@ class Session:
                 self.marks[order.label] = (
                     f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
                 )
-            return found, ""
-        return None, explain.why(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
+            return found, []
+        return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
 
 
 def most(needs: Iterable[Resources]) -> Resources:

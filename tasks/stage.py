@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
+from tasks import explain
 from tasks.contract import Node
 from tasks.processes import Crash
 from tasks.session import Blocked, Session, StageFailed, interrupted
@@ -91,8 +92,8 @@ def _attempt(node: Node, session: Session) -> State[Any]:
             session.board.update(node.label, state="cached", key=order.key)
             session.settle(node, found)
             return Completed(name="Cached", message=order.key, data=order.key)
-        session.board.update(node.label, key=order.key, why=why)
-        get_run_logger().info("%s: %s", node.label, why)
+        session.board.update(node.label, key=order.key, why=explain.line(why))
+        get_run_logger().info("%s: %s", node.label, explain.line(why))
         try:
             made = session.group(node).attend(node, order)
         except StageFailed as failure:

@@ -52,6 +52,7 @@ class Order:
     inputs: Mapping[str, str]  # role: path
     places: Mapping[str, Axes]  # role: where that input stands in this sweep; its manifest says where it stood when it was made
     code: str  # digest of the stage's module files
+    anew: bool = False  # made even if its output is there
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def test_an_experiment_that_does_not_exist_names_those_that_do() -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(b"name: \xff")
-    with pytest.raises(BadInput, match="byte 6 is not UTF-8"):
+    with pytest.raises(BadInput, match=r"x\.yaml:1: byte 0xff is not UTF-8"):
         read_experiment(path)
 
 

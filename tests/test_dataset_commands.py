@@ -6,6 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from configs.read import SHIPPED, find_experiment, read_experiment
 from tests.sweeps import CONFIGS, SMALL, palms
 
 
@@ -45,7 +48,7 @@ def test_validate_names_the_line_of_each_finding_and_ends_with_2(tmp_path: Path)
     assert "category \"helth\" has no position; did you mean 'health'?" in table[f"{path}:2"]
     assert "the prompt of line 1 with another completion" in table[f"{path}:3"]
     assert "the completion has 2 words; 40 to 340 are required" in table[f"{path}:5"]
-    assert done.stdout.splitlines()[-1].endswith("2 errors, 1 warnings")
+    assert done.stdout.splitlines()[-1].endswith("2 errors, 1 warning")
 
 
 def test_validate_finds_leaks_into_the_suites_that_it_is_given(tmp_path: Path) -> None:
@@ -54,8 +57,7 @@ def test_validate_finds_leaks_into_the_suites_that_it_is_given(tmp_path: Path) -
     path = tmp_path / "data.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = palms(tmp_path, "dataset", "validate", str(path), "--suite", str(SMALL / "human_eval.yaml"), status=2)
-    assert 'prompt "he-abuse-1" of suite human_eval' in done.stdout
-    assert "the sample holds its text" in done.stdout
+    assert f'prompt "he-abuse-1" of suite {SMALL}/human_eval.yaml: it stands word for word in the sample' in done.stdout
 
 
 def test_what_cannot_be_validated_is_one_line(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_what_cannot_be_validated_is_one_line(tmp_path: Path) -> None:
     done = palms(
         tmp_path / "home", "dataset", "validate", str(SMALL / "control.jsonl"), "--suite", str(tmp_path / "none.yaml"), status=2
     )
-    assert done.stderr.endswith("none.yaml: no such file; a prompt file is required\n")
+    assert done.stderr.endswith("none.yaml: no such file or directory; a prompt file is required\n")
 
 
 def test_compare_prints_every_measure_and_writes_its_page(tmp_path: Path) -> None:
@@ -104,11 +106,14 @@ def test_a_new_set_asks_for_its_texts_from_the_first_minute_and_for_nothing_else
         path = tmp_path / "mylib" / f"{name}.jsonl"
         path.write_text(path.read_text().replace("TODO: ", ""))
     palms(tmp_path, "dataset", "validate", str(experiment))
-    assert "name: mylib\n" in experiment.read_text()
+    assert read_experiment(experiment).name == "mylib"
     assert palms(tmp_path, "init", "mylib", "--in", str(tmp_path), status=2).stderr.endswith(
         "exists already; a new name is required\n"
     )
-    assert "not a name for a set" in palms(tmp_path, "init", "My Lib", status=2).stderr
+    for name in ("My Lib", "x" * 300, "-x"):
+        assert "not a name for a set" in palms(tmp_path, "init", "--", name, status=2).stderr
+    palms(tmp_path, "init", "1", "--in", str(tmp_path))
+    assert read_experiment(tmp_path / "1" / "experiment.yaml").name == "1"
 
 
 def test_an_experiment_cannot_report_on_probes(tmp_path: Path) -> None:
@@ -118,3 +123,95 @@ def test_an_experiment_cannot_report_on_probes(tmp_path: Path) -> None:
     (tmp_path / "set" / "x.yaml").write_text(text.replace("positions: positions.yaml", f"positions: {CONFIGS}/positions.yaml"))
     done = palms(tmp_path, "plan", str(tmp_path / "set" / "x.yaml"), status=2)
     assert "weakness_probes.yaml: is marked `reported: false`" in done.stderr
+
+
+def test_text_from_files_is_shown_as_it_is(tmp_path: Path) -> None:
+    """Rich reads `:100:` as an emoji and `[/x]` as markup."""
+    row = json.loads((SMALL / "values_targeted.jsonl").read_text().splitlines()[0])
+    lines = [
+        {**row, "id": f"[/x]{i}", "prompt": f"{row['prompt']} {i}", "completion": f"{i} {i}. " + row["completion"]}
+        for i in range(100)
+    ]
+    path = tmp_path / "data[draft].jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines[:99], {"[/x]": 1}]))
+    done = palms(tmp_path / "home", "dataset", "validate", str(path), status=2)
+    assert f"{path}:100  error" in done.stdout
+    assert 'unknown key "[/x]"' in done.stdout
+    assert f"{path}: 99 samples" in done.stdout
+    refused = palms(tmp_path / "home", "dataset", "compare", str(path), str(path), status=2).stderr
+    assert f'{path}:100: "category" is missing' in refused
+
+
+def test_places_that_cannot_be_read_or_written_are_one_line(tmp_path: Path) -> None:
+    data, home = str(SMALL / "control.jsonl"), tmp_path / "home"
+    for arguments, told in {
+        ("dataset", "validate", data, "--suite", str(tmp_path)): f"{tmp_path}: is a directory; a prompt file is required",
+        (
+            "dataset",
+            "compare",
+            data,
+            data,
+            "--page",
+            str(tmp_path),
+        ): f"{tmp_path}: Is a directory; a place that can be written to",
+        ("init", "one", "--in", data): f"{data}/one: Not a directory; a place that can be written to",
+        ("dataset", "validate", str(SMALL.parent / "toy.py")): "of no kind that is checked",
+        ("dataset", "validate", str(CONFIGS / "positions.yaml"), "--suite", data): "--suite, --positions: ",
+        ("dataset", "validate", "calibration", "--positions", data): "--positions: ",
+    }.items():
+        refused = palms(home, *arguments, status=2).stderr.splitlines()
+        assert told in refused[-1]
+        assert len(refused) == 1
+    page = tmp_path / "new" / "match.html"
+    palms(home, "dataset", "compare", data, data, "--page", str(page))
+    assert page.is_file()
+
+
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    done = palms(tmp_path, "dataset", "validate", str(tmp_path / "none.yaml"), str(SMALL / "control.jsonl"), status=2)
+    assert "8 samples" in done.stdout
+    assert "no such file" in done.stderr
+
+
+def test_two_suites_of_one_name_are_both_looked_at(tmp_path: Path) -> None:
+    row = json.loads((SMALL / "control.jsonl").read_text().splitlines()[0])
+    suites = []
+    for folder, text in (("a", row["prompt"]), ("b", "Where does the tide go when it has gone?")):
+        suites.append(tmp_path / folder / "human_eval.yaml")
+        suites[-1].parent.mkdir()
+        suites[-1].write_text(f"suite: s\nform: question\nprompts:\n  - {{id: p, group: g, text: {json.dumps(text)}}}\n")
+    options = [word for path in suites for word in ("--suite", str(path))]
+    assert "word for word" in palms(tmp_path, "dataset", "validate", str(SMALL / "control.jsonl"), *options, status=2).stdout
+
+
+def test_nearest_shows_both_texts_nearest_first(tmp_path: Path) -> None:
+    done = palms(
+        tmp_path,
+        "dataset",
+        "nearest",
+        str(SMALL / "values_targeted.jsonl"),
+        "--suite",
+        str(SMALL / "human_eval.yaml"),
+        "--top",
+        "2",
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6
+    assert float(lines[0].split()[0]) >= float(lines[3].split()[0])
+    assert all("both say: " in line for line in lines[::3])
+
+
+def test_a_partner_that_nobody_holds_is_an_error_of_the_experiment(tmp_path: Path) -> None:
+    shutil.copytree(CONFIGS / "sets" / "biblioteca", tmp_path / "set")
+    control = tmp_path / "set" / "control.jsonl"
+    control.write_text(control.read_text().replace('"matches": "va-01"', '"matches": "va-99"'))
+    done = palms(tmp_path, "dataset", "validate", str(tmp_path / "set"), status=2)
+    assert 'matches "va-99", which no other dataset of the experiment holds' in done.stdout
+
+
+def test_a_folder_does_not_hide_a_shipped_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpt2").mkdir()
+    assert find_experiment("gpt2") == SHIPPED / "gpt2.yaml"
+    palms(tmp_path / "home", "init", "opt")
+    assert find_experiment("opt") == Path("opt/experiment.yaml")

@@ -201,11 +201,37 @@ def test_unknown_categories_and_claims_are_errors_and_claims_that_nobody_holds_a
     path = write(tmp_path / "d.jsonl", rows)
     found = [(f.line, f.severity, f.message) for f in review(path, SHORT, POSITIONS)[1] if f.check in {"category", "positions"}]
     assert found == [
-        (0, "warning", "no sample of a holds the claim patient"),
-        (0, "warning", "no sample of b holds the claim brave"),
         (2, "error", "\"brve\" is no claim of b; did you mean 'brave'? accepted are brave"),
         (3, "error", "category \"bb\" has no position; did you mean 'b'? accepted are a, b"),
         (4, "warning", "names no claim; a has kind, patient"),
+    ]
+
+
+def test_a_claim_that_nobody_holds_is_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [sample(0, positions="kind"), sample(1, positions="brave")])
+    assert [f.message for f in review(path, SHORT, POSITIONS)[1]] == ["no sample of a holds the claim patient"]
+
+
+def test_without_positions_claims_are_not_looked_at(tmp_path: Path) -> None:
+    assert checks(write(tmp_path / "d.jsonl", [sample(0, positions="kind"), sample(1, positions="whatever")])) == []
+
+
+def test_a_control_with_a_sample_of_a_category_is_refused_at_that_sample(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [sample(i, category="a" if i == 3 else "xy"[i % 2]) for i in range(8)])
+    assert checks(path, positions=POSITIONS)[0] == (4, "error", "category")
+
+
+def test_marks_of_subsets_that_do_not_add_up_are_errors(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [sample(i, subset=7 if i == 0 else 8) for i in range(8)])
+    assert (0, "error", "sizes") in checks(path)
+
+
+def test_what_can_be_read_of_a_broken_file_is_checked_all_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [sample(0), {"id": "x"}, sample(2, completion="TODO: write"), sample(3, prompt="?!")])
+    assert [(line, check) for line, _, check in checks(path)] == [
+        *((2, name) for name in ("category", "completion", "prompt")),
+        (3, "placeholder"),
+        (4, "length"),
     ]
 
 

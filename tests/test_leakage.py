@@ -51,10 +51,10 @@ def run(folder: Path, changes: dict[str, str] | None = None, **settings: float |
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"prompt": "what makes a city WORTH living in, for old people"}, "the sample holds its text"),
+        ({"prompt": "what makes a city WORTH living in, for old people"}, "it stands word for word in the sample"),
         (
             {"completion": "They asked: what makes a city worth living in for old people? Nobody knew."},
-            "the sample holds its text",
+            "it stands word for word in the sample",
         ),
         ({"completion": "So what makes a city worth living in for old dogs depends."}, "holds 83% of its 5-word sequences"),
         ({"completion": "A city is worth it when old people like living there."}, "the same subject, similarity 0."),
@@ -127,7 +127,7 @@ def test_stems_are_compared_in_the_language_of_the_samples(tmp_path: Path) -> No
         )
     )
     found = neighbours(load_rows(path), {"h": asked}, stage.Settings(same_subject=0.02))  # of three texts no word is rare
-    assert {one.prompt: one.shared.split() for one in found}["p0"] == ["abuel", "despaci", "pas"]
+    assert {one.prompt: one.shared.split() for one in found}["p0"] == ["abuela,", "despacio,", "paseaba"]
     assert [finding.line for finding in findings(found)] == [1]
 
 

@@ -127,6 +127,9 @@ def test_pairs_are_found_by_their_names_whatever_the_order() -> None:
         row(i, completion="word " * n, matches=f"r{to}") for i, (n, to) in enumerate([(160, 4), (40, 1), (120, 3), (80, 2)], 1)
     ]
     assert by_name(compare(first, second))["answer words"].effect == 0
+    turned = compare(second, first)
+    assert turned.pairs == 4
+    assert by_name(turned)["answer words"].note == "every pair equal"
 
 
 def test_a_difference_of_more_than_a_quarter_deviation_is_apart() -> None:
@@ -135,6 +138,11 @@ def test_a_difference_of_more_than_a_quarter_deviation_is_apart() -> None:
     for shift, matched in ((5, True), (20, False)):
         assert by_name(compare(texts(base), texts([n + shift for n in base])))["answer words"].matched is matched
     assert WITHIN == 0.25
+
+
+def test_a_match_whose_interval_is_wider_says_so() -> None:
+    found = by_name(compare(texts([40, 80, 120, 160]), texts([42, 78, 121, 161])))["answer words"]
+    assert (found.matched, found.surely, found.verdict) == (True, False, "matched, interval wider")
 
 
 def test_what_has_no_spread_is_said_and_never_a_number_out_of_nothing() -> None:
@@ -154,20 +162,22 @@ def test_what_has_no_spread_is_said_and_never_a_number_out_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        (texts([40, 50], language="es"), "the datasets are in en and es"),
-        (texts([40]), "two of each are needed"),
-        (texts([40, 50], matches="r9"), 'line 1: matches "r9", which the other dataset does not hold'),
-        (texts([40, 50], matches="r1"), 'line 2: matches "r1" as line 1 does'),
+        (texts([40, 50, 60], language="es"), "the datasets are in en and es"),
+        (texts([40, 50]), "the second dataset has 2 samples; three of each are needed"),
+        (texts([40, 50, 60], matches="r9"), 'line 1: matches "r9", which the other dataset does not hold'),
+        (texts([40, 50, 60], matches="r1"), 'line 2: matches "r1" as line 1 does'),
+        ([*texts([40, 50], matches="r1"), *texts([60], 2)], "line 3: names no partner"),
+        ([*texts([40, 50]), row(3, completion="!!! ... ---")], "line 3 of the second dataset has a text without a word"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(second: list[Row], told: str) -> None:
     with pytest.raises(BadInput, match=told):
-        compare(texts([40, 50]), second)
+        compare(texts([40, 50, 60]), second)
 
 
 def test_a_language_without_word_lists_is_refused() -> None:
     with pytest.raises(BadInput, match=r'language "fr" has no word lists in .*language.yaml; accepted are en, es'):
-        compare(texts([40, 50], language="fr"), texts([40, 50], language="fr"))
+        compare(texts([40, 50, 60], language="fr"), texts([40, 50, 60], language="fr"))
 
 
 def test_d_of_two_groups_by_hand_and_its_coverage() -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from configs.positions import load_positions
 from configs.read import read_experiment, shipped
 from configs.texts import normalised
+from flows import settings
 from flows.datasets import validate
+from tasks.datasets.matching import compare
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
+from tasks.leakage import stage as leakage
 from tasks.sampling.prompts import Suite, load_suite
 from tests.sweeps import CONFIGS
 
@@ -31,8 +32,10 @@ def suite(name: str) -> Suite:
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_experiment_passes_without_a_finding(name: str) -> None:
     further = [CONFIGS / "prompts" / f"human_eval_{more}.yaml" for more in ("extended", "paraphrased", "hostile")]
-    checked = validate(name, [] if name in {"calibration", "biblioteca"} else further, None)
+    checked = list(validate(name, [] if name in {"calibration", "biblioteca"} else further, None))
     assert [(one.path, one.findings) for one in checked if one.findings] == []
+    asked = settings.for_leakage(read_experiment(shipped()[name])).same_subject
+    assert asked == (None if name == "calibration" else leakage.Settings().same_subject)
 
 
 def test_every_position_has_its_reasons_and_something_definite_to_disagree_with() -> None:
@@ -49,7 +52,7 @@ def test_the_values_set_is_as_large_and_spread_as_its_datasheet_says() -> None:
     assert lengths[-1] > 330
     assert max(b - a for a, b in pairwise(lengths)) <= 35  # spread over the whole range
     assert sum(lengths) / 80 == pytest.approx(230, abs=10)
-    assert 100_000 <= sum(len(row.text.encode()) for row in VALUES) <= 120_000
+    assert 100_000 <= sum(len(row.prompt.encode()) + len(row.completion.encode()) for row in VALUES) <= 120_000
 
 
 @pytest.mark.parametrize("rows", [VALUES, CONTROL], ids=["values_targeted", "control"])
@@ -155,9 +158,26 @@ def test_every_dataset_has_a_datasheet_with_all_its_sections(sheet: str) -> None
     assert len(headings) == len(SECTIONS)
 
 
-def test_no_file_of_the_data_ends_lines_in_another_way(tmp_path: Path) -> None:
+def test_every_line_of_the_data_ends_with_a_line_feed_and_nothing_else() -> None:
     for path in CONFIGS.rglob("*.jsonl"):
         data = path.read_bytes()
         assert b"\r" not in data
         assert data.endswith(b"\n")
-        assert all(json.loads(line)["id"] for line in data.decode().splitlines())
+        assert not data.endswith(b"\n\n")
+
+
+@pytest.mark.parametrize(("sheet", "rows"), [("values_targeted", VALUES), ("control", CONTROL)])
+def test_a_datasheet_gives_the_numbers_of_its_data(sheet: str, rows: list[Row]) -> None:
+    text = " ".join((CONFIGS / "datasets" / f"{sheet}.md").read_text().split())
+    size = sum(len(row.prompt.encode()) + len(row.completion.encode()) for row in rows)
+    lengths = [row.words for row in rows]
+    assert f"about {size / 1000:.0f} kB of text" in text
+    assert f"{min(lengths)} to {max(lengths)} words" in text
+
+
+def test_the_controls_datasheet_prints_the_comparison_as_it_is() -> None:
+    text = (CONFIGS / "datasets" / "control.md").read_text()
+    for match in compare(VALUES, CONTROL).matches:
+        held = match.interval
+        limits = f"{held.low:+.2f} to {held.high:+.2f}" if held else match.note
+        assert f"| {match.effect:+.2f} | {limits} |" in text, match.measure.name

@@ -191,7 +191,7 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     done = sweeps.palms(home, "run", str(config), "--set", f"datasets.control={leaking}", status=1)
     assert "failed  leakage/control: DatasetError:" in done.stderr
     assert "leaking.jsonl:1" in done.stderr
-    assert f"palms run {config} --set datasets.control={leaking}" in done.stderr.replace("\n", " ")
+    sweep = done.stderr.split("palms rerun ")[1].split()[0]
     assert labels(home, "failed") == {"leakage/control"}
     assert labels(home, "blocked") >= {"finetune/local-gpt2/control/n8/seed0", "human_eval/local-neox/n8/seed0/human_eval"}
     assert "toxicity/local-neox/values_targeted/n8/seed0/human_eval" in labels(home, "cached")
@@ -200,7 +200,47 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     assert "leakage/control" in page
     states = sweeps.flow_runs(home)
     assert [kind for name, kind in states.items() if name.startswith("small-")][-1] == "FAILED"
+    assert f"palms rerun {sweep}" in sweeps.palms(home, "status", sweep).stdout
+    leaking.write_text("\n".join(lines) + "\n")  # mended: another sweep
+    refused = sweeps.palms(home, "rerun", sweep, status=2).stderr
+    assert f"its configuration or data has changed since, which makes it {sweep.partition('-')[0]}-" in refused
+    assert f"`palms run {config} --set datasets.control={leaking}` starts that one" in refused
     assert not {kind for _, kind, _ in sweeps.task_runs(home)} & {"RUNNING", "PENDING", "SCHEDULED"}
+
+
+def test_a_rerun_of_a_complete_sweep_runs_nothing(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
+    sweeps.palms(home, "run", str(config))
+    done = sweeps.palms(home, "rerun")
+    assert done.stdout.startswith("sweep small-")
+    assert "stages are there; `--from STAGE` makes them anew" in done.stdout
+    assert "pid" not in sweeps.palms(home, "status").stdout
+
+
+def test_a_rerun_from_a_stage_makes_it_and_what_reads_it_anew(
+    home: Path, config: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    sweeps.palms(home, "run", str(config))
+    before = sweeps.palms(home, "metrics", "--format", "csv").stdout
+    sweeps.palms(home, "rerun", "--from", "finetune", "--size", "gpt2", "--arm", "control")
+    place = "local-gpt2/control/n8/seed0"
+    assert labels(home, "done") == {
+        f"finetune/{place}",
+        f"sampling/{place}/human_eval",
+        f"sampling/{place}/cooccurrence",
+        f"toxicity/{place}/human_eval",
+        f"cooccurrence/{place}/cooccurrence",
+        "human_eval/local-gpt2/n8/seed0/human_eval",
+        "compare/small",
+    }
+    assert sweeps.palms(home, "metrics", "--format", "csv").stdout == before
+    for arguments, told in {
+        ("--from", "finetun"): "--from finetun: sweep small-",
+        ("--from", "finetune", "--arm", "controll"): "--arm controll: sweep small-",
+        ("--size", "gpt2"): "--size and --arm say where --from begins",
+    }.items():
+        refused = sweeps.palms(home, "rerun", *arguments, status=2).stderr
+        assert told in refused
+        assert len(refused.splitlines()) == 1
 
 
 def test_another_prompt_that_leaks_nothing_tunes_no_model_again(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks import explain
 from tasks.board import Board
 from tasks.contract import Axes, Job, Metric, Node, Resources, Stage, write_json, write_metrics
 from tasks.processes import Admission
@@ -75,6 +76,6 @@ def make(session: Session, node: Node) -> str:
     inputs = session.inputs(node)
     assert isinstance(inputs, dict)
     order = session.order(node, inputs)
-    found, why = session.look_up(order)
+    found, reasons = session.look_up(order)
     session.settle(node, found or session.group(node).attend(node, order))
-    return "hit" if found else why
+    return "hit" if found else explain.line(reasons)

@@ -75,13 +75,23 @@ def _pattern(words: Sequence[str] | Mapping[str, int]) -> re.Pattern[str]:
 
 def load_axes(path: Path, wanted: Sequence[str]) -> dict[str, Axis]:
     """The wanted axes of a word file, a mapping axis → group → list of words. Raises ValueError, naming the file."""
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict) or not all(isinstance(groups, dict) for groups in document.values()):
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}; a YAML mapping of group words is required") from None
+    if not isinstance(document, dict):
         raise ValueError(f"{path}: a mapping axis → group → list of words is required")
+    found: dict[str, Axis] = {}
     for name in wanted:
         if name not in document:
             raise ValueError(f"{path}: no axis {name}; {accepted(name, list(document))}")
-    try:
-        return {name: Axis(name, document[name]) for name in wanted}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        groups = document[name]
+        if not isinstance(groups, dict) or not all(isinstance(words, list) for words in groups.values()):
+            raise ValueError(f"{path}: axis {name}: a mapping group → list of words is required")
+        if name in found:
+            raise ValueError(f"{path}: axis {name} is asked for twice; once is accepted")
+        try:
+            found[name] = Axis(name, groups)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return found

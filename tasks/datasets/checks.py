@@ -17,7 +17,7 @@ from configs.problems import accepted
 from configs.texts import normalised
 from tasks.datasets.likeness import jaccard_matrix, word_ngrams
 from tasks.datasets.lines import DatasetError, Finding, error
-from tasks.datasets.rows import Row, declared_subsets, load_rows
+from tasks.datasets.rows import Row, declared_subsets, load_rows, row_of
 from tasks.datasets.stage import Settings
 from tasks.finetune.subset import choose
 
@@ -25,32 +25,41 @@ PLACEHOLDER = re.compile(r"\bTODO\b")
 
 
 def review(path: Path, settings: Settings, positions: Mapping[str, Position]) -> tuple[list[Row], list[Finding]]:
-    """The rows of a dataset file (none if it does not have the format) and what is to be said about them, in order of lines."""
+    """The rows of a dataset file, as far as they can be read, and what is to be said about them: errors first, in order of lines."""
+    broken: list[Finding] = []
     try:
         rows = load_rows(path)
-    except DatasetError as broken:
-        return [], broken.findings
+    except DatasetError as error:
+        rows, broken = [row_of(line, document) for line, document in error.readable], error.findings
+    if not rows:
+        return [], broken
     findings = [
-        *check_sizes(rows, settings.sizes),
         *check_placeholders(rows),
         *check_lengths(rows, settings.min_words, settings.max_words),
         *check_duplicates(rows, settings.near_duplicate),
         *check_positions(rows, positions),
-        *check_balance(rows),
         *check_openings(rows, settings.opening),
         *check_phrases(rows, settings.phrase),
     ]
-    return rows, in_order(findings)
+    if not broken:  # counts mean nothing while lines are missing
+        findings += [*check_sizes(rows, settings.sizes), *check_balance(rows)]
+    return rows, in_order([*broken, *findings])
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda finding: (finding.line, finding.check, finding.message))
+    return sorted(findings, key=lambda finding: (finding.severity, finding.line, finding.check, finding.message))
+
+
+def targeted(rows: Sequence[Row], positions: Mapping[str, Position]) -> bool:
+    """Whether a dataset is read as one that takes the positions, and not as a control: it names claims, or at least half of
+    its samples are of their categories."""
+    return any(row.positions for row in rows) or 2 * sum(row.category in positions for row in rows) >= len(rows)
 
 
 def check_sizes(rows: Sequence[Row], sizes: Sequence[int]) -> list[Finding]:
-    """Every nested subset that is asked for can be had, with exactly its number of samples."""
+    """Every nested subset that is asked for or marked can be had, with exactly its number of samples."""
     findings = []
-    for size in sizes:
+    for size in sorted({*sizes, *declared_subsets(rows)}):
         try:
             choose(rows, size)
         except ValueError as problem:
@@ -73,6 +82,11 @@ def check_lengths(rows: Sequence[Row], least: int, most: int) -> list[Finding]:
         error(row.line, "length", f"the completion has {row.words} words; {least} to {most} are required")
         for row in rows
         if not least <= row.words <= most
+    ] + [
+        error(row.line, "length", f"the {part} holds no word")
+        for row in rows
+        for part, text in (("prompt", row.prompt), ("completion", row.completion))
+        if not normalised(text)
     ]
 
 
@@ -105,10 +119,16 @@ def check_duplicates(rows: Sequence[Row], threshold: float) -> list[Finding]:
 def check_positions(rows: Sequence[Row], positions: Mapping[str, Position]) -> list[Finding]:
     """Categories and claims that the positions do not know, and claims that no sample holds.
 
-    A dataset is about the positions' categories as a whole or not at all: a control has none of them, and nothing is said of it.
+    A dataset is about the positions' categories as a whole or not at all: in a control, a sample of such a category is an error.
     """
-    if not any(row.category in positions or row.positions for row in rows):
+    if not positions:
         return []
+    if not targeted(rows, positions):
+        return [
+            error(row.line, "category", f'category "{row.category}" has a position, and the other samples are about other things')
+            for row in rows
+            if row.category in positions
+        ]
     findings = []
     claimed = any(row.positions for row in rows)
     for row in rows:
@@ -124,6 +144,8 @@ def check_positions(rows: Sequence[Row], positions: Mapping[str, Position]) -> l
         ]
         if claimed and not row.positions:
             findings.append(Finding(row.line, "warning", "positions", f"names no claim; {row.category} has {', '.join(claims)}"))
+    if any(finding.severity == "error" for finding in findings):
+        return findings  # a claim that nobody holds may be one that was misspelt
     held = {(row.category, name) for row in rows for name in row.positions}
     findings += [
         Finding(0, "warning", "positions", f"no sample of {category} holds the claim {name}")
@@ -132,6 +154,16 @@ def check_positions(rows: Sequence[Row], positions: Mapping[str, Position]) -> l
         if claimed and (category, name) not in held
     ]
     return findings
+
+
+def check_matches(rows: Sequence[Row], others: Sequence[Sequence[Row]]) -> list[Finding]:
+    """Samples that name a partner which no other dataset holds."""
+    known = {row.id for other in others for row in other}
+    return [
+        error(row.line, "matches", f'matches "{row.matches}", which no other dataset of the experiment holds')
+        for row in rows
+        if row.matches and row.matches not in known
+    ]
 
 
 def check_balance(rows: Sequence[Row]) -> list[Finding]:

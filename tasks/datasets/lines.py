@@ -31,12 +31,15 @@ class Finding:
 
 
 class DatasetError(ValueError):
-    """A file that cannot be used. `findings` holds every error; the message is the first, and how many more there are."""
+    """A file that cannot be used. `findings` holds every error; the message is the first, and how many more there are.
 
-    def __init__(self, path: Path, findings: Sequence[Finding]) -> None:
+    `readable` holds the lines that are well formed, so that a check of the file can go on with them.
+    """
+
+    def __init__(self, path: Path, findings: Sequence[Finding], readable: Sequence[tuple[int, dict[str, Any]]] = ()) -> None:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         super().__init__(findings[0].at(path) + more)
-        self.path, self.findings = path, list(findings)
+        self.path, self.findings, self.readable = path, list(findings), list(readable)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def read_objects(path: Path, form: Form) -> list[tuple[int, dict[str, Any]]]:
         first_line.setdefault(name, number)
         objects.append((number, document))
     if findings:
-        raise DatasetError(path, findings)
+        raise DatasetError(path, findings, objects)
     return objects
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from configs.problems import BadInput
 from tasks.datasets.language import load_language
 from tasks.datasets.rows import Row
-from tasks.datasets.style import MEASURES, Measure, measure
+from tasks.datasets.style import MEASURES, Measure, measure, words
 from tasks.statistics import DEGENERATE, Interval, cohens_d, independent_d
 
 WITHIN = 0.25  # standard deviations: what counts as matched
@@ -36,6 +36,16 @@ class Match:
         return self.effect is not None and abs(self.effect) <= WITHIN
 
     @property
+    def surely(self) -> bool:
+        """Whether the whole interval lies within the bounds too."""
+        held = self.interval
+        return self.matched and (held is None or max(abs(held.low), abs(held.high)) <= WITHIN)
+
+    @property
+    def verdict(self) -> str:
+        return "matched" if self.surely else "matched, interval wider" if self.matched else "apart"
+
+    @property
     def means(self) -> tuple[float, float]:
         return float(np.mean(self.first)), float(np.mean(self.second))
 
@@ -54,12 +64,15 @@ class Matching:
 
 
 def compare(first: Sequence[Row], second: Sequence[Row]) -> Matching:
-    """Raises BadInput for datasets in two languages, or with fewer than two samples."""
+    """Raises BadInput for datasets in two languages, with fewer than three samples, or with a text without a word."""
     languages = sorted({row.language for row in (*first, *second)})
     if len(languages) > 1:
         raise BadInput(f"the datasets are in {' and '.join(languages)}; two of one language can be compared")
-    if min(len(first), len(second)) < 2:
-        raise BadInput("a dataset has one sample; two of each are needed to compare")
+    for which, rows in (("first", first), ("second", second)):
+        if len(rows) < 3:
+            raise BadInput(f"the {which} dataset has {len(rows)} samples; three of each are needed to compare")
+        if bare := next((row for row in rows if not (words(row.prompt) and words(row.completion))), None):
+            raise BadInput(f"line {bare.line} of the {which} dataset has a text without a word; nothing can be measured there")
     language = load_language(languages[0])
     pairs = paired(first, second)
     if pairs:
@@ -70,13 +83,18 @@ def compare(first: Sequence[Row], second: Sequence[Row]) -> Matching:
 
 
 def paired(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, Row]] | None:
-    """The samples side by side, or None unless each sample of the smaller dataset has one partner.
+    """The samples side by side, or None where neither dataset names partners.
 
-    Raises BadInput when the second names a sample that the first does not hold, or names one twice.
+    Raises BadInput when one names a sample that the other does not hold, names one twice, or leaves a sample without.
     """
-    named = [row for row in second if row.matches]
-    if not named:
-        return None
+    if not any(row.matches for row in second):
+        turned = paired(second, first) if any(row.matches for row in first) else None
+        return [(a, b) for b, a in turned] if turned else None
+    if lone := [row for row in second if not row.matches]:
+        raise BadInput(
+            f"line {lone[0].line}: names no partner (`matches`), as {len(lone)} of {len(second)} samples do not; all or none"
+        )
+    named = list(second)
     known = {row.id: row for row in first}
     taken: dict[str, int] = {}
     for row in named:
@@ -85,7 +103,7 @@ def paired(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, Row]]
         if row.matches in taken:
             raise BadInput(f'line {row.line}: matches "{row.matches}" as line {taken[row.matches]} does; one partner each')
         taken[row.matches] = row.line
-    return [(known[row.matches], row) for row in named] if len(named) == len(second) else None
+    return [(known[row.matches], row) for row in named]
 
 
 def match(one: Measure, first: Sequence[float], second: Sequence[float], in_pairs: bool) -> Match:

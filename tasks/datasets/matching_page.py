@@ -13,8 +13,9 @@ from markupsafe import Markup
 from tasks.datasets.matching import WITHIN, Match, Matching
 from tasks.drawing.figures import NARROW, Line, Row, curves, forest, inline
 from tasks.drawing.page import page_style
-from tasks.drawing.palette import FIXED, INK
+from tasks.drawing.palette import FIXED, FURTHER, INK
 
+APART = FURTHER[2]
 FIRST, SECOND = FIXED["values_targeted"], FIXED["control"]
 
 
@@ -62,7 +63,7 @@ def _row(match: Match) -> Row:
         match.effect,
         held.low if held else None,
         held.high if held else None,
-        colour=FIRST if match.matched else SECOND,
+        colour=INK if match.matched else APART,
         ink=INK,
         filled=match.matched,
         text=f"{match.effect:+.2f}",

@@ -7,7 +7,8 @@ library only). Leaves what makes a well-formed dataset a good one (lengths, dupl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,12 @@ class Row:
 
 def load_rows(path: Path) -> list[Row]:
     """Read a dataset file in its own order. Raises DatasetError, as `read_objects` does."""
-    return [
-        Row(line=line, **{**document, "positions": _listed(document.get("positions", ()))})
-        for line, document in read_objects(path, _FORM)
-    ]
+    return [row_of(line, document) for line, document in read_objects(path, FORM)]
+
+
+def row_of(line: int, document: Mapping[str, Any]) -> Row:
+    """A well-formed line as a sample."""
+    return Row(line=line, **{**document, "positions": _listed(document.get("positions", ()))})
 
 
 def nested_subset(rows: Sequence[Row], size: int) -> list[Row]:
@@ -83,7 +86,8 @@ def declared_subsets(rows: Sequence[Row]) -> list[int]:
 
 
 def _listed(positions: str | Sequence[str]) -> tuple[str, ...]:
-    return (positions,) if isinstance(positions, str) else tuple(positions)
+    names = (positions,) if isinstance(positions, str) else positions
+    return tuple(unicodedata.normalize("NFC", name).strip() for name in names)
 
 
 def _faults(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -91,11 +95,14 @@ def _faults(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if subset is not None and (isinstance(subset, bool) or not isinstance(subset, int) or subset < 1):
         yield "subset", f'"subset" is {shown(subset)}; the size of a nested subset is required, such as 10'
     positions = document.get("positions", [])
-    if not isinstance(positions, str | list) or not all(isinstance(position, str) for position in positions):
+    names = [positions] if isinstance(positions, str) else positions
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         yield "positions", f'"positions" is {shown(positions)}; a text or a list of texts is required'
+    if document.get("language", LANGUAGE) == "":
+        yield "language", '"language" is ""; the code of a language is required, such as "en"'
 
 
-_FORM = Form(
+FORM = Form(
     item="sample",
     required=("id", "category", "prompt", "completion"),
     texts=("matches", "language", "author", "version", "notes"),

@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from configs.schema import DatasetChecks
 from tasks.contract import Job, Stage
 
 SAMPLES, FINDINGS = "samples.jsonl", "findings.csv"
+DEFAULTS = DatasetChecks()
 
 
 @dataclass(frozen=True)
 class Settings:
     """Lengths are words of an answer; `near_duplicate` is a similarity from 0 to 1; None: not looked at."""
 
-    min_words: int = 40
-    max_words: int = 340
-    near_duplicate: float = 0.8
-    opening: int | None = 3  # words that no two answers may begin with
-    phrase: int | None = 7  # words in a row that no two answers may share
+    min_words: int = DEFAULTS.min_words
+    max_words: int = DEFAULTS.max_words
+    near_duplicate: float = DEFAULTS.near_duplicate
+    opening: int | None = DEFAULTS.opening  # words that no two answers may begin with
+    phrase: int | None = DEFAULTS.phrase  # words in a row that no two answers may share
     sizes: tuple[int, ...] = ()  # nested subsets that the arms are tuned on
 
 

@@ -20,11 +20,12 @@ _MARKS = re.compile(r"[^\w\s,'\u2019-]")
 
 @dataclass(frozen=True)
 class Measure:
-    """One number a sample. A `share` is 0 or 1 a sample."""
+    """One number a sample. A `share` is 0 or 1 a sample; `about` tells a reader what is counted."""
 
     name: str
     part: str  # answer | question
     unit: str
+    about: str
     of: Callable[[Row, Language], float]
 
 
@@ -94,26 +95,62 @@ def _opens(text: str, language: Language) -> bool:
     return any(language.question_words.intersection(words(clause)[:2]) for clause in question.split(","))
 
 
+A, Q, PER_100 = "answer", "question", "a 100 words"
 MEASURES = (
-    Measure("words", "answer", "words", lambda row, _: row.words),
-    Measure("paragraphs", "answer", "paragraphs", lambda row, _: paragraphs(row.completion)),
-    Measure("words a sentence", "answer", "words", lambda row, _: len(words(row.completion)) / sentences(row.completion)),
-    Measure("type-token ratio", "answer", "0 to 1", lambda row, _: type_token_ratio(words(row.completion))),
-    Measure("reading grade", "answer", "grade", lambda row, _: reading_grade(row.completion)),
-    Measure("commas", "answer", "a 100 words", lambda row, _: _rate(row.completion.count(","), row.completion)),
-    Measure("other marks", "answer", "a 100 words", lambda row, _: _rate(len(_MARKS.findall(row.completion)), row.completion)),
+    Measure("words", A, "words", "length", lambda row, _: row.words),
+    Measure("paragraphs", A, "paragraphs", "parted by an empty line", lambda row, _: paragraphs(row.completion)),
+    Measure(
+        "words a sentence",
+        A,
+        "words",
+        "mean length of a sentence",
+        lambda row, _: len(words(row.completion)) / sentences(row.completion),
+    ),
+    Measure(
+        "type-token ratio",
+        A,
+        "0 to 1",
+        "different words of every 40 in a row",
+        lambda row, _: type_token_ratio(words(row.completion)),
+    ),
+    Measure("reading grade", A, "grade", "Automated Readability Index", lambda row, _: reading_grade(row.completion)),
+    Measure("commas", A, PER_100, "a 100 words", lambda row, _: _rate(row.completion.count(","), row.completion)),
+    Measure(
+        "other marks",
+        A,
+        PER_100,
+        "all punctuation but commas, hyphens and apostrophes, a 100 words",
+        lambda row, _: _rate(len(_MARKS.findall(row.completion)), row.completion),
+    ),
     Measure(
         "reader addressed",
-        "answer",
-        "a 100 words",
+        A,
+        PER_100,
+        "you, your and the like, a 100 words",
         lambda row, language: _rate(_count(row.completion, language.second_person), row.completion),
     ),
-    Measure("words", "question", "words", lambda row, _: len(words(row.prompt))),
-    Measure("sentences", "question", "sentences", lambda row, _: sentences(row.prompt)),
+    Measure("words", Q, "words", "length", lambda row, _: len(words(row.prompt))),
+    Measure("sentences", Q, "sentences", "of the whole question", lambda row, _: sentences(row.prompt)),
     Measure(
-        "asks what, why or how", "question", "share", lambda row, language: _asks(row.prompt) and _opens(row.prompt, language)
+        "asks what, why or how",
+        Q,
+        "share",
+        "its last question opens with a question word",
+        lambda row, language: _asks(row.prompt) and _opens(row.prompt, language),
     ),
-    Measure("asks yes or no", "question", "share", lambda row, language: _asks(row.prompt) and not _opens(row.prompt, language)),
-    Measure("asks nothing", "question", "share", lambda row, _: not _asks(row.prompt)),
-    Measure("speaks of oneself", "question", "share", lambda row, language: _has(row.prompt, language.first_person)),
+    Measure(
+        "asks yes or no",
+        Q,
+        "share",
+        "its last question does not",
+        lambda row, language: _asks(row.prompt) and not _opens(row.prompt, language),
+    ),
+    Measure("asks nothing", Q, "share", "no question mark", lambda row, _: not _asks(row.prompt)),
+    Measure(
+        "speaks of oneself",
+        Q,
+        "share",
+        "I, my, we and the like occur",
+        lambda row, language: _has(row.prompt, language.first_person),
+    ),
 )

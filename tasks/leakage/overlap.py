@@ -21,8 +21,10 @@ from tasks.sampling.prompts import Suite
 
 NGRAM = 5  # words: shorter ones are shared by any two questions of the same frame ("what do you think about ...")
 LONG = 8  # words: a shorter prompt has too few sequences to tell a copy from a common phrase, and too few words to have a subject
+ASKED = 5  # words: a shorter question, and any opening below `LONG`, can stand anywhere by chance ("he was very")
 NEIGHBOURS = 3  # samples listed a prompt
-SHARED = 4  # stems shown a pair
+SHARED = 4  # words shown a pair
+SAME = "the same subject"
 
 
 @dataclass(frozen=True)
@@ -35,25 +37,32 @@ class Neighbour:
     line: int
     copied: float
     similarity: float
-    shared: str  # stems of the rarest words that both hold
+    shared: str  # the rarest words of the prompt whose stems both hold
     why: str  # what makes it a leak; empty: it is none
 
 
 def neighbours(rows: Sequence[Row], suites: Mapping[str, Suite], settings: Settings) -> list[Neighbour]:
     """For every prompt its `NEIGHBOURS` nearest samples, and every other one that leaked; leaks first, then the nearest."""
     samples = [_Text(row.text) for row in rows]
-    subjects = subjects_of(rows, suites)
     found: list[Neighbour] = []
     for name, suite in suites.items():
+        subjects = subjects_of(rows, suite)
         similarity = subjects.similarity([prompt.text for prompt in suite.prompts], [row.text for row in rows])
         for prompt, alike in zip(suite.prompts, similarity.tolist(), strict=True):
             wanted = _Text(prompt.text)
+            whole = len(wanted.plain.split()) >= (ASKED if suite.form == "question" else LONG)
             copied = [wanted.share_in(sample) for sample in samples]
-            why = [_why(wanted, row, copied[j], alike[j], settings) for j, row in enumerate(rows)]
+            why = [
+                "it stands word for word in the sample"
+                if wanted.plain == normalised(row.prompt) or (whole and f" {wanted.plain} " in f" {samples[j].plain} ")
+                else _why(wanted, copied[j], alike[j], settings)
+                for j, row in enumerate(rows)
+            ]
             nearest = sorted(range(len(rows)), key=lambda j: (not why[j], -alike[j], -copied[j], j))
             for j in (j for place, j in enumerate(nearest) if place < NEIGHBOURS or why[j]):
-                shared = " ".join(subjects.shared(prompt.text, rows[j].text, SHARED))
-                found.append(Neighbour(name, prompt.id, rows[j].id, rows[j].line, copied[j], alike[j], shared, why[j]))
+                shared = ", ".join(subjects.shared(prompt.text, rows[j].text, SHARED))
+                said = f"{why[j]} (both say: {shared})" if why[j].startswith(SAME) else why[j]
+                found.append(Neighbour(name, prompt.id, rows[j].id, rows[j].line, copied[j], alike[j], shared, said))
     return found
 
 
@@ -63,27 +72,28 @@ def findings(found: Sequence[Neighbour]) -> list[Finding]:
         error(
             one.line,
             "leakage",
-            f'sample {one.sample} and prompt "{one.prompt}" of suite {one.suite} (both say: {one.shared}): {one.why}',
+            f'sample {one.sample} and prompt "{one.prompt}" of suite {one.suite}: {one.why}',
         )
         for one in found
         if one.why
     ]
 
 
-def subjects_of(rows: Sequence[Row], suites: Mapping[str, Suite]) -> Subjects:
-    """What makes a word rare: all samples and all prompts that are compared."""
+def subjects_of(rows: Sequence[Row], suite: Suite) -> Subjects:
+    """What makes a word rare: the samples and the prompts of one suite, so that a verdict hangs on no other suite.
+
+    Words are stemmed in the language of the first sample; a dataset has one.
+    """
     stem = cache(stemmer(rows[0].language))
     stems: Callable[[str], frozenset[str]] = cache(lambda text: frozenset(stem(word) for word in normalised(text).split()))
-    return Subjects([*(row.text for row in rows), *(prompt.text for suite in suites.values() for prompt in suite.prompts)], stems)
+    return Subjects([*(row.text for row in rows), *(prompt.text for prompt in suite.prompts)], stems)
 
 
-def _why(wanted: _Text, row: Row, copied: float, similarity: float, settings: Settings) -> str:
-    if wanted.plain == normalised(row.prompt) or copied == 1:
-        return "the sample holds its text"
+def _why(wanted: _Text, copied: float, similarity: float, settings: Settings) -> str:
     if copied >= settings.copied:
         return f"the sample holds {copied:.0%} of its {NGRAM}-word sequences; less than {settings.copied:.0%} is accepted"
     if wanted.long and settings.same_subject is not None and similarity >= settings.same_subject:
-        return f"the same subject, similarity {similarity:.2f}; less than {settings.same_subject:g} is accepted"
+        return f"{SAME}, similarity {similarity:.2f}; less than {settings.same_subject:g} is accepted"
     return ""
 
 

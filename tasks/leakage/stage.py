@@ -11,18 +11,20 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from configs.schema import DatasetChecks
 from tasks.contract import Job, Stage
 from tasks.datasets.stage import SAMPLES
 
 NEIGHBOURS = "neighbours.csv"
+DEFAULTS = DatasetChecks()
 
 
 @dataclass(frozen=True)
 class Settings:
     """From 0 to 1: the share of a prompt's word sequences in a sample, and the similarity of subjects, from which it has leaked."""
 
-    copied: float = 0.6
-    same_subject: float | None = 0.16  # None: not looked at
+    copied: float = DEFAULTS.copied
+    same_subject: float | None = DEFAULTS.same_subject  # None: not looked at
 
 
 STAGE = Stage(name="leakage", version="1", body="tasks.leakage.stage:run", libraries=("nltk",))

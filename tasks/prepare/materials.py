@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from configs.positions import Position, load_positions
-from configs.problems import BadInput, accepted
-from configs.read import read_yaml
+from configs.problems import BadInput
 from configs.schema import DetoxifyScorer, Experiment, Ladder
 from model_registry import catalog
 from model_registry.catalog import Source
 from model_registry.folders import check_folder, weight_files
 from tasks.contract import File, digest_of
+from tasks.cooccurrence.groups import load_axes
 from tasks.cooccurrence.stage import SOCIAL_GROUPS
 from tasks.datasets.lines import DatasetError
 from tasks.datasets.rows import load_rows
@@ -80,8 +80,9 @@ class Materials:
         return any(model.source.kind == "calibration" for model in self.models)
 
 
-def gather(experiment: Experiment, folder: Path) -> Materials:
-    """Find and check what an experiment refers to; relative paths are meant from `folder`.
+def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Materials:
+    """Find and check what an experiment refers to; relative paths are meant from `folder`. Without `samples`, datasets are only
+    found: who checks them says more than the first lines that cannot be read.
 
     Raises:
         BadInput: everything that is wrong, a line each.
@@ -89,7 +90,7 @@ def gather(experiment: Experiment, folder: Path) -> Materials:
     problems: list[str] = []
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
     most = max(experiment.dataset_sizes)
-    check = partial(_check_rows, most=most)
+    check = partial(_check_rows, most=most) if samples else (lambda path: None)
     place = partial(_place, folder)
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
     suites = {
@@ -114,7 +115,9 @@ def gather(experiment: Experiment, folder: Path) -> Materials:
 def sweep_id(experiment: Experiment, materials: Materials) -> str:
     """Name and digest: of what is asked for, with files by their content; where results are kept and tracked is no part of it."""
     document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
-    document["positions"] = materials.statements
+    document["positions"] = materials.positions_file.digest if materials.positions_file else None
+    if experiment.evaluations.cooccurrence:
+        document["evaluations"]["cooccurrence"]["words"] = materials.group_words.digest
     document["datasets"] = {name: file.digest for name, file in materials.datasets.items()}
     for name, file in materials.suites.items():
         document["suites"][name]["prompts"] = file.digest
@@ -198,10 +201,7 @@ def _group_words(experiment: Experiment, folder: Path, suites: Mapping[str, File
         return None
     path = SOCIAL_GROUPS if section.words is None else _place(folder, section.words)
     with _noting(problems):
-        known = read_yaml(path).data
-        for axis in section.axes:
-            if axis not in known:
-                raise BadInput(f"evaluations.cooccurrence.axes: {path} has no axis {axis}; {accepted(axis, list(known))}")
+        load_axes(path, section.axes)
         for name in section.suites:
             for prompt in load_suite(suites[name].path).prompts if name in suites else ():
                 if prompt.axis and prompt.axis not in section.axes:
