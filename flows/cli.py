@@ -311,6 +311,17 @@ def ui(stop: Annotated[bool, typer.Option("--stop", help="stop the servers again
 
 
 @app.command()
+def doctor(verify: Verify = False) -> None:
+    """Whether what a sweep leans on is in order: versions, disk, store, servers, sweeps left behind, hub. Changes nothing; status 1 on an error.
+
+    Examples:  palms doctor   |   palms doctor --verify
+    """
+    from flows.doctor import doctor_command
+
+    raise typer.Exit(doctor_command(verify=verify, out=out))
+
+
+@app.command()
 def schema() -> None:
     """The JSON Schema of experiment files, for editors."""
     from configs.schema import json_schema
