@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.dag import Start, from_here_on
+from flows.dead import Dead, dead_runs
 from flows.home import Home
 from flows.plan import plan_rows
-from flows.runs import Run, prepare_run, remember, reopen
+from flows.runs import Run, prepare_run, remember, reopen, sole
 from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, await_health, prefect_server
 from flows.tables import show, summary_table
@@ -54,19 +55,27 @@ def rerun_command(sweep: str | None, start: Start | None, *, verify: bool, out: 
 
 
 def carry_out(run: Run, out: Console, err: Console) -> int:
-    """Run a prepared sweep to its end and print what came of it."""
-    home = run.home
-    remember(run)
+    """Run a prepared sweep to its end and print what came of it.
+
+    Raises:
+        BadInput: another process runs this sweep.
+    """
     began = time.monotonic()
-    out.print(f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes", highlight=False)
-    try:
-        with prefect_server(home) as server:
-            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-            with stoppable(run):
-                state = _run(home, run, server, out)
-    except ServerFailed as error:
-        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-        return 1
+    with sole(run):
+        dead = dead_runs(run.home)  # before this run notes itself in the place of one that died
+        remember(run)
+        out.print(
+            f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes", highlight=False
+        )
+        try:
+            with prefect_server(run.home) as server:
+                os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+                with stoppable(run):
+                    state = _run(run, dead, server, out)
+        except ServerFailed as error:
+            err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+            return 1
+        remember(run, ended=True)
     if run.session.stopped:
         err.print(
             f"interrupted; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False
@@ -94,17 +103,21 @@ def stoppable(run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _run(home: Home, run: Run, server: Server, out: Console) -> State[Any]:
+def _run(run: Run, dead: Sequence[Dead], server: Server, out: Console) -> State[Any]:
     with out.status("starting the orchestrator"):
         if any(row.state != "cached" for row in plan_rows(run)):
             warm_up()
         # Prefect reads PREFECT_API_URL as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 
+        from flows.reconcile import reconcile
         from flows.sweep import run_sweep
 
         send_logs_to(run.session.options.log)
-        await_health(home, server)
+        await_health(run.home, server)
+        mended = reconcile(dead)
+    for line in mended:
+        out.print(line, style="yellow", highlight=False)
     with watching(run.session.board, out):
         state = run_sweep(run)
     with out.status("waiting for the orchestrator's records"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shlex
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ class Run:
             params={model.name: model.params for model in self.materials.models},
             nodes=self.dag.nodes,
             outcome=self.session.outcome,
+            stopped=lambda: self.session.stopped,
         )
 
 
@@ -95,15 +97,34 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
     return run
 
 
-def remember(run: Run) -> None:
-    """Leave what is needed to find this sweep again by its id."""
+@contextlib.contextmanager
+def sole(run: Run) -> Iterator[None]:
+    """Keep a sweep to this process; the kernel lets go of it when the process ends, however that happens.
+
+    Raises:
+        BadInput: another process runs it.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            name = run.dag.sweep
+            raise BadInput(f"sweep {name} is being run by another process; `palms status {name} --watch` follows it") from None
+        yield
+
+
+def remember(run: Run, *, ended: bool = False) -> None:
+    """Leave what is needed to find this sweep again by its id, and to tell whether it came to its end."""
     run.folder.mkdir(parents=True, exist_ok=True)
     run.session.board.write()
     left = {
         "config": str(run.source),
         "overrides": list(run.overrides),
         "strict_code": run.session.options.strict_code,
+        "tracking": run.home.tracking_uri(run.experiment),
         "owner": asdict(Owner.me()),
+        "ended": ended,
         "store": str(run.session.store.root),
     }
     replace_file(run.folder / "sweep.json", canonical(left))

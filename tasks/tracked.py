@@ -23,6 +23,7 @@ class Tracked:
     params: Mapping[str, int | None]
     nodes: list[Node]
     outcome: Callable[[Node], Outcome | None]
+    stopped: Callable[[], bool] = lambda: False  # whether somebody ended the run before its time
 
     def children(self, model: str) -> Iterator[tuple[Axes, list[Node]]]:
         """The nodes of each (arm, samples, seed) of one size: what becomes one child run."""

@@ -53,9 +53,20 @@ def project_sweep(tracked: Tracked) -> None:
         for node in (*(node for node in before if node.axes.model is None), last):
             if (manifest := tracked.manifest(node)) is not None:
                 _log_manifest(client, parent, manifest, None if node is last else node.axes.name)
-        status = "FINISHED" if all(tracked.manifest(node) for node in tracked.nodes) else "FAILED"
+        complete = all(tracked.manifest(node) for node in tracked.nodes)
+        status = "FINISHED" if complete else "KILLED" if tracked.stopped() else "FAILED"
         if parent.info.status != status:  # ending a run again would move its end time
             client.set_terminated(parent.info.run_id, status)
+
+
+def kill(uri: str, sweep: str) -> int:
+    """Mark the runs of a sweep that still count as running as killed; how many there were. For one whose process is gone."""
+    client = MlflowClient(uri)
+    experiments = [str(found.experiment_id) for found in client.search_experiments()]
+    dead = client.search_runs(experiments, f"tags.`{SWEEP}` = '{sweep}' and attributes.status = 'RUNNING'") if experiments else []
+    for run in dead:
+        client.set_terminated(run.info.run_id, "KILLED")
+    return len(dead)
 
 
 @contextmanager
@@ -84,6 +95,9 @@ def _parent(client: MlflowClient, tracked: Tracked) -> Run:
     tags = {SWEEP: tracked.sweep, PLACE: "sweep"}
     found = _find(client, experiment, tags)
     run = found[0] if found else client.create_run(experiment, run_name=tracked.sweep, tags=tags | _note(tracked))
+    if run.info.status == "KILLED" and not tracked.stopped():  # it goes on
+        client.update_run(run.info.run_id, status="RUNNING")
+        run = client.get_run(run.info.run_id)
     if "palms.config" not in run.data.tags:
         client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
         client.set_tag(run.info.run_id, "palms.config", "experiment.json")
@@ -100,7 +114,7 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
     if not made:
         return
     where, digest = "/".join(place.words()), digest_of(sorted(manifest.key for manifest in made.values()))
-    status = "FINISHED" if len(made) == len(nodes) else "FAILED"
+    status = "FINISHED" if len(made) == len(nodes) else "KILLED" if tracked.stopped() else "FAILED"
     tags = {SWEEP: tracked.sweep, PLACE: where}
     earlier = _find(client, parent.info.experiment_id, tags)
     run = next((run for run in earlier if run.data.tags[DIGEST] == digest), None)

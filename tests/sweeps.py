@@ -78,6 +78,18 @@ def flow_runs(home: Path) -> dict[str, str]:
         return dict(database.execute("select name, state_type from flow_run order by created").fetchall())
 
 
+def flow_states(home: Path) -> set[str]:
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        return {kind for (kind,) in database.execute("select distinct state_type from flow_run")}
+
+
+def tracked_runs(home: Path) -> set[str]:
+    """The states of the tracker's runs, those left out that others have superseded."""
+    with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
+        current = "select distinct status from runs where run_uuid not in (select run_uuid from tags where key = 'superseded')"
+        return {status for (status,) in database.execute(current)}
+
+
 def living(leader: int) -> dict[int, tuple[int, str]]:
     """pid: (parent, command line) of the living processes of a session; `leader` was started as its leader."""
     found = {}

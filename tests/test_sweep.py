@@ -156,20 +156,48 @@ def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
 def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     first: subprocess.CompletedProcess[str], home: Path, config: Path, tmp_path: Path
 ) -> None:
-    """Although a stage's process was killed on the way (and tried again), and then the whole run was interrupted (and went on)."""
-    with subprocess.Popen(
-        [*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(tmp_path), stdout=subprocess.DEVNULL, start_new_session=True
-    ) as run:
+    """Although a stage's process was killed on the way (and tried again), then the whole run was interrupted, and then its process
+    was killed outright."""
+    with started(tmp_path, config) as run:
         wait_for(lambda: list(tmp_path.glob("store/finetune/*.partial")))
         killed = wait_for(lambda: sweeps.stage_processes(run.pid))
         os.kill(killed[0], signal.SIGKILL)
         wait_for(lambda: list(tmp_path.glob("store/sampling/*.partial")))
         run.send_signal(signal.SIGINT)
         assert run.wait(60) == 130
-    assert not {kind for _, kind, _ in sweeps.task_runs(tmp_path)} & {"RUNNING", "PENDING", "SCHEDULED"}
+    assert not unfinished(tmp_path)
+    assert "RUNNING" not in sweeps.tracked_runs(tmp_path)
     assert "killed (signal 9)" in next(tmp_path.glob("sweeps/*/log.txt")).read_text()
-    sweeps.palms(tmp_path, "run", str(config))
+    before = len(list(tmp_path.glob("store/sampling/*/manifest.json")))
+    with started(tmp_path, config) as run:
+        wait_for(lambda: list(tmp_path.glob("store/sampling/*/manifest.json"))[before:])
+        refused = sweeps.palms(tmp_path, "run", str(config), status=2)
+        assert "is being run by another process" in refused.stderr
+        run.kill()
+    assert unfinished(tmp_path)
+    sweep = next(tmp_path.glob("sweeps/small-*")).name
+    assert (
+        f"its process (pid {run.pid}) is gone; what was finished is kept: palms rerun {sweep}"
+        in sweeps.palms(tmp_path, "status").stdout
+    )
+    done = sweeps.palms(tmp_path, "rerun")
+    assert f"sweep {sweep}: its process (pid {run.pid}) is gone; marked" in done.stdout
+    assert not unfinished(tmp_path)
+    assert sweeps.tracked_runs(tmp_path) == {"FINISHED"}
     assert rows(tmp_path) == rows(home)
+    assert "is gone" not in sweeps.palms(tmp_path, "run", str(config)).stdout
+
+
+def started(home: Path, config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(home), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def unfinished(home: Path) -> set[str]:
+    """The states of flow and task runs that are not final."""
+    kinds = {kind for _, kind, _ in sweeps.task_runs(home)} | sweeps.flow_states(home)
+    return kinds - {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
 def wait_for(found: Callable[[], list[Any]]) -> list[Any]:

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from tasks.contract import Axes
 from tasks.tracked import Tracked
-from tasks.tracking import project_size, project_sweep
+from tasks.tracking import kill, project_size, project_sweep
 from tests import toy
 
 
@@ -82,6 +82,21 @@ def test_a_failed_arm_is_a_failed_sweep_and_is_mended_by_the_rerun(tmp_path: Pat
     assert "l-1/tuned/seed0" not in runs
     runs = by_place(project(tmp_path, 1.0))
     assert {run.info.status for place in runs.values() for run in place} == {"FINISHED"}
+
+
+def test_runs_of_a_process_that_is_gone_are_killed_and_go_on_when_taken_up_again(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert kill(uri, "demo-1") == 0  # a tracker that was never used
+    runs = by_place(project(tmp_path, 1.0))
+    client = MlflowClient(uri)
+    for place in runs.values():
+        client.update_run(place[0].info.run_id, status="RUNNING")
+    assert kill(uri, "demo-2") == 0
+    assert kill(uri, "demo-1") == 3
+    assert {client.get_run(place[0].info.run_id).info.status for place in runs.values()} == {"KILLED"}
+    runs = by_place(project(tmp_path, 1.0))
+    assert {run.info.status for place in runs.values() for run in place} == {"FINISHED"}
+    assert all(len(place) == 1 for place in runs.values())
 
 
 def test_calibration_results_say_so(tmp_path: Path) -> None:

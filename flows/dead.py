@@ -1,0 +1,37 @@
+"""Runs that died: their process is gone, and they never noted that they had ended. Found without asking any server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.home import Home
+from flows.owner import Owner
+from tasks.contract import canonical, read_json, replace_file
+
+
+@dataclass(frozen=True)
+class Dead:
+    note: Path  # the sweep's sweep.json
+    owner: Owner
+    tracking: str  # URI of the tracker
+
+    @property
+    def sweep(self) -> str:
+        return self.note.parent.name
+
+    def settle(self) -> None:
+        """Note that it has ended, unless another process has taken the sweep up since."""
+        left = read_json(self.note)
+        if Owner.of(left["owner"]) == self.owner:
+            replace_file(self.note, canonical({**left, "ended": True}))
+
+
+def dead_runs(home: Home) -> list[Dead]:
+    found = []
+    for note in sorted(home.sweeps.glob("*/sweep.json")):
+        left = read_json(note)
+        owner = Owner.of(left.get("owner"))
+        if owner is not None and not left["ended"] and owner.alive is False:
+            found.append(Dead(note, owner, left["tracking"]))
+    return found

@@ -1,0 +1,60 @@
+"""What a run that died left behind, brought to an end: its flow and task runs crashed, its tracked runs killed.
+
+A run notes its process when it starts and that it has ended when it has; one whose process is gone without the second note was
+killed, or its machine went away. Locks need no care: the kernel frees them. Partial work stays, and the next run goes on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+    TaskRunFilterTags,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, StateType
+from prefect.states import Crashed
+
+from flows.dead import Dead
+from tasks import tracking
+
+UNFINISHED = [kind for kind in StateType if kind not in TERMINAL_STATES]
+
+
+def reconcile(dead: Sequence[Dead]) -> list[str]:
+    """Bring dead runs to an end, and say so, a line each. The Prefect server must be up."""
+    lines = []
+    for run in dead:
+        gone = f"its process (pid {run.owner.pid}) is gone"
+        with get_client(sync_client=True) as client:
+            crashed = _crash(client, run.sweep, gone)
+        killed = tracking.kill(run.tracking, run.sweep)
+        run.settle()
+        lines.append(f"sweep {run.sweep}: {gone}; marked {crashed} flow and task runs crashed and {killed} tracked runs killed")
+    return lines
+
+
+def _crash(client: SyncPrefectClient, sweep: str, why: str) -> int:
+    """Tasks first, so that a flow never ends before what it started."""
+    tasks = client.read_task_runs(
+        task_run_filter=TaskRunFilter(
+            tags=TaskRunFilterTags(all_=[sweep]), state=TaskRunFilterState(type=TaskRunFilterStateType(any_=UNFINISHED))
+        )
+    )
+    for task in tasks:
+        client.set_task_run_state(task.id, Crashed(message=why), force=True)
+    flows = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(all_=[sweep]), state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
+        )
+    )
+    for flow in flows:
+        client.set_flow_run_state(flow.id, Crashed(message=why), force=True)
+    return len(tasks) + len(flows)
