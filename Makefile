@@ -43,5 +43,5 @@ lock:
 	.venv-lock/bin/python -m pip freeze --exclude-editable --exclude pip --all | sed 's/^torch==\([0-9.]*\).*/torch==\1/' > requirements.lock
 	rm -rf .venv-lock
 
-clean:
-	rm -rf $(VENV) .palms build *.egg-info
+clean:  # results stay: .palms/ is yours to delete
+	rm -rf $(VENV) build *.egg-info

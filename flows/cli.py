@@ -34,7 +34,9 @@ Examples:
 """)  # fmt: skip
 models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladders.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts, and compare datasets.")
+mlflow_app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 app.add_typer(models_app, name="models")
+app.add_typer(mlflow_app, name="mlflow")
 app.add_typer(dataset_app, name="dataset")
 
 out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
@@ -296,6 +298,22 @@ def init(
         if path.is_file():
             out.print(str(path), highlight=False, markup=False)
     out.print(f"next: edit the texts; `palms dataset validate {made}` says what is still missing", highlight=False)
+
+
+@mlflow_app.command("rebuild")
+def mlflow_rebuild() -> None:
+    """Make the tracking database anew from the store and what sweeps noted; the old one is put aside.
+
+    Example:  palms ui --stop && palms mlflow rebuild
+    """
+    from flows.home import Home
+
+    home = Home.open()
+    home.settle_environment()
+    from flows.rebuild import rebuild
+
+    for line in rebuild(home):
+        out.print(line, highlight=False, markup=False)
 
 
 @app.command()

@@ -54,7 +54,7 @@ class Finding:
 
 def doctor_command(*, verify: bool, out: Console) -> int:
     """Print every finding as it is made, and return the exit status: 1 if one is an error."""
-    home = Home(Path(os.environ.get("PALMS_HOME") or ".palms").expanduser().absolute())  # not opened: that would make it
+    home = Home.named()  # not opened: that would make it
     prefect = os.environ.get("PREFECT_API_URL", "")
     home.settle_environment()  # where the hub's cache lies for a sweep
     counts = {"ok": 0, "warning": 0, "error": 0}

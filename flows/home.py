@@ -19,13 +19,18 @@ class Home:
     root: Path
 
     @classmethod
+    def named(cls) -> Home:
+        """The one that a command would use, whether or not it has been made."""
+        return cls(Path(os.environ.get("PALMS_HOME") or ".palms").expanduser().absolute())
+
+    @classmethod
     def open(cls) -> Home:
         """PALMS_HOME, `.palms/` here by default.
 
         Raises:
             BadInput: it cannot be made or written to.
         """
-        root = Path(os.environ.get("PALMS_HOME") or ".palms").expanduser().absolute()
+        root = cls.named().root
         try:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".writable.{os.getpid()}"

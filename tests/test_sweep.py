@@ -294,3 +294,20 @@ def test_real_architectures_of_ten_million_parameters_go_through_the_whole_dag(t
     params = {row["size"]: int(row["params"]) for row in rows(tmp_path / "home") if row["size"]}
     assert all(count > 10_000_000 for count in params.values())
     assert params.keys() == {"neox", "gpt2"}
+
+
+def test_the_tracking_database_can_be_made_anew_from_the_store(
+    home: Path, config: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    sweeps.palms(home, "run", str(config))
+    before = sweeps.current_points(home)
+    done = sweeps.palms(home, "mlflow", "rebuild")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"the database as it was: {home}/mlflow.before-")
+    assert any(line.startswith("small-") and line.endswith(" outputs") for line in lines[1:])
+    after = sweeps.current_points(home)
+    assert before
+    assert before.items() <= after.items()  # of the sweep that ran last; older ones hold what they held
+    again = sweeps.palms(home, "run", str(config))
+    assert "0 of them" not in again.stdout
+    assert sweeps.current_points(home) == after

@@ -1,0 +1,83 @@
+"""`palms mlflow rebuild`: the tracking database made anew from what sweeps noted and what the store holds.
+
+Tracking is a projection, so nothing is lost with it but what MLflow alone knew: runs that others had superseded, and notes or tags
+that somebody wrote by hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from configs.problems import BadInput
+from flows.home import Home
+from flows.owner import Owner
+from flows.runs import latest
+from flows.servers import running
+from tasks import tracking
+from tasks.board import read_board
+from tasks.contract import Axes, Node, Stage, read_json
+from tasks.store import Manifest, Store
+from tasks.tracked import Tracked
+
+
+def rebuild(home: Home) -> Iterator[str]:
+    """Put the database aside and project every sweep again, oldest first; a line for each.
+
+    Raises:
+        BadInput: the tracking server is up, a sweep is running, or a sweep was noted by a version that left too little.
+    """
+    if running(home, "mlflow"):
+        raise BadInput("the MLflow server is up and would write on; `palms ui --stop` first")
+    notes = sorted(home.sweeps.glob("*/sweep.json"), key=lambda note: latest(note.parent))
+    for note in notes:
+        left = read_json(note)
+        owner = Owner.of(left.get("owner"))
+        if owner is not None and not left.get("ended") and owner.alive is not False:
+            raise BadInput(f"sweep {note.parent.name} is running (pid {owner.pid}); wait for it, or end it")
+        if "places" not in left:
+            raise BadInput(f"{note}: written by another version, which left too little; `palms rerun {note.parent.name}` first")
+    aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
+    if home.mlflow.exists():
+        home.mlflow.rename(aside)
+        yield f"the database as it was: {aside} (yours to delete)"
+    home.mlflow.mkdir(parents=True)
+    for note in notes:
+        tracked = noted(home, note)
+        if tracked is None:
+            yield f"{note.parent.name}: tracked elsewhere, left alone"
+            continue
+        for model in dict.fromkeys(node.axes.model for node in tracked.nodes if node.axes.model):
+            tracking.project_size(tracked, model)
+        tracking.project_sweep(tracked)
+        made = sum(tracked.manifest(node) is not None for node in tracked.nodes)
+        yield f"{note.parent.name}: {made} of {len(tracked.nodes)} outputs"
+
+
+def noted(home: Home, note: Path) -> Tracked | None:
+    """A sweep as it noted itself, with its outputs as the store holds them; None if its tracker is not this home's database."""
+    left = read_json(note)
+    if left["tracking"] != home.tracking_uri():
+        return None
+    store = Store(Path(left["store"]))
+    outputs: dict[Node, Manifest] = {}
+    nodes = []
+    for entry in read_board(note.parent / "state.json"):
+        stage = entry.label.split("/")[0]
+        node = Node(Stage(stage, "", ""), Axes(**left["places"][entry.label]), None)
+        nodes.append(node)
+        found = store.find(stage, entry.key) if entry.key else None
+        if isinstance(found, Manifest):
+            outputs[node] = found
+    return Tracked(
+        sweep=note.parent.name,
+        name=left["tracked_as"],
+        uri=left["tracking"],
+        artifacts=home.mlflow / "artifacts",
+        calibration=left["calibration"],
+        config=left["experiment"],
+        params=left["params"],
+        nodes=nodes,
+        outcome=outputs.get,
+    )
