@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,9 @@ def _run(run: Run, dead: Sequence[Dead], server: Server, out: Console) -> State[
         mended = reconcile(dead)
     for line in mended:
         out.print(line, style="yellow", highlight=False)
-    with watching(run.session.board, out):
-        state = run_sweep(run)
+    # Not in the main thread, where Prefect puts a handler of its own in the place of ours and a SIGTERM passed without effect (3.8.8)
+    with watching(run.session.board, out), ThreadPoolExecutor(1, thread_name_prefix="palms-sweep") as pool:
+        state = pool.submit(run_sweep, run).result()
     with out.status("waiting for the orchestrator's records"):
         await_records(run)
         APILogHandler().flush()  # a server that is gone would be asked again and again at exit

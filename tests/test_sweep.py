@@ -156,14 +156,14 @@ def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
 def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     first: subprocess.CompletedProcess[str], home: Path, config: Path, tmp_path: Path
 ) -> None:
-    """Although a stage's process was killed on the way (and tried again), then the whole run was interrupted, and then its process
+    """Although a stage's process was killed on the way (and tried again), then the whole run was told to end, and then its process
     was killed outright."""
     with started(tmp_path, config) as run:
         wait_for(lambda: list(tmp_path.glob("store/finetune/*.partial")))
         killed = wait_for(lambda: sweeps.stage_processes(run.pid))
         os.kill(killed[0], signal.SIGKILL)
         wait_for(lambda: list(tmp_path.glob("store/sampling/*.partial")))
-        run.send_signal(signal.SIGINT)
+        run.send_signal(signal.SIGTERM)  # Ctrl-C goes the same way, but Prefect has a handler of its own for this one
         assert run.wait(60) == 130
     assert not unfinished(tmp_path)
     assert "RUNNING" not in sweeps.tracked_runs(tmp_path)

@@ -1,0 +1,186 @@
+"""Kills at random moments over calibration sweeps: `python -m benchmarks.faults [KILLS] [SEED]`, 100 kills by default.
+
+A sweep is started again and again, and each time something of it is killed: the command, a stage's process, the fork server, the
+Prefect server, everything at once, or it is asked to end (SIGTERM, Ctrl-C). When it comes to its end all the same, its metrics are
+held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an empty home.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.contract import read_json
+from tests import sweeps
+
+ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
+TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt")
+LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
+GRACE_S = 5.0  # after which no stage's process may be alive without its parent
+
+
+@dataclass
+class Count:
+    """What must be zero at the end, and what happened."""
+
+    metrics_differ: int = 0
+    stages_run_twice: int = 0
+    tracked_runs_doubled: int = 0
+    points_doubled: int = 0
+    tracked_runs_left_running: int = 0
+    flow_or_task_runs_left: int = 0
+    processes_left: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    sweeps: int = 0
+
+    @property
+    def faults(self) -> dict[str, int]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, int) and name != "sweeps"}
+
+
+def fault_run(kills: int, seed: int, folder: Path) -> Count:
+    """Disturb sweeps until there have been that many kills, and the one that was going on has come to its end."""
+    rng, count = random.Random(seed), Count()
+    expected = finish(folder / "undisturbed")
+    while count.kills.total() < kills:
+        home = folder / f"home{count.sweeps}"
+        made: dict[str, str] = {}
+        while count.kills.total() < kills:
+            ended = disturb(home, rng, count)
+            count.stages_run_twice += remade(home, made)
+            if ended:
+                break
+        count.metrics_differ += finish(home) != expected
+        count.stages_run_twice += remade(home, made)
+        count.sweeps += 1
+        look(home, count)
+        print(f"{count.kills.total():4} kills over {count.sweeps} sweeps: {count.faults}", flush=True)
+    return count
+
+
+def disturb(home: Path, rng: random.Random, count: Count) -> bool:
+    """Start the sweep and kill something of it at a random moment; whether it came to its end before that."""
+    command = [*sweeps.COMMAND, *ARGUMENTS]
+    with (home.parent / "output.log").open("ab") as log:
+        run = subprocess.Popen(command, env=sweeps.environment(home), stdout=log, stderr=log, start_new_session=True)
+    moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(TARGETS)
+    try:
+        run.wait(moment)
+        return True
+    except subprocess.TimeoutExpired:
+        pass
+    family = sweeps.living(run.pid)
+    victims = _victims(run.pid, family, target)
+    if not victims:
+        target, victims = "command", [run.pid]
+    number = {"terminate": signal.SIGTERM, "interrupt": signal.SIGINT}.get(target, signal.SIGKILL)
+    for pid in victims:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue  # it ended by itself in this moment
+    count.kills[target] += 1
+    run.wait(300)
+    time.sleep(GRACE_S)
+    left = [pid for pid in family if _same(pid, family) and pid != run.pid]
+    count.processes_left += len(left)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    return False
+
+
+def _victims(leader: int, family: Mapping[int, tuple[int, str]], target: str) -> list[int]:
+    stages = sweeps.stage_processes(leader)
+    if target == "stage":
+        return stages[:1]
+    if target == "forkserver":
+        return [pid for pid, (parent, line) in family.items() if "forkserver" in line and parent == leader]
+    if target == "server":
+        return _servers(leader)
+    if target == "everything":
+        return [*family, *_servers(leader)]
+    return [leader]
+
+
+def _servers(parent: int) -> list[int]:
+    """The Prefect server, which is a session of its own."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            above = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if above == parent and "prefect" in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def _same(pid: int, family: Mapping[int, tuple[int, str]]) -> bool:
+    """Whether a process of the family is still there, and no other has its number."""
+    try:
+        alive = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return alive and (Path("/proc") / str(pid) / "cmdline").read_text() == family[pid][1]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def finish(home: Path) -> list[dict[str, str]]:
+    """Run to the end, undisturbed, and return every metric."""
+    sweeps.palms(home, *ARGUMENTS)
+    return list(csv.DictReader(io.StringIO(sweeps.palms(home, "metrics", "--format", "csv").stdout)))
+
+
+def remade(home: Path, made: dict[str, str]) -> int:
+    """How many outputs have been made again since the last look; `made` keeps when each was."""
+    again = 0
+    for path in home.glob("store/*/*/manifest.json"):
+        if path.parent.name.endswith(".partial"):
+            continue
+        document = read_json(path)
+        finished = f"{document['facts']['finished']} {document['facts']['seconds']}"
+        again += made.setdefault(document["key"], finished) != finished
+        made[document["key"]] = finished
+    return again
+
+
+def look(home: Path, count: Count) -> None:
+    """Count what a finished sweep may not have left in the databases."""
+    with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
+        ask = database.execute
+        count.tracked_runs_left_running += ask("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
+        doubled = "select count(*) from (select 1 from tags where key = 'palms.digest' group by value having count(*) > 1)"
+        count.tracked_runs_doubled += ask(doubled).fetchone()[0]
+        points = "select count(*) from (select 1 from metrics group by run_uuid, key, step having count(*) > 1)"
+        count.points_doubled += ask(points).fetchone()[0]
+    final = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        for table in ("flow_run", "task_run"):
+            left = f"select count(*) from {table} where state_type is null or state_type not in {final}"
+            count.flow_or_task_runs_left += database.execute(left).fetchone()[0]
+
+
+def main() -> None:
+    given = [int(word) for word in sys.argv[1:]]
+    kills, seed = (*given, *(100, 0)[len(given) :])
+    with tempfile.TemporaryDirectory() as folder:
+        count = fault_run(kills, seed, Path(folder))
+    print(f"{count.kills.total()} kills ({dict(count.kills)}) over {count.sweeps} sweeps")
+    for name, value in count.faults.items():
+        print(f"{name.replace('_', ' '):28} {value}")
+    sys.exit(1 if any(count.faults.values()) else 0)
+
+
+if __name__ == "__main__":
+    main()
