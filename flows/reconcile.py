@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    FlowRunFilterTags,
     TaskRunFilter,
+    TaskRunFilterFlowRunId,
     TaskRunFilterState,
     TaskRunFilterStateType,
-    TaskRunFilterTags,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 from prefect.states import Crashed
@@ -42,19 +43,25 @@ def reconcile(dead: Sequence[Dead]) -> list[str]:
 
 
 def _crash(client: SyncPrefectClient, sweep: str, why: str) -> int:
-    """Tasks first, so that a flow never ends before what it started."""
+    """A sweep's flow runs are found by its id, which is their name: tags would cost every task run a question for a slot. Tasks
+    first, so that a flow never ends before what it started."""
+    running = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
+    above = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[sweep])))
+    if not above:
+        return 0
+    parents = FlowRunFilterParentFlowRunId(any_=[flow.id for flow in above])
+    sizes = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parents, state=running))
+    flows = [*sizes, *(flow for flow in above if flow.state_type in UNFINISHED)]
+    if not flows:
+        return 0
     tasks = client.read_task_runs(
         task_run_filter=TaskRunFilter(
-            tags=TaskRunFilterTags(all_=[sweep]), state=TaskRunFilterState(type=TaskRunFilterStateType(any_=UNFINISHED))
+            flow_run_id=TaskRunFilterFlowRunId(any_=[flow.id for flow in flows]),
+            state=TaskRunFilterState(type=TaskRunFilterStateType(any_=UNFINISHED)),
         )
     )
     for task in tasks:
         client.set_task_run_state(task.id, Crashed(message=why), force=True)
-    flows = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            tags=FlowRunFilterTags(all_=[sweep]), state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
-        )
-    )
     for flow in flows:
         client.set_flow_run_state(flow.id, Crashed(message=why), force=True)
     return len(tasks) + len(flows)

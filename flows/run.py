@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +21,7 @@ from flows.home import Home
 from flows.plan import plan_rows
 from flows.runs import Run, prepare_run, remember, reopen, sole
 from flows.screen import send_logs_to, watching
-from flows.servers import Server, ServerFailed, await_health, prefect_server
+from flows.servers import Server, ServerFailed, ServerGone, await_health, prefect_server
 from flows.tables import show, summary_table
 from tasks.compare.summary import summary_rows
 from tasks.processes import warm_up
@@ -30,7 +31,9 @@ from tasks.store import Manifest
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
+T = TypeVar("T")
 RECORDED_LIMIT_S = 30.0
+SERVER_LOOK_S = 1.0
 
 
 def run_command(config: str, sets: Sequence[str], *, verify: bool, strict_code: bool, out: Console, err: Console) -> int:
@@ -73,6 +76,11 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
                 os.environ["PREFECT_API_URL"] = f"{server.url}/api"
                 with stoppable(run):
                     state = _run(run, dead, server, out)
+        except ServerGone as error:
+            run.session.stop()
+            err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+            err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
+            os._exit(1)  # threads that wait for the server would keep this process for ever
         except ServerFailed as error:
             err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
             return 1
@@ -119,13 +127,37 @@ def _run(run: Run, dead: Sequence[Dead], server: Server, out: Console) -> State[
         mended = reconcile(dead)
     for line in mended:
         out.print(line, style="yellow", highlight=False)
-    # Not in the main thread, where Prefect puts a handler of its own in the place of ours and a SIGTERM passed without effect (3.8.8)
-    with watching(run.session.board, out), ThreadPoolExecutor(1, thread_name_prefix="palms-sweep") as pool:
-        state = pool.submit(run_sweep, run).result()
+    with watching(run.session.board, out):
+        state = _beside(partial(run_sweep, run), run.home, server)
     with out.status("waiting for the orchestrator's records"):
-        await_records(run)
+        _beside(partial(await_records, run), run.home, server)
         APILogHandler().flush()  # a server that is gone would be asked again and again at exit
     return state
+
+
+def _beside(work: Callable[[], T], home: Home, server: Server) -> T:
+    """Do what needs the server in a thread, for as long as it lives.
+
+    Not in the main thread, where Prefect puts a signal handler of its own in the place of ours: a SIGTERM passed without effect
+    (3.8.8).
+
+    Raises:
+        ServerGone: the server ended first; the work may then wait for it for ever.
+    """
+    done: Future[T] = Future()
+
+    def carry() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # handed to whoever waits
+            done.set_exception(error)
+
+    threading.Thread(target=carry, name="palms-beside", daemon=True).start()
+    while not wait([done], timeout=SERVER_LOOK_S).done and server.is_ours():
+        pass
+    if not server.is_ours() and not (done.done() and done.exception() is None):
+        raise ServerGone(f"the Prefect server ended under the sweep; its log: {home.prefect / 'server.log'}")
+    return done.result()
 
 
 def await_records(run: Run) -> None:

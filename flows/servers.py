@@ -39,6 +39,10 @@ class ServerFailed(RuntimeError):
     """A server that did not come up; the message names its log."""
 
 
+class ServerGone(ServerFailed):
+    """A server that was there and ended while it was needed."""
+
+
 @dataclass(frozen=True)
 class Server:
     name: str  # prefect | mlflow

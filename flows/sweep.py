@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, cast
 
-from prefect import Task, allow_failure, flow, tags, task
+from prefect import Task, allow_failure, flow, task
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
@@ -25,9 +25,8 @@ from tasks.stage import finish, submit
 
 
 def run_sweep(run: Run) -> State[Any]:
-    """Run one sweep to its end and return the flow's final state. Its id is a tag of all its flow and task runs."""
-    with tags(run.dag.sweep):
-        return sweep.with_options(task_runner=threads(len(run.dag.shared) + 2))(run.dag.sweep, return_state=True)
+    """Run one sweep to its end and return the flow's final state."""
+    return sweep.with_options(task_runner=threads(len(run.dag.shared) + 2))(run.dag.sweep, return_state=True)
 
 
 @flow(name="sweep", flow_run_name="{sweep_id}", validate_parameters=False)
