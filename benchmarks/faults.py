@@ -28,6 +28,7 @@ from tests import sweeps
 ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
 TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt")
 LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
+LIMIT_S = 240.0  # longer than this no command may take to end, whatever was killed under it
 GRACE_S = 5.0  # after which no stage's process may be alive without its parent
 
 
@@ -42,6 +43,7 @@ class Count:
     tracked_runs_left_running: int = 0
     flow_or_task_runs_left: int = 0
     processes_left: int = 0
+    hung: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     sweeps: int = 0
 
@@ -92,7 +94,12 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
         except ProcessLookupError:
             continue  # it ended by itself in this moment
     count.kills[target] += 1
-    run.wait(300)
+    try:
+        run.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        count.hung += 1
+        run.kill()
+        run.wait()
     time.sleep(GRACE_S)
     left = [pid for pid in family if _same(pid, family) and pid != run.pid]
     count.processes_left += len(left)

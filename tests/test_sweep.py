@@ -242,6 +242,19 @@ def test_a_rerun_of_a_complete_sweep_runs_nothing(home: Path, config: Path, firs
     assert done.stdout.startswith("sweep small-")
     assert "stages are there; `--from STAGE` makes them anew" in done.stdout
     assert "pid" not in sweeps.palms(home, "status").stdout
+    watched = sweeps.palms(home, "status", "--watch").stdout.splitlines()  # ended: says every stage once, and returns
+    assert {line.split()[1] for line in watched} == labels(home, "cached") | labels(home, "done")
+
+
+def test_a_plan_gives_the_first_reasons_or_all_of_them(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
+    sets = [f"arms.values_targeted.{name}" for name in ("epochs=3", "learning_rate=1e-4", "warmup=0.5", "weight_decay=0.1")]
+    options = [word for one in sets for word in ("--set", one)]
+    brief = sweeps.palms(home, "plan", str(config), *options).stdout
+    line = next(line for line in brief.splitlines() if "finetune/local-gpt2/values_targeted" in line and line.startswith("run"))
+    assert line.endswith("epochs 2 → 3, learning_rate 0.001 → 0.0001, warmup 0.0 → 0.5 and 1 more")
+    whole = sweeps.palms(home, "plan", str(config), *options, "--explain").stdout
+    assert "weight_decay 0.0 → 0.1" in whole
+    assert len(whole.splitlines()) > len(brief.splitlines())
 
 
 def test_a_rerun_from_a_stage_makes_it_and_what_reads_it_anew(
