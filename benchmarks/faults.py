@@ -7,6 +7,7 @@ held against those of a run that nobody disturbed, the databases are counted, an
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -89,10 +90,8 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
         target, victims = "command", [run.pid]
     number = {"terminate": signal.SIGTERM, "interrupt": signal.SIGINT}.get(target, signal.SIGKILL)
     for pid in victims:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself in this moment
             os.kill(pid, number)
-        except ProcessLookupError:
-            continue  # it ended by itself in this moment
     count.kills[target] += 1
     try:
         run.wait(LIMIT_S)
