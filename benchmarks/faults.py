@@ -166,7 +166,12 @@ def look(home: Path, count: Count) -> None:
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
         ask = database.execute
         count.tracked_runs_left_running += ask("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
-        doubled = "select count(*) from (select 1 from tags where key = 'palms.digest' group by value having count(*) > 1)"
+        doubled = """
+            select count(*) from (
+                select 1 from tags d join tags p on p.run_uuid = d.run_uuid and p.key = 'palms.place'
+                where d.key = 'palms.digest' group by d.value, p.value having count(*) > 1
+            )
+        """
         count.tracked_runs_doubled += ask(doubled).fetchone()[0]
         points = "select count(*) from (select 1 from metrics group by run_uuid, key, step having count(*) > 1)"
         count.points_doubled += ask(points).fetchone()[0]
