@@ -96,7 +96,7 @@ def current_points(home: Path) -> dict[tuple[str, str, str], float]:
         select s.value, p.value, m.key, m.value from latest_metrics m
         join tags s on s.run_uuid = m.run_uuid and s.key = 'palms.sweep'
         join tags p on p.run_uuid = m.run_uuid and p.key = 'palms.place'
-        where m.run_uuid not in (select run_uuid from tags where key = 'superseded')
+        where m.run_uuid not in (select run_uuid from tags where key = 'superseded') and m.key not like 'cost.%'
     """
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
         return {(sweep, place, metric): value for sweep, place, metric, value in database.execute(query)}

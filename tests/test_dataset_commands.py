@@ -11,6 +11,8 @@ import pytest
 from configs.read import SHIPPED, find_experiment, read_experiment
 from tests.sweeps import CONFIGS, SMALL, palms
 
+pytestmark = pytest.mark.slow  # a process a command: a minute in all
+
 
 def test_validate_takes_a_file_for_what_it_is(tmp_path: Path) -> None:
     files = [SMALL / "values_targeted.jsonl", CONFIGS / "prompts" / "weakness_probes.yaml", CONFIGS / "positions.yaml"]
