@@ -25,6 +25,7 @@ ASKED = 5  # words: a shorter question, and any opening below `LONG`, can stand 
 NEIGHBOURS = 3  # samples listed a prompt
 SHARED = 4  # words shown a pair
 SAME = "the same subject"
+WORD_FOR_WORD = "it stands word for word in the sample"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Neighbour:
 
 def neighbours(rows: Sequence[Row], suites: Mapping[str, Suite], settings: Settings) -> list[Neighbour]:
     """For every prompt its `NEIGHBOURS` nearest samples, and every other one that leaked; leaks first, then the nearest."""
-    samples = [_Text(row.text) for row in rows]
+    samples, asked = [_Text(row.text) for row in rows], [normalised(row.prompt) for row in rows]
     found: list[Neighbour] = []
     for name, suite in suites.items():
         subjects = subjects_of(rows, suite)
@@ -53,10 +54,10 @@ def neighbours(rows: Sequence[Row], suites: Mapping[str, Suite], settings: Setti
             whole = len(wanted.plain.split()) >= (ASKED if suite.form == "question" else LONG)
             copied = [wanted.share_in(sample) for sample in samples]
             why = [
-                "it stands word for word in the sample"
-                if wanted.plain == normalised(row.prompt) or (whole and f" {wanted.plain} " in f" {samples[j].plain} ")
+                WORD_FOR_WORD
+                if wanted.plain == asked[j] or (whole and f" {wanted.plain} " in f" {sample.plain} ")
                 else _why(wanted, copied[j], alike[j], settings)
-                for j, row in enumerate(rows)
+                for j, sample in enumerate(samples)
             ]
             nearest = sorted(range(len(rows)), key=lambda j: (not why[j], -alike[j], -copied[j], j))
             for j in (j for place, j in enumerate(nearest) if place < NEIGHBOURS or why[j]):
