@@ -4,16 +4,16 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast lint ui ui-stop lock clean
+.PHONY: demo test test-fast lint up down lock clean
 
 demo: $(READY)
 	@$(BIN)/palms run calibration
 
-ui: $(READY)
-	@$(BIN)/palms ui
+up: $(READY)
+	@$(BIN)/palms up
 
-ui-stop: $(READY)
-	@$(BIN)/palms ui --stop
+down: $(READY)
+	@$(BIN)/palms down
 
 test: $(READY)
 	$(BIN)/python -m pytest

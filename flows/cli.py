@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from configs.problems import BadInput
+from flows.cli_schedule import notify_app, schedule_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", help="""
 Does fine-tuning on fewer than 100 curated examples move a language model's behaviour toward stated values, at which size, by how much?
@@ -36,6 +37,8 @@ models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladd
 dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts, and compare datasets.")
 mlflow_app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 app.add_typer(models_app, name="models")
+app.add_typer(schedule_app, name="schedule")
+app.add_typer(notify_app, name="notify")
 app.add_typer(mlflow_app, name="mlflow")
 app.add_typer(dataset_app, name="dataset")
 
@@ -69,9 +72,11 @@ def run(config: Config, sets: Sets = None, verify: Verify = False, strict_code: 
 
     Examples:  palms run calibration   |   palms run my.yaml --set 'seeds=[0,1,2]'
     """
+    from flows.request import request
     from flows.run import run_command
 
-    raise typer.Exit(run_command(config, sets or [], verify=verify, strict_code=strict_code, out=out, err=err))
+    asked = request(config, sets or [], verify=verify, strict_code=strict_code)
+    raise typer.Exit(run_command(asked, out, err))
 
 
 @app.command()
@@ -112,10 +117,11 @@ def plan(
     """
     from flows.home import Home
     from flows.plan import plan_rows
+    from flows.request import request
     from flows.runs import prepare_run
     from tasks.explain import line
 
-    rows = plan_rows(prepare_run(Home.open(), config, sets or [], strict_code=strict_code, verify=verify))
+    rows = plan_rows(prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code)))
     width = max(len(row.label) for row in rows)
     colours = {"run": "yellow", "cached": "green", "waits": "dim"}
     for row in rows:
@@ -304,7 +310,7 @@ def init(
 def mlflow_rebuild() -> None:
     """Make the tracking database anew from the store and what sweeps noted; the old one is put aside.
 
-    Example:  palms ui --stop && palms mlflow rebuild
+    Example:  palms down && palms mlflow rebuild
     """
     from flows.home import Home
 
@@ -317,14 +323,27 @@ def mlflow_rebuild() -> None:
 
 
 @app.command()
-def ui(stop: Annotated[bool, typer.Option("--stop", help="stop the servers again")] = False) -> None:
-    """Start the MLflow and Prefect servers on loopback, or stop them; sweeps use them while they are up."""
+def up(detach: Annotated[bool, typer.Option("--detach", help="in the background, until `palms down`")] = False) -> None:
+    """The dashboards of Prefect and MLflow, and the runner of schedules, on loopback: started and stopped together.
+
+    While they are up, `palms run` hands its sweep to the runner, so that it can be watched, cancelled and retried in the dashboard.
+    Examples:  palms up   |   palms up --detach
+    """
+    from flows import up as servers
     from flows.home import Home
-    from flows.ui import start_servers, stop_servers
 
     home = Home.open()
     home.settle_environment()
-    for line in stop_servers(home) if stop else start_servers(home):
+    raise typer.Exit(servers.detach(home, out, err) if detach else servers.up_command(home, out, err))
+
+
+@app.command()
+def down() -> None:
+    """Stop what `palms up` started; sweeps that the runner has are cancelled, and what they finished is kept."""
+    from flows import up as servers
+    from flows.home import Home
+
+    for line in servers.down(Home.open()):
         out.print(line, highlight=False)
 
 

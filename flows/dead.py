@@ -14,6 +14,7 @@ from tasks.contract import canonical, read_json, replace_file
 class Dead:
     note: Path  # the sweep's sweep.json
     owner: Owner
+    flow_run: str | None  # the orchestrator's id; None: it died before it had one, or before it could note it
     tracking: str  # URI of the tracker
 
     @property
@@ -33,5 +34,5 @@ def dead_runs(home: Home) -> list[Dead]:
         left = read_json(note)
         owner = Owner.of(left.get("owner"))
         if owner is not None and not left["ended"] and owner.alive is False:
-            found.append(Dead(note, owner, left["tracking"]))
+            found.append(Dead(note, owner, left.get("flow_run"), left["tracking"]))
     return found

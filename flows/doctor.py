@@ -30,15 +30,14 @@ from rich.markup import escape
 from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
-from flows.servers import Server
-from flows.ui import PORTS
+from flows.servers import NAMES, Server, note_of
 from tasks import machine
 from tasks.board import FINAL, read_board
 from tasks.contract import read_json
 from tasks.store import Damaged, Manifest, Store
 
 DISTRIBUTION = "palms-sweep"
-LIBRARIES = ("torch", "transformers", "peft", "prefect", "fastapi", "mlflow", "pandas", "detoxify")
+LIBRARIES = ("torch", "transformers", "peft", "prefect", "fastapi", "sqlalchemy", "mlflow", "pandas", "detoxify")
 LITTLE_GIB, TOO_LITTLE_GIB = 10, 1  # free on the disk: a warning, an error
 REACH_LIMIT_S = 3.0
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -260,24 +259,24 @@ def sweeps(home: Home) -> list[Finding]:
 
 
 def servers(home: Home) -> list[Finding]:
-    """The servers that `palms ui` left a note of."""
-    return [_server(home, name) for name in PORTS]
+    """The servers that `palms up` left a note of."""
+    return [_server(home, name) for name in NAMES]
 
 
 def _server(home: Home, name: str) -> Finding:
-    note = home.root / f"{name}.server.json"
+    note = note_of(home, name)
     if not _there(note):
-        return Finding(name, "ok", "no server left up; `palms ui` starts one")
+        return Finding(name, "ok", "not up; `palms up` starts it")
     try:
         server = Server(**read_json(note))
     except (OSError, ValueError, TypeError) as error:
         return Finding(name, "warning", f"{note}: cannot be read ({type(error).__name__})", f"rm {note}")
     if not server.is_ours():
-        return Finding(name, "warning", f"{note}: its process (pid {server.pid}) is gone", "palms ui --stop cleans it")
+        return Finding(name, "warning", f"{note}: its process (pid {server.pid}) is gone", "palms down cleans it")
     if not server.answers():
         what = f"{server.url} does not answer, though its process (pid {server.pid}) is there"
-        return Finding(name, "warning", what, f"kill {server.pid} && palms ui --stop")
-    return Finding(name, "ok", f"up at {server.url} (pid {server.pid})")
+        return Finding(name, "warning", what, f"kill {server.pid} && palms down")
+    return Finding(name, "ok", f"up{f' at {server.url}' if server.port else ''} (pid {server.pid})")
 
 
 def prefect_url(url: str) -> list[Finding]:

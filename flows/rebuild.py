@@ -29,7 +29,7 @@ def rebuild(home: Home) -> Iterator[str]:
         BadInput: the tracking server is up, a sweep is running, or a sweep was noted by a version that left too little.
     """
     if running(home, "mlflow"):
-        raise BadInput("the MLflow server is up and would write on; `palms ui --stop` first")
+        raise BadInput("the MLflow server is up and would write on; `palms down` first")
     notes = sorted(home.sweeps.glob("*/sweep.json"), key=lambda note: latest(note.parent))
     for note in notes:
         left = read_json(note)

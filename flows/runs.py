@@ -1,24 +1,23 @@
-"""A run of a sweep in this process: from the configuration to a session that flows, plans and tables can use."""
+"""A run of a sweep in this process: from what was asked for to a session that flows, plans and tables can use."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shlex
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from configs.problems import BadInput
 from configs.read import find_experiment, read_experiment
 from configs.schema import Experiment
-from flows.dag import Dag, build
+from flows.dag import Dag, Start, build, from_here_on
 from flows.home import Home
-from flows.owner import Owner
+from flows.request import Request, request
 from tasks import machine
 from tasks.board import Board
-from tasks.contract import canonical, read_json, replace_file
+from tasks.contract import read_json
 from tasks.prepare.materials import Materials, gather
 from tasks.processes import Admission
 from tasks.session import Options, Session
@@ -29,8 +28,8 @@ from tasks.tracked import Tracked
 @dataclass(frozen=True)
 class Run:
     home: Home
+    request: Request
     source: Path  # the experiment's file
-    overrides: tuple[str, ...]
     experiment: Experiment
     materials: Materials
     dag: Dag
@@ -64,18 +63,15 @@ class Run:
         )
 
 
-_open: dict[str, Run] = {}
-
-
-def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_code: bool = False, verify: bool = False) -> Run:
+def prepare_run(home: Home, asked: Request) -> Run:
     """Read and check everything, start nothing.
 
     Raises:
         BadInput: whatever is wrong with the configuration or what it refers to.
     """
-    source = find_experiment(config)
-    experiment = read_experiment(source, overrides)
-    materials = gather(experiment, source.absolute().parent)
+    source = find_experiment(asked.config).absolute()
+    experiment = read_experiment(source, asked.sets)
+    materials = gather(experiment, source.parent)
     dag = build(experiment, materials)
     folder = home.sweeps / dag.sweep
     limits = experiment.limits
@@ -89,70 +85,29 @@ def prepare_run(home: Home, config: str, overrides: Sequence[str], *, strict_cod
         store=Store(home.store(experiment)),
         admission=admission,
         board=Board(folder / "state.json", [node.label for node in dag.nodes]),
-        options=Options(strict_code=strict_code, verify=verify, log=folder / "log.txt"),
+        options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),
     )
+    if asked.start is not None:
+        session.anew = frozenset(node.label for node in from_here_on(dag, asked.start))
     begun = {model: threading.Event() for model in dag.sizes}
-    run = Run(home, source.absolute(), tuple(overrides), experiment, materials, dag, session, begun, threading.Event())
-    _open[dag.sweep] = run
-    return run
+    return Run(home, asked, source, experiment, materials, dag, session, begun, threading.Event())
 
 
-@contextlib.contextmanager
-def sole(run: Run) -> Iterator[None]:
-    """Keep a sweep to this process; the kernel lets go of it when the process ends, however that happens.
-
-    Raises:
-        BadInput: another process runs it.
-    """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            name = run.dag.sweep
-            raise BadInput(f"sweep {name} is being run by another process; `palms status {name} --watch` follows it") from None
-        yield
-
-
-def remember(run: Run, *, ended: bool = False) -> None:
-    """Leave what is needed to find this sweep again by its id, and to tell whether it came to its end."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    run.session.board.write()
-    left = {
-        "config": str(run.source),
-        "overrides": list(run.overrides),
-        "strict_code": run.session.options.strict_code,
-        "tracking": run.home.tracking_uri(run.experiment),
-        "tracked_as": run.experiment.tracking.experiment or run.experiment.name,
-        "calibration": run.calibration,
-        "experiment": run.experiment.model_dump(mode="json"),
-        "params": {model.name: model.params for model in run.materials.models},
-        "places": {node.label: asdict(node.axes) for node in run.dag.nodes},
-        "owner": asdict(Owner.me()),
-        "ended": ended,
-        "store": str(run.session.store.root),
-    }
-    replace_file(run.folder / "sweep.json", canonical(left))
-
-
-def open_run(sweep: str) -> Run:
-    """The run of this process, or one made anew from what the sweep left (a flow that the server started by itself)."""
-    return _open[sweep] if sweep in _open else reopen(Home.open(), sweep)
-
-
-def reopen(home: Home, sweep: str | None, *, verify: bool = False) -> Run:
-    """An earlier sweep, prepared again from what it left; None for the latest.
+def reopen(home: Home, sweep: str | None, *, verify: bool = False, start: Start | None = None) -> Run:
+    """An earlier sweep, prepared again from what it left.
 
     Raises:
         BadInput: there is no such sweep, or its configuration or data has changed, so that it would be another one.
     """
     name = find_sweep(home, sweep)
     left = read_json(home.sweeps / name / "sweep.json")
-    run = prepare_run(home, left["config"], left["overrides"], strict_code=left.get("strict_code", False), verify=verify)
+    strict = left.get("strict_code", False)
+    asked = request(left["config"], left["overrides"], verify=verify, strict_code=strict, start=start)
+    run = prepare_run(home, asked)
     if run.dag.sweep != name:
+        again = shlex.join(["palms", "run", str(run.source), *(word for one in asked.sets for word in ("--set", one))])
         raise BadInput(
-            f"sweep {name}: its configuration or data has changed since, which makes it {run.dag.sweep};"
-            f" `{shlex.join(['palms', 'run', left['config'], *(w for o in left['overrides'] for w in ('--set', o))])}` starts that one"
+            f"sweep {name}: its configuration or data has changed since, which makes it {run.dag.sweep}; `{again}` starts that one"
         )
     return run
 

@@ -12,18 +12,25 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from tasks.board import FINAL, Board
+from tasks.board import FINAL, Entry
 
 REFRESH_S, PLAIN_S = 0.25, 10.0
 
 
+class Watched(Protocol):
+    """A board, or what another process writes of its own."""
+
+    def entries(self) -> list[Entry]: ...
+
+
 @contextmanager
-def watching(board: Board, console: Console) -> Iterator[None]:
+def watching(board: Watched, console: Console) -> Iterator[None]:
     """Show the board's changes until the block ends: live bars on a terminal, a line now and then elsewhere."""
     stop = threading.Event()
     show = _bars if console.is_terminal else _lines
@@ -36,7 +43,7 @@ def watching(board: Board, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _bars(board: Board, console: Console, stop: threading.Event) -> None:
+def _bars(board: Watched, console: Console, stop: threading.Event) -> None:
     columns = (
         TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=14, table_column=Column(min_width=14)),
@@ -53,7 +60,7 @@ def _bars(board: Board, console: Console, stop: threading.Event) -> None:
             entries = board.entries()
             final = sum(entry.state in FINAL for entry in entries)
             # the first stages are the long ones: a time left that is told from them was 50 minutes for a sweep of two
-            total = len(entries) if final >= len(entries) / 4 else None
+            total = len(entries) if entries and final >= len(entries) / 4 else None
             progress.update(overall, total=total, completed=final, count=f"{final} of {len(entries)} stages")
             for entry in entries:
                 if entry.state == "running" and entry.label not in shown:
@@ -65,13 +72,13 @@ def _bars(board: Board, console: Console, stop: threading.Event) -> None:
                         progress.remove_task(shown.pop(entry.label))
 
 
-def _lines(board: Board, console: Console, stop: threading.Event) -> None:
+def _lines(board: Watched, console: Console, stop: threading.Event) -> None:
     began = time.monotonic()
     while not stop.wait(PLAIN_S):
         console.print(f"{time.monotonic() - began:5.0f} s  {progress_line(board)}", highlight=False)
 
 
-def progress_line(board: Board) -> str:
+def progress_line(board: Watched) -> str:
     entries = board.entries()
     counts = Counter(entry.state for entry in entries)
     now = [entry.label for entry in entries if entry.state == "running"]

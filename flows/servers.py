@@ -1,7 +1,7 @@
-"""The Prefect and MLflow servers on loopback: used if they are up, started for the time of a run if not.
+"""The processes that stand beside sweeps, on loopback: the Prefect server, the MLflow server, the runner of deployments.
 
-Sweeps need a Prefect server with a database of its own: the ephemeral one loses task runs at exit. Knows processes and addresses;
-leaves what runs on them to `flows.sweep`.
+Sweeps need a Prefect server with a database of its own: the ephemeral one loses task runs at exit. One that `palms up` has started
+is used, else one is started for the time of a run. Knows processes and addresses; leaves what runs on them to `flows.sweep`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from flows.home import Home
 from flows.owner import process_start
 from tasks.contract import canonical, read_json, replace_file
+
+PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner listens to nobody
+NAMES = (*PORTS, "runner")
 
 # One transaction an event, as by default, locks SQLite against the flows' own requests: they were answered 503 and retried, and a
 # sweep of 164 cached stages took 20 to 32 s. Batches keep the database free.
@@ -33,6 +37,7 @@ BATCHES = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
 }
 START_LIMIT_S = 60.0  # a first start creates the databases: 3 to 12 s were seen on two cores
+STOP_LIMIT_S = 10.0
 
 
 class ServerFailed(RuntimeError):
@@ -45,9 +50,9 @@ class ServerGone(ServerFailed):
 
 @dataclass(frozen=True)
 class Server:
-    name: str  # prefect | mlflow
+    name: str  # prefect | mlflow | runner
     pid: int
-    port: int
+    port: int  # 0: it listens to nobody
     started: float  # of the process, as the kernel counts it: a pid alone may have been given to another
 
     @property
@@ -62,15 +67,18 @@ class Server:
         return process_start(self.pid) == self.started
 
     def answers(self) -> bool:
+        if not self.port:
+            return self.is_ours()
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(self.health, timeout=2) as reply:
             return bool(reply.status == 200)
         return False
 
-    def stop(self) -> None:
+    def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
         if not self.is_ours():
             return
         os.kill(self.pid, signal.SIGTERM)
-        for _ in range(100):
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
             if not self.is_ours():
                 return
             time.sleep(0.1)
@@ -78,42 +86,52 @@ class Server:
 
 
 def running(home: Home, name: str) -> Server | None:
-    """The server that `palms ui` left running, if it still answers."""
-    path = home.root / f"{name}.server.json"
+    """The one that `palms up` started, if it still answers."""
+    path = note_of(home, name)
     if not path.exists():
         return None
     server = Server(**read_json(path))
     return server if server.is_ours() and server.answers() else None
 
 
-def start(home: Home, name: str, port: int | None = None, *, stays: bool = True) -> Server:
-    """Start a server in the background without waiting for it. One that does not stay ends with this process, however it ends."""
-    chosen = port if port is not None and _is_free(port) else _free_port()
-    folder = home.prefect if name == "prefect" else home.mlflow
+def start(home: Home, name: str, port: int | None = None) -> Server:
+    """Start one without waiting for it; it ends with this process, however that ends."""
+    chosen = 0
+    if name in PORTS:
+        chosen = port if port is not None and _is_free(port) else _free_port()
+    folder = folder_of(home, name)
     folder.mkdir(parents=True, exist_ok=True)
-    if name == "prefect":
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(chosen)]
-    else:
-        artifacts = folder / "artifacts"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(chosen), "--workers", "1"]
-        command += ["--backend-store-uri", home.tracking_uri(), "--default-artifact-root", str(artifacts)]
-    with (folder / "server.log").open("ab") as log:
+    with log_of(home, name).open("ab") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *_command(home, name, chosen)],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd=folder,
-            env={**os.environ, **BATCHES},
-            preexec_fn=None if stays else _end_with_parent,
+            env={**os.environ, **BATCHES, "PALMS_HOME": str(home.root), **_own_address(name, chosen)},
+            preexec_fn=_end_with_parent,
         )
     return Server(name, process.pid, chosen, process_start(process.pid) or 0.0)
 
 
+def _own_address(name: str, port: int) -> dict[str, str]:
+    """Without it Prefect's dashboard asks port 4200, whichever it is served from, and notices name no page."""
+    return {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"} if name == "prefect" else {}
+
+
+def _command(home: Home, name: str, port: int) -> list[str]:
+    if name == "prefect":
+        return ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    if name == "mlflow":
+        where = ["--backend-store-uri", home.tracking_uri(), "--default-artifact-root", str(home.mlflow / "artifacts")]
+        return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *where]
+    return ["flows.deploy"]
+
+
 def await_health(home: Home, server: Server) -> None:
     """Raises ServerFailed when the server died or did not answer in time."""
-    log = (home.prefect if server.name == "prefect" else home.mlflow) / "server.log"
+    log = log_of(home, server.name)
     deadline = time.monotonic() + START_LIMIT_S
     while not server.answers():
         if not server.is_ours():
@@ -127,8 +145,20 @@ def await_health(home: Home, server: Server) -> None:
 
 
 def keep(home: Home, server: Server) -> None:
-    """Note a server that stays up, for later commands to find."""
-    replace_file(home.root / f"{server.name}.server.json", canonical(asdict(server)))
+    """Note one that is up, for commands to find."""
+    replace_file(note_of(home, server.name), canonical(asdict(server)))
+
+
+def note_of(home: Home, name: str) -> Path:
+    return home.root / f"{name}.server.json"
+
+
+def folder_of(home: Home, name: str) -> Path:
+    return home.mlflow if name == "mlflow" else home.prefect
+
+
+def log_of(home: Home, name: str) -> Path:
+    return folder_of(home, name) / ("runner.log" if name == "runner" else "server.log")
 
 
 @contextlib.contextmanager
@@ -138,7 +168,7 @@ def prefect_server(home: Home) -> Iterator[Server]:
     if server is not None:
         yield server
         return
-    server = start(home, "prefect", stays=False)
+    server = start(home, "prefect")
     try:
         yield server
     finally:

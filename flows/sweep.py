@@ -1,6 +1,7 @@
 """A sweep as Prefect flows: what all sizes share, every size at once, the comparison; each followed by its tracking.
 
-Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from `tasks.stage`.
+Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from `tasks.stage`. A flow
+that a command calls finds the run that was prepared there; one that the runner starts takes it up from its parameters.
 """
 
 from __future__ import annotations
@@ -10,55 +11,80 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from prefect import Task, allow_failure, flow, task
+from prefect import Task, allow_failure, flow, runtime, task
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.states import Completed
 
-from flows.runs import Run, open_run
+from flows.artifact import publish
+from flows.request import Request
+from flows.runs import Run
+from flows.taking import Busy, note
+from flows.unattended import taken_up
 from tasks import tracking
 from tasks.contract import Node
 from tasks.session import Session
-from tasks.stage import finish, submit
+from tasks.stage import submit, verdict
+
+_prepared: dict[Request, Run] = {}  # by a command of this process
+_running: dict[str, Run] = {}  # by sweep id
 
 
 def run_sweep(run: Run) -> State[Any]:
-    """Run one sweep to its end and return the flow's final state."""
-    return sweep.with_options(task_runner=threads(len(run.dag.shared) + 2))(run.dag.sweep, return_state=True)
+    """Run a prepared sweep to its end and return the flow's final state."""
+    _prepared[run.request] = run
+    return sweep.with_options(flow_run_name=run.dag.sweep)(run.request, return_state=True)
 
 
-@flow(name="sweep", flow_run_name="{sweep_id}", validate_parameters=False)
-def sweep(sweep_id: str) -> None:
-    run = open_run(sweep_id)
+@flow(name="sweep")
+def sweep(request: Request) -> State[Any]:
+    """Fine-tune, sample, score and compare every size and arm of an experiment: whatever is missing of it, and nothing else."""
+    if request in _prepared:
+        return conduct(_prepared[request])
+    try:
+        with taken_up(request) as run:
+            return conduct(run)
+    except Busy as busy:
+        return Completed(name="Skipped", message=str(busy))
+
+
+def conduct(run: Run) -> State[Any]:
+    name, session = run.dag.sweep, run.session
+    _running[name] = run
+    note(run, flow_run=runtime.flow_run.id)
     with side_by_side(run) as sizes:
-        shared = submit(run.dag.shared, run.session)
-        compared = submit([run.dag.comparison], run.session)
-    tracked = start(track_sweep, "track", compared, run.session, sweep_id)
-    finish([*shared, *compared, tracked], run.session, run.dag.nodes)
-    for one in sizes:
-        one.result().result()  # the thread's result is the flow's state; a failed one raises
+        shared = submit(run.dag.shared, session)
+        compared = submit([run.dag.comparison], session)
+    tracked = start(track_sweep, "track", compared, session, name)
+    came_of_it = verdict([*shared, *compared, tracked], session, run.dag.nodes, f"palms rerun {name}")
+    publish(run)
+    if came_of_it.is_completed():
+        for one in sizes:
+            one.result().result()  # a fault outside any stage, such as tracking, raises here
+    return came_of_it
 
 
 @flow(name="size", flow_run_name="{model}", validate_parameters=False)
-def size(sweep_id: str, model: str) -> None:
-    run = open_run(sweep_id)
+def size(sweep_id: str, model: str) -> State[Any]:
+    """One rung of a ladder: the model, its arms, what they say, and how that is judged."""
+    run = _running[sweep_id]
     run.begun[model].set()
     run.go.wait()
     stages = submit(run.dag.sizes[model], run.session)
     tracked = start(track_size, f"track · {model}", stages, run.session, sweep_id, model)
-    finish([*stages, tracked], run.session, run.dag.sizes[model])
+    return verdict([*stages, tracked], run.session, run.dag.sizes[model], f"palms rerun {sweep_id}")
 
 
 @task(name="track", persist_result=False)
 def track_size(sweep_id: str, model: str) -> None:
-    tracking.project_size(open_run(sweep_id).tracked(), model)
+    tracking.project_size(_running[sweep_id].tracked(), model)
 
 
 @task(name="track", persist_result=False)
 def track_sweep(sweep_id: str) -> None:
-    tracking.project_sweep(open_run(sweep_id).tracked())
+    tracking.project_sweep(_running[sweep_id].tracked())
 
 
 @contextmanager
@@ -73,8 +99,7 @@ def side_by_side(run: Run) -> Iterator[list[Future[State[Any]]]]:
     with ThreadPoolExecutor(max_workers=len(run.dag.sizes), thread_name_prefix="palms-size") as pool:
         futures: list[Future[State[Any]]] = []
         for model, nodes in reversed(list(run.dag.sizes.items())):
-            chosen = size.with_options(task_runner=threads(len(nodes) + 1))
-            futures.append(pool.submit(copy_context().run, chosen, run.dag.sweep, model, return_state=True))  # type: ignore[arg-type]
+            futures.append(pool.submit(copy_context().run, size, run.dag.sweep, model, return_state=True))  # type: ignore[arg-type]
             futures[-1].add_done_callback(partial(_abandon, run, nodes))
             while not futures[-1].done() and not run.begun[model].wait(0.02):
                 pass
@@ -97,8 +122,3 @@ def start(
     future = what.with_options(task_run_name=name).submit(*arguments, wait_for=[allow_failure(f) for f in after])
     session.task_runs.append(future.task_run_id)
     return future
-
-
-def threads(count: int) -> TaskRunner[PrefectFuture[Any]]:
-    """A thread a task run: they wait for their stage's process, and admission decides how many of those there are at once."""
-    return cast(TaskRunner[PrefectFuture[Any]], ThreadPoolTaskRunner(max_workers=count))

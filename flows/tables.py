@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +19,10 @@ from model_registry.catalog import Ladder
 from tasks.board import Entry
 from tasks.datasets.lines import Finding
 from tasks.datasets.matching import WITHIN, Match, Matching
+
+if TYPE_CHECKING:
+    from flows.notices import Notice
+    from flows.schedule import Scheduled
 
 COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
 
@@ -55,9 +59,17 @@ def metrics_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
+    headings, cells = summary_cells(rows, metric)
+    table = plain(*headings)
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str], list[list[str]]]:
     """The comparison as one row a size and arm; `metric` is the sweep's primary outcome. Axes with one value are left out."""
     varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
-    table = plain("size", "params", "arm", *varied, metric, "toxicity", "difference from base (95 % interval)")
+    cells = []
     for row in rows:
         difference = ""
         if row["difference"] is not None:
@@ -65,7 +77,24 @@ def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
             difference = f"{row['difference']:+.3f}{limits}"
         model, params = f"{row['ladder']}-{row['size']}", "" if row["params"] is None else f"{row['params']:,}"
         axes = [_shown(row[axis]) for axis in varied]
-        table.add_row(model, params, row["arm"], *axes, _shown(row["primary"]), _shown(row["toxicity"]), difference)
+        cells.append([model, params, row["arm"], *axes, _shown(row["primary"]), _shown(row["toxicity"]), difference])
+    return ["size", "params", "arm", *varied, metric, "toxicity", "difference from base (95 % interval)"], cells
+
+
+def schedules_table(schedules: Sequence[Scheduled]) -> Table:
+    table = plain("name", "cron", "timezone", "next", "experiment", "changes", "overlap")
+    for one in schedules:
+        when = f"{one.times(1)[0]:%a %d %b %Y %H:%M}" if one.active else "paused"
+        asked = one.request
+        what = [asked.config, escape(", ".join(asked.sets)), asked.overlap] if asked else ["none: its runs fail", "", ""]
+        table.add_row(one.name, one.cron, one.timezone, when, *what)
+    return table
+
+
+def notices_table(notices: Sequence[Notice]) -> Table:
+    table = plain("name", "address", "on", "")
+    for one in notices:
+        table.add_row(one.name, escape(one.url), " and ".join(one.on), "" if one.enabled else "switched off")
     return table
 
 

@@ -43,6 +43,10 @@ class Board:
         with self._lock:
             return list(self._entries.values())
 
+    def entry(self, label: str) -> Entry:
+        with self._lock:
+            return self._entries[label]
+
     def update(self, label: str, **changes: object) -> None:
         with self._lock:
             old = self._entries.get(label, Entry(label))

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version as installed_version
@@ -241,6 +242,6 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old content or the new, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")  # two threads may write it at once
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

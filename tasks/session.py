@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -203,14 +203,16 @@ class Group:
 
     GATHER_S = 0.15  # how long a process waits for siblings that become ready in the same moment
 
+    MEANWHILE_S = 5.0
+
     def __init__(self, session: Session) -> None:
         self._session = session
         self._wanted: dict[str, tuple[Node, Order]] = {}
         self._results: dict[str, Manifest | Crash] = {}
         self._changed = threading.Condition()
 
-    def attend(self, node: Node, order: Order) -> Manifest:
-        """Block until a key's output is there.
+    def attend(self, node: Node, order: Order, meanwhile: Callable[[], None] = lambda: None) -> Manifest:
+        """Block until a key's output is there, and do `meanwhile` now and then.
 
         Raises:
             StageFailed: its process failed while this key was being worked on.
@@ -221,8 +223,12 @@ class Group:
             self._wanted[order.key] = (node, order)
             if first:
                 threading.Thread(target=self._drive, name=f"palms-{order.stage}", daemon=True).start()
-            self._changed.wait_for(lambda: order.key in self._results)
-            result = self._results[order.key]
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: order.key in self._results, self.MEANWHILE_S):
+                    result = self._results[order.key]
+                    break
+            meanwhile()
         if isinstance(result, Manifest):
             return result
         if self._session.stopped:

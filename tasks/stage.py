@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from prefect import State, Task, allow_failure, runtime, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 
 from tasks import explain
@@ -95,7 +97,7 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         session.board.update(node.label, key=order.key, why=explain.line(why))
         get_run_logger().info("%s: %s", node.label, explain.line(why))
         try:
-            made = session.group(node).attend(node, order)
+            made = session.group(node).attend(node, order, Progress(node, session))
         except StageFailed as failure:
             if failure.crash.kind == "memory" and session.store.smaller(order.stage, order.key).exists():
                 continue  # the halved shape is another key
@@ -105,16 +107,41 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         return Completed(message=order.key, data=order.key)
 
 
-def finish(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequence[Node]) -> None:
-    """Wait for task runs, and fail if any stage did.
+class Progress:
+    """How far a stage is, in the orchestrator's dashboard: an artifact of its task run, made when the stage first tells of it."""
+
+    def __init__(self, node: Node, session: Session) -> None:
+        self._node, self._session = node, session
+        self._artifact: UUID | None = None
+        self._shown: tuple[int, int] = (0, 0)
+
+    def __call__(self) -> None:
+        entry = self._session.board.entry(self._node.label)
+        if entry.state != "running" or not entry.total or (entry.done, entry.total) == self._shown:
+            return
+        self._shown = (entry.done, entry.total)
+        percent, words = 100 * entry.done / entry.total, f"{self._node.label}: {entry.done} of {entry.total} {entry.unit}"
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, description=words)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(self._artifact, percent, description=words)
+
+
+def verdict(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequence[Node], remedy: str) -> State[Any]:
+    """Wait for task runs, and say what came of them: a flow that only gathered its tasks would end Completed.
 
     Raises:
-        StageFailed: the first failure among `nodes`; a flow that only gathered its tasks would end Completed.
+        Exception: a fault outside any stage, as the task run left it.
     """
     for future in futures:
         future.wait()
     failures = [outcome for node in nodes if isinstance(outcome := session.outcome(node), StageFailed)]
+    if failures and session.stopped:
+        return Cancelled(message=f"interrupted; what was finished is kept, and `{remedy}` goes on from there")
     if failures:
-        raise failures[0]
+        return Failed(
+            message=f"{failures[0]}; failed: {len(failures)} of {len(nodes)} stages; run again what is missing: {remedy}"
+        )
     for future in futures:
-        future.result()  # a fault of ours outside any stage must not pass for success
+        future.result()  # must not pass for success
+    return Completed(message=f"{len(nodes)} stages")

@@ -11,6 +11,8 @@ from tasks.contract import Axes, Node
 from tasks.session import Outcome
 from tasks.store import Manifest
 
+CALIBRATION_NOTE = "Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models."
+
 
 @dataclass(frozen=True)
 class Tracked:

@@ -21,11 +21,9 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from tasks.contract import Axes, Node, digest_of
 from tasks.store import Manifest
-from tasks.tracked import Tracked
+from tasks.tracked import CALIBRATION_NOTE, Tracked
 
 SWEEP, PLACE, DIGEST, LOGGED = "palms.sweep", "palms.place", "palms.digest", "palms.logged"
-
-CALIBRATION_NOTE = "Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models."
 
 _thread = threading.Lock()  # sizes end at the same time
 
@@ -57,6 +55,14 @@ def project_sweep(tracked: Tracked) -> None:
         status = "FINISHED" if complete else "KILLED" if tracked.stopped() else "FAILED"
         if parent.info.status != status:  # ending a run again would move its end time
             client.set_terminated(parent.info.run_id, status)
+
+
+def run_ids(tracked: Tracked) -> tuple[str, dict[str, str]]:
+    """The tracker's experiment, and the run of each place that is current; the sweep's own stands under `sweep`."""
+    client = MlflowClient(tracked.uri)
+    experiment = _experiment(client, tracked)
+    current = [run for run in _find(client, experiment, {SWEEP: tracked.sweep}) if "superseded" not in run.data.tags]
+    return experiment, {run.data.tags[PLACE]: run.info.run_id for run in current}
 
 
 def kill(uri: str, sweep: str) -> int:
@@ -104,6 +110,10 @@ def _parent(client: MlflowClient, tracked: Tracked) -> Run:
     return run
 
 
+def place_name(place: Axes) -> str:
+    return "/".join(place.words())
+
+
 def _note(tracked: Tracked) -> dict[str, str]:
     """What the dashboard shows as a run's description: calibration results are labelled wherever they appear."""
     return {"calibration": "true", "mlflow.note.content": CALIBRATION_NOTE} if tracked.calibration else {}
@@ -113,7 +123,7 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
     made = {node: manifest for node in nodes if (manifest := tracked.manifest(node))}
     if not made:
         return
-    where, digest = "/".join(place.words()), digest_of(sorted(manifest.key for manifest in made.values()))
+    where, digest = place_name(place), digest_of(sorted(manifest.key for manifest in made.values()))
     status = "FINISHED" if len(made) == len(nodes) else "KILLED" if tracked.stopped() else "FAILED"
     tags = {SWEEP: tracked.sweep, PLACE: where}
     earlier = _find(client, parent.info.experiment_id, tags)

@@ -6,12 +6,25 @@ import csv
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.contract import Axes, Metric, Node, Numerics, digest_of, identity, read_jsonl, write_jsonl, write_metrics, write_rows
+from tasks.contract import (
+    Axes,
+    Metric,
+    Node,
+    Numerics,
+    digest_of,
+    identity,
+    read_jsonl,
+    replace_file,
+    write_jsonl,
+    write_metrics,
+    write_rows,
+)
 from tests import toy
 
 SCRIPT = """
@@ -73,3 +86,13 @@ def test_a_table_survives_returns_quotes_and_commas_and_keeps_its_header_when_em
     assert [(row["text"], float(row["value"])) for row in read] == [(rows[0]["text"], rows[0]["value"])]
     write_rows(tmp_path / "none.csv", [], ["a", "b"])
     assert (tmp_path / "none.csv").read_text() == "a,b\n"
+
+
+def test_a_small_file_written_by_many_threads_is_always_whole(tmp_path: Path) -> None:
+    """They share a process, and so a pid: a temporary name made of that alone was replaced under another's feet."""
+    path, texts = tmp_path / "state.json", [str(number) * 2000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for written in [pool.submit(replace_file, path, text) for text in texts * 100]:
+            written.result()
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]

@@ -233,7 +233,7 @@ def test_the_note_of_a_server_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "prefect.server.json").write_text(canonical({"name": "prefect", "pid": GONE, "port": 4200, "started": 1.0}))
     (tmp_path / "mlflow.server.json").write_text("{")
     found = {one.name: one for one in doctor.servers(Home(tmp_path))}
-    assert found["prefect"].remedy == "palms ui --stop cleans it"
+    assert found["prefect"].remedy == "palms down cleans it"
     assert found["mlflow"].remedy == f"rm {tmp_path}/mlflow.server.json"
     assert {one.ok for one in found.values()} == {"warning"}
 
@@ -244,7 +244,7 @@ def test_a_server_that_lives(tmp_path: Path) -> None:
         note: dict[str, Any] = {"name": "mlflow", "pid": os.getpid(), "started": process_start(os.getpid())}
         (tmp_path / "mlflow.server.json").write_text(json.dumps({**note, "port": int(server.url.rpartition(":")[2])}))
         found = doctor.servers(Home(tmp_path))[0]
-        assert (found.ok, found.remedy) == ("warning", f"kill {os.getpid()} && palms ui --stop")
+        assert (found.ok, found.remedy) == ("warning", f"kill {os.getpid()} && palms down")
         server.answer = lambda path: (200, {}, b"OK")  # type: ignore[method-assign]
         assert doctor.servers(Home(tmp_path))[0] == Finding("mlflow", "ok", f"up at {server.url} (pid {os.getpid()})")
 

@@ -1,0 +1,77 @@
+"""What a sweep's flow run shows in the orchestrator's dashboard: the comparison, where its runs are tracked, and what is missing.
+
+One Markdown artifact a flow run; all of one experiment share a key, so that the dashboard lists them as versions of one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prefect.artifacts import create_markdown_artifact
+
+from flows.runs import Run
+from flows.servers import PORTS, running
+from flows.tables import summary_cells
+from tasks import tracking
+from tasks.compare.summary import summary_rows
+from tasks.contract import Axes
+from tasks.session import Blocked
+from tasks.store import Manifest
+from tasks.tracked import CALIBRATION_NOTE
+
+
+def publish(run: Run) -> None:
+    create_markdown_artifact("\n".join(markdown(run)), key=key(run), description=f"sweep {run.dag.sweep}")
+
+
+def key(run: Run) -> str:
+    """Prefect takes lower-case letters, digits and dashes."""
+    return run.experiment.name.replace("_", "-")
+
+
+def markdown(run: Run) -> Iterator[str]:
+    yield f"# {run.dag.sweep}\n"
+    if run.calibration:
+        yield f"> {CALIBRATION_NOTE}\n"
+    compared = run.session.outcome(run.dag.comparison)
+    if isinstance(compared, Manifest):
+        yield from _comparison(run, compared)
+    yield from _missing(run)
+
+
+def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
+    links = tracked_links(run)
+    rows = summary_rows(compared.folder)
+    if rows:
+        headings, cells = summary_cells(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})")
+        yield _line([*headings, "tracked run"])
+        yield _line(["---"] * (len(headings) + 1))
+        for row, shown in zip(rows, cells, strict=True):
+            seed = int(row["seed"]) if (row["seed"] or "").isdigit() else None  # `all` is no run
+            place = Axes(ladder=row["ladder"], size=row["size"], arm=row["arm"], samples=row["samples"], seed=seed)
+            yield _line([*shown, links.get(tracking.place_name(place), "")])
+        yield ""
+    yield f"- tracked: {links['sweep']}"
+    yield f"- report: `{compared.folder / 'report.html'}`\n"
+
+
+def tracked_links(run: Run) -> dict[str, str]:
+    """A Markdown link for every place of the sweep that is tracked; to the server that `palms up` starts, unless another is given."""
+    tracked = run.tracked()
+    server = running(run.home, "mlflow")
+    base = tracked.uri if tracked.uri.startswith("http") else server.url if server else f"http://127.0.0.1:{PORTS['mlflow']}"
+    experiment, runs = tracking.run_ids(tracked)
+    return {place: f"[{place}]({base}/#/experiments/{experiment}/runs/{run_id})" for place, run_id in runs.items()}
+
+
+def _missing(run: Run) -> Iterator[str]:
+    failures = run.session.failures()
+    blocked = sum(isinstance(run.session.outcome(node), Blocked) for node in run.dag.nodes)
+    if failures:
+        yield f"**Missing**: {len(failures)} stages failed, {blocked} wait for them; `palms rerun {run.dag.sweep}` runs them.\n"
+        yield from (f"- `{failure.label}`: {failure.crash.message}" for failure in failures)
+        yield f"\nlog: `{run.session.options.log}`"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,65 @@
+"""The deployment of the sweep flow, and the runner that serves it: `python -m flows.deploy`, which `palms up` starts.
+
+What is scheduled or handed in while no runner is up waits in the orchestrator's database. Runs that a schedule made for a time at
+which none was up are not caught up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from importlib.metadata import version
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runner import Runner
+
+from flows.home import Home
+from flows.owner import Owner
+from flows.servers import Server, keep
+from flows.sweep import sweep
+
+NAME = "palms"  # in the dashboard: sweep/palms
+POLL_S = 2.0  # how long what is handed in waits to be picked up, at most
+
+
+def deployment() -> RunnerDeployment:
+    return RunnerDeployment.from_flow(
+        sweep,
+        NAME,
+        description="A sweep of model sizes. While `palms up` is up, it can be run, scheduled, cancelled and retried from here.",
+        version=version("palms-sweep"),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        enforce_parameter_schema=True,
+    )
+
+
+def deployed(client: SyncPrefectClient) -> UUID:
+    """The deployment's id; it is made if no runner has been up yet."""
+    try:
+        return client.read_deployment_by_name(f"{sweep.name}/{NAME}").id
+    except ObjectNotFound:
+        made = deployment().apply()
+        assert isinstance(made, UUID)
+        client.pause_deployment(made)  # until a runner is up
+        return made
+
+
+async def serve(home: Home) -> None:
+    """Serve the deployment until this process is told to end; its sweeps are then cancelled."""
+    runner = Runner(name=NAME, query_seconds=POLL_S, limit=None, pause_on_shutdown=True)
+    served = await runner.aadd_deployment(deployment())
+    async with get_client() as client:
+        await client.pause_deployment(served)  # drops the runs that nobody was there for
+        await client.resume_deployment(served)
+    me = Owner.me()
+    keep(home, Server("runner", me.pid, 0, me.started))
+    await runner.start()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PREFECT_LOGGING_COLORS", "false")
+    asyncio.run(serve(Home.open()))

@@ -1,0 +1,44 @@
+"""What came of a sweep, on the screen: the comparison in short, where the rest is, and what failed. Read from what the sweep left."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from configs.problems import BadInput
+from flows.results import comparison
+from flows.runs import Run
+from flows.status import read_status
+from flows.tables import show, summary_table
+from tasks.compare.summary import summary_rows
+
+
+def print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None:
+    status = read_status(run.home, run.dag.sweep)
+    if not status.ended:
+        err.print(f"{status.headline}\nwhat was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
+        return
+    try:
+        folder = comparison(run.home, run.dag.sweep)[1]
+    except BadInput:  # it did not come to it; what failed is said below
+        folder = None
+    if folder is not None:
+        if run.calibration:
+            what = "calibration ladder" if run.materials.calibration else "calibration scorer"
+            out.print(
+                f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
+            )
+        if rows := summary_rows(folder):
+            show(out, summary_table(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
+    cached = sum(entry.state == "cached" for entry in status.entries)
+    out.print(f"{len(status.entries)} stages in {seconds:.0f} s, {cached} of them cached", highlight=False)
+    if folder is not None:
+        out.print(f"report      {folder / 'report.html'}", highlight=False)
+    out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
+    failed = [entry for entry in status.entries if entry.state == "failed"]
+    for entry in failed:
+        err.print(f"[red]failed[/red]  {escape(f'{entry.label}: {entry.why}')}", highlight=False)
+    if failed:
+        blocked = sum(entry.state == "blocked" for entry in status.entries)
+        err.print(f"{blocked} stages could not run because of that; log: {status.log}", highlight=False)
+        err.print(f"run again what is missing: palms rerun {run.dag.sweep}", highlight=False)

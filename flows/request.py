@@ -1,0 +1,80 @@
+"""What a person asks for when a sweep is to be run: the form in the dashboard, the parameters of a schedule, the words of a command.
+
+The constraints stand in the field types, so that the orchestrator refuses a bad value when it is handed in. What an experiment is and
+whether its files are there is left to `configs.read` and to `flows.runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from configs.read import find_experiment, shipped
+from configs.schema import Count, Section
+from flows.dag import Start
+
+FILE = "^/"
+Overlap = Literal["skip", "wait"]
+
+
+def _known(config: str) -> str:
+    if config not in shipped() and not Path(config).is_absolute():
+        raise ValueError("neither a shipped experiment nor the absolute path of a YAML file")
+    return config
+
+
+Config = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"title": "shipped", "type": "string", "enum": sorted(shipped())},
+                {"title": "file", "type": "string", "pattern": FILE},
+            ]
+        }
+    ),
+]
+# checked with its experiment, which knows what would be accepted; the pattern is for the form
+Override = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[^=\s]+="})]
+
+
+class Request(Section):
+    """One sweep, as asked for."""
+
+    config: Config = Field(description="a shipped experiment, or the absolute path of a YAML file on the runner's machine")
+    overrides: tuple[Override, ...] = Field((), description="values to change, each key.path=value: arms.control.epochs=4")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="instead of the experiment's own")
+    dataset_sizes: tuple[Count, ...] = Field((), description="instead of the experiment's own")
+    verify: bool = Field(False, description="check every stored output by its full content, not by size and time alone")
+    strict_code: bool = Field(False, description="run a stage again when its code changed, even under the same STAGE_VERSION")
+    start: Start | None = Field(None, description="make this stage and all that hangs on it anew, even where it is there")
+    overlap: Overlap = Field("skip", description="if this very sweep is being run already: skip it with a note, or wait")
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Everything that is changed, as `--set` takes it."""
+        axes = {"seeds": self.seeds, "dataset_sizes": self.dataset_sizes}
+        return (*self.overrides, *(f"{name}={list(values)}" for name, values in axes.items() if values))
+
+
+def request(
+    config: str,
+    sets: Sequence[str] = (),
+    *,
+    verify: bool = False,
+    strict_code: bool = False,
+    start: Start | None = None,
+    overlap: Overlap = "skip",
+) -> Request:
+    """What a command asks for; its paths hold wherever they are read later.
+
+    Raises:
+        BadInput: there is no such experiment.
+    """
+    source = find_experiment(config)
+    name = next((name for name, path in shipped().items() if path == source), str(source.absolute()))
+    return Request(config=name, overrides=tuple(sets), verify=verify, strict_code=strict_code, start=start, overlap=overlap)

@@ -1,0 +1,130 @@
+"""Schedules of sweeps: kept by the orchestrator with the deployment, fired while `palms up` is up.
+
+That PREFECT_API_URL names a server is the caller's care. Times at which no runner was up are not caught up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.server.schemas.schedules import CronSchedule as Firing
+from pydantic import ValidationError
+
+from configs.problems import BadInput, nearest
+from flows.deploy import deployed
+from flows.request import Request
+
+SHOWN_TIMES = 3
+ACCEPTED = 'five fields as cron has them, such as "0 2 * * 6" (Saturdays at two), or @hourly, @daily, @weekly, @monthly'
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    name: str
+    cron: str
+    timezone: str
+    active: bool
+    request: Request | None  # made in the dashboard, without parameters: its runs fail
+
+    def times(self, number: int) -> list[datetime]:
+        """When it fires next."""
+        return firing(self.cron, self.timezone, number)
+
+
+def add(name: str, asked: Request, cron: str, timezone: str) -> Scheduled:
+    """Schedule a request; the name is `name`, with a number behind it if there is one of that name.
+
+    Raises:
+        BadInput: the cron expression or the timezone is none, it never fires, or the same is scheduled already.
+    """
+    firing(cron, timezone, 1)
+    with get_client(sync_client=True) as client:
+        there = _all(client)
+        for other in there:
+            if (other.request, other.cron, other.timezone) == (asked, cron, timezone):
+                raise BadInput(f'schedule "{other.name}" is this very one; `palms schedule rm {other.name}` removes it')
+        taken = {other.name for other in there}
+        free = next(word for number in count(1) if (word := name if number == 1 else f"{name}-{number}") not in taken)
+        schedule = CronSchedule(cron=cron, timezone=timezone)
+        made = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=_parameters(asked), slug=free)
+        client.create_deployment_schedules(deployed(client), [made])
+    return Scheduled(free, cron, timezone, True, asked)
+
+
+def listed() -> list[Scheduled]:
+    with get_client(sync_client=True) as client:
+        return _all(client)
+
+
+def set_active(name: str, active: bool) -> None:
+    """Raises BadInput: no such schedule."""
+    with get_client(sync_client=True) as client:
+        one = _named(client, name)
+        # what is not given is taken for empty: a schedule paused without its parameters lost them (Prefect 3.8.8)
+        client.update_deployment_schedule(deployed(client), one.id, active=active, parameters=one.parameters)
+
+
+def remove(name: str) -> None:
+    """Raises BadInput: no such schedule."""
+    with get_client(sync_client=True) as client:
+        client.delete_deployment_schedule(deployed(client), _named(client, name).id)
+
+
+def firing(cron: str, timezone: str, number: int) -> list[datetime]:
+    """The next times, as the orchestrator's own scheduler finds them.
+
+    Raises:
+        BadInput: no such expression or timezone, or no such time.
+    """
+    if len(cron.split()) != 5 and not cron.startswith("@"):
+        raise BadInput(f"--cron {cron!r}: accepted are {ACCEPTED}")
+    try:
+        times: Sequence[datetime] = asyncio.run(Firing(cron=cron, timezone=timezone).get_dates(n=number))
+    except ValidationError as error:
+        if "timezone" in str(error):
+            raise BadInput(f"--timezone {timezone!r}: no such timezone; accepted are names such as Europe/Berlin") from None
+        raise BadInput(f"--cron {cron!r}: accepted are {ACCEPTED}") from None
+    except ValueError:  # croniter's, which Prefect has no name for
+        times = []
+    if not times:
+        raise BadInput(f"--cron {cron!r}: never fires; there is no such day")
+    return list(times)
+
+
+def _parameters(asked: Request) -> dict[str, Any]:
+    return {"request": asked.model_dump(mode="json")}
+
+
+def _schedules(client: SyncPrefectClient) -> Iterator[DeploymentSchedule]:
+    yield from client.read_deployment_schedules(deployed(client))
+
+
+def _all(client: SyncPrefectClient) -> list[Scheduled]:
+    """Also those made in the dashboard, which have no name of ours, as far as they are of this kind."""
+    found = []
+    for one in _schedules(client):
+        if isinstance(one.schedule, CronSchedule):
+            asked = Request.model_validate(one.parameters["request"]) if "request" in one.parameters else None
+            found.append(Scheduled(_name(one), one.schedule.cron, one.schedule.timezone or "UTC", one.active, asked))
+    return sorted(found, key=lambda one: one.name)
+
+
+def _name(one: DeploymentSchedule) -> str:
+    return one.slug or str(one.id)[:8]
+
+
+def _named(client: SyncPrefectClient, name: str) -> DeploymentSchedule:
+    known = {_name(one): one for one in _schedules(client)}
+    if name not in known:
+        raise BadInput(f"no schedule {name!r}; {nearest(name, known)}")
+    return known[name]

@@ -1,0 +1,103 @@
+"""A sweep handed to the runner, and followed from the terminal as if it ran here: Ctrl-C cancels it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from rich.console import Console
+from rich.markup import escape
+
+from flows.beside import beside
+from flows.outcome import print_outcome
+from flows.runs import Run
+from flows.screen import watching
+from flows.servers import Server, ServerGone
+from tasks.board import Entry, read_board
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
+
+LOOK_S = 0.5
+
+
+def submitted(run: Run, server: Server, what: str, out: Console, err: Console) -> int:
+    """Hand a prepared sweep to the runner and follow it; the exit status is that of `palms run`."""
+    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    began = time.monotonic()
+    with out.status("handing it to the runner"):
+        from prefect.client.orchestration import get_client
+
+        board = BoardFile(run.folder / "state.json", time.time())
+    try:
+        with get_client(sync_client=True) as client:
+            flow_run = _hand_in(run, client)
+            out.print(what, highlight=False)
+            out.print(f"watch, cancel, retry: {server.url}/runs/flow-run/{flow_run}", highlight=False)
+            with _cancelled_by_signals(client, flow_run), watching(board, out):
+                state = beside(partial(_await_end, client, flow_run), run.home, server)
+    except ServerGone as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
+        os._exit(1)
+    if state.is_cancelled():
+        err.print(f"cancelled; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False)
+        return 130
+    print_outcome(run, time.monotonic() - began, out, err)
+    if not state.is_completed() and not any(entry.state == "failed" for entry in board.entries()):
+        err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {run.session.options.log}", highlight=False)
+    return 0 if state.is_completed() else 1
+
+
+def _hand_in(run: Run, client: SyncPrefectClient) -> UUID:
+    deployment = client.read_deployment_by_name("sweep/palms")
+    parameters = {"request": run.request.model_dump(mode="json")}
+    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters, name=run.dag.sweep).id
+
+
+def _await_end(client: SyncPrefectClient, flow_run: UUID) -> State:
+    while True:
+        state = client.read_flow_run(flow_run).state
+        if state is not None and state.is_final():
+            return state
+        time.sleep(LOOK_S)
+
+
+@contextmanager
+def _cancelled_by_signals(client: SyncPrefectClient, flow_run: UUID) -> Iterator[None]:
+    def cancel(number: int, frame: object) -> None:
+        from prefect.states import Cancelling
+
+        signal.signal(number, signal.SIG_DFL)
+        threading.Thread(target=client.set_flow_run_state, args=(flow_run, Cancelling())).start()
+
+    before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class BoardFile:
+    """The board of a sweep that another process runs, as it writes it; empty until that has begun."""
+
+    path: Path
+    since: float  # older states are those of an earlier run
+
+    def entries(self) -> list[Entry]:
+        try:
+            return read_board(self.path) if self.path.stat().st_mtime >= self.since else []
+        except FileNotFoundError:
+            return []

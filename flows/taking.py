@@ -1,0 +1,92 @@
+"""A sweep belongs to one process while it runs: kept to it by a lock, noted in the sweep's folder, and brought to an end on request."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from uuid import UUID
+
+from configs.problems import BadInput
+from flows.dead import Dead, dead_runs
+from flows.owner import Owner
+from flows.runs import Run
+from tasks.contract import canonical, replace_file
+
+
+class Busy(BadInput):
+    """Another process runs this sweep."""
+
+
+@contextmanager
+def taken(run: Run, *, wait: bool = False) -> Iterator[list[Dead]]:
+    """Make a sweep this process's own for the time of the block; yields the runs of this home whose process died.
+
+    Raises:
+        Busy: another process has it, and is not to be waited for.
+    """
+    with _sole(run, wait=wait):
+        dead = dead_runs(run.home)  # before this run notes itself in the place of one that died
+        note(run)
+        yield dead
+        note(run, ended=True)
+
+
+@contextmanager
+def _sole(run: Run, *, wait: bool) -> Iterator[None]:
+    """The kernel lets go of the lock when the process ends, however that happens."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            name = run.dag.sweep
+            raise Busy(f"sweep {name} is being run by another process; `palms status {name} --watch` follows it") from None
+        yield
+
+
+def refuse_if_busy(run: Run) -> None:
+    """Raises Busy: another process has this sweep."""
+    if run.folder.exists():
+        with _sole(run, wait=False):
+            pass
+
+
+def note(run: Run, *, flow_run: UUID | None = None, ended: bool = False) -> None:
+    """Leave what is needed to find this sweep again by its id, and to tell whether it came to its end."""
+    run.session.board.write()
+    left = {
+        "config": str(run.source),
+        "overrides": list(run.request.sets),
+        "strict_code": run.request.strict_code,
+        "tracking": run.home.tracking_uri(run.experiment),
+        "tracked_as": run.experiment.tracking.experiment or run.experiment.name,
+        "calibration": run.calibration,
+        "experiment": run.experiment.model_dump(mode="json"),
+        "params": {model.name: model.params for model in run.materials.models},
+        "places": {node.label: asdict(node.axes) for node in run.dag.nodes},
+        "owner": asdict(Owner.me()),
+        "flow_run": flow_run and str(flow_run),
+        "ended": ended,
+        "store": str(run.session.store.root),
+    }
+    replace_file(run.folder / "sweep.json", canonical(left))
+
+
+@contextmanager
+def stoppable(run: Run) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the stages and let the flows come to their final states; a second one ends the process at once."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        threading.Thread(target=run.session.stop).start()  # not here: the main thread may hold a lock that this needs
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,128 @@
+"""`palms up`: the orchestrator, the tracker and the runner on loopback, started together and stopped together.
+
+They are children of this command and end with it, however it ends. Knows how to wait for them; what each is, `flows.servers` knows.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+
+from configs.problems import BadInput
+from flows.home import Home
+from flows.owner import Owner
+from flows.servers import NAMES, PORTS, STOP_LIMIT_S, Server, ServerFailed, await_health, keep, log_of, note_of, running, start
+
+LOOK_S = 0.5
+NAME = "up"  # as the command itself is noted
+DETACHED_LIMIT_S = 150.0
+SWEEPS_LIMIT_S = 60.0
+
+
+def up_command(home: Home, out: Console, err: Console) -> int:
+    """Start everything, say where it is, and stay until told to end (status 0) or until a part ends by itself (status 1)."""
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: told.set())
+    with _sole(home):
+        started: list[Server] = []
+        try:
+            for server in _start_all(home, started, told):
+                out.print(_line(server), highlight=False)
+            if not told.is_set():
+                me = Owner.me()
+                keep(home, Server(NAME, me.pid, 0, me.started))
+                out.print("`palms run` and the schedules use them; Ctrl-C (or `palms down`) stops them together", highlight=False)
+            while not told.wait(LOOK_S):
+                if gone := next((server for server in started if not server.is_ours()), None):
+                    raise ServerFailed(f"{gone.name} ended by itself; its log: {log_of(home, gone.name)}")
+        except ServerFailed as error:
+            err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+            return 1
+        finally:
+            if any(server.name == "runner" for server in started):
+                out.print("stopping; running sweeps are cancelled, and what they finished is kept", highlight=False)
+            orchestrated = all(server.is_ours() for server in started if server.name == "prefect")
+            for server in reversed(started):
+                # the runner's sweeps come to their end first; without the orchestrator it would ask for it for a minute
+                server.stop(SWEEPS_LIMIT_S if server.name == "runner" and orchestrated else STOP_LIMIT_S)
+            for name in (*NAMES, NAME):
+                note_of(home, name).unlink(missing_ok=True)
+    return 0
+
+
+def _start_all(home: Home, started: list[Server], told: threading.Event) -> Iterator[Server]:
+    """The runner needs the orchestrator; each is yielded once it answers."""
+    for name, port in PORTS.items():
+        started.append(start(home, name, port))
+    for server in list(started):
+        await_health(home, server)
+        keep(home, server)
+        yield server
+        if server.name == "prefect":
+            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            started.append(start(home, "runner"))
+    runner = started[-1]
+    while not told.is_set() and running(home, "runner") is None:
+        if not runner.is_ours():
+            raise ServerFailed(f"the runner ended at start; its log: {log_of(home, 'runner')}")
+        time.sleep(LOOK_S)
+    yield runner
+
+
+def detach(home: Home, out: Console, err: Console) -> int:
+    """`palms up` in the background; returns when it is up."""
+    log = home.root / "up.log"
+    with log.open("ab") as stream:
+        command = [sys.executable, "-c", "from flows.cli import main; main()", "up"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
+    deadline = time.monotonic() + DETACHED_LIMIT_S
+    while running(home, NAME) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            err.print(f"[red]error:[/red] it did not come up; its log: {log}", highlight=False)
+            return 1
+        time.sleep(LOOK_S)
+    for name in NAMES:
+        if server := running(home, name):
+            out.print(_line(server), highlight=False)
+    out.print("`palms down` stops them", highlight=False)
+    return 0
+
+
+def down(home: Home) -> Iterator[str]:
+    """Stop what `palms up` started and wait for its end."""
+    server = running(home, NAME)
+    if server is None:
+        yield "nothing is up"
+    else:
+        os.kill(server.pid, signal.SIGTERM)
+        while server.is_ours():
+            time.sleep(LOOK_S)
+        yield "stopped"
+    for name in (*NAMES, NAME):  # of one that was killed
+        note_of(home, name).unlink(missing_ok=True)
+
+
+def _line(server: Server) -> str:
+    where = f"{server.url}   " if server.port else "serves sweep/palms      "
+    return f"{server.name:8} {where}(pid {server.pid})"
+
+
+@contextmanager
+def _sole(home: Home) -> Iterator[None]:
+    with (home.root / ".up").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"`palms up` is up already for PALMS_HOME={home.root}; `palms down` stops it") from None
+        yield
