@@ -103,6 +103,8 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
     left = [pid for pid in family if _same(pid, family) and pid != run.pid]
     count.processes_left += len(left)
     for pid in left:
+        print(f"     {target}: left {pid}, child of {family[pid][0]}: {family[pid][1][:100]!r}", flush=True)
+    for pid in left:
         os.kill(pid, signal.SIGKILL)
     return False
 

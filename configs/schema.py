@@ -39,6 +39,14 @@ def _has_prompt(template: str) -> str:
     return template
 
 
+def _is_tracker(uri: str) -> str:
+    if not uri.startswith(TRACKERS):
+        raise ValueError(f"must begin with one of {', '.join(TRACKERS)}")
+    return uri
+
+
+TRACKERS = ("http://", "https://", "sqlite:///", "postgresql", "mysql", "mssql", "databricks")  # MLflow 3 refuses file:
+TrackerUri = Annotated[str, AfterValidator(_is_tracker)]
 ArmName = Annotated[Name, AfterValidator(_not_reserved)]
 Template = Annotated[str, AfterValidator(_has_prompt)]
 
@@ -203,7 +211,7 @@ class DatasetChecks(Section):
 
 class Tracking(Section):
     experiment: str | None = Field(None, description="MLflow experiment; default: the name of this experiment")
-    uri: str | None = Field(None, description="MLflow tracking URI; default: a database under PALMS_HOME")
+    uri: TrackerUri | None = Field(None, description="MLflow tracking URI; default: a database under PALMS_HOME")
 
 
 class Store(Section):

@@ -40,28 +40,30 @@ def markdown(run: Run) -> Iterator[str]:
 
 
 def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
-    links = tracked_links(run)
+    addresses = tracked_runs(run)
     rows = summary_rows(compared.folder)
     if rows:
         headings, cells = summary_cells(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})")
-        yield _line([*headings, "tracked run"])
-        yield _line(["---"] * (len(headings) + 1))
+        yield _line(headings)
+        yield _line(["---"] * len(headings))
+        arm = headings.index("arm")
         for row, shown in zip(rows, cells, strict=True):
             seed = int(row["seed"]) if (row["seed"] or "").isdigit() else None  # `all` is no run
             place = Axes(ladder=row["ladder"], size=row["size"], arm=row["arm"], samples=row["samples"], seed=seed)
-            yield _line([*shown, links.get(tracking.place_name(place), "")])
+            address = addresses.get(tracking.place_name(place))
+            yield _line([f"[{cell}]({address})" if address and column == arm else cell for column, cell in enumerate(shown)])
         yield ""
-    yield f"- tracked: {links['sweep']}"
+    yield f"- in MLflow: [{run.dag.sweep}]({addresses['sweep']})"
     yield f"- report: `{compared.folder / 'report.html'}`\n"
 
 
-def tracked_links(run: Run) -> dict[str, str]:
-    """A Markdown link for every place of the sweep that is tracked; to the server that `palms up` starts, unless another is given."""
+def tracked_runs(run: Run) -> dict[str, str]:
+    """The address of each place's tracked run; at the server that `palms up` starts, unless the experiment names another."""
     tracked = run.tracked()
     server = running(run.home, "mlflow")
     base = tracked.uri if tracked.uri.startswith("http") else server.url if server else f"http://127.0.0.1:{PORTS['mlflow']}"
     experiment, runs = tracking.run_ids(tracked)
-    return {place: f"[{place}]({base}/#/experiments/{experiment}/runs/{run_id})" for place, run_id in runs.items()}
+    return {place: f"{base}/#/experiments/{experiment}/runs/{run_id}" for place, run_id in runs.items()}
 
 
 def _missing(run: Run) -> Iterator[str]:

@@ -12,12 +12,8 @@ import os
 import platform
 import shutil
 import sys
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -30,6 +26,7 @@ from rich.markup import escape
 from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
+from flows.reach import unanswered
 from flows.servers import NAMES, Server, note_of
 from tasks import machine
 from tasks.board import FINAL, read_board
@@ -39,7 +36,6 @@ from tasks.store import Damaged, Manifest, Store
 DISTRIBUTION = "palms-sweep"
 LIBRARIES = ("torch", "transformers", "peft", "prefect", "fastapi", "sqlalchemy", "mlflow", "pandas", "detoxify")
 LITTLE_GIB, TOO_LITTLE_GIB = 10, 1  # free on the disk: a warning, an error
-REACH_LIMIT_S = 3.0
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -296,26 +292,6 @@ def hub(endpoint: str, cache: Path, *, offline: bool) -> list[Finding]:
         wrong = f"{endpoint} not reachable ({why}); {what}"
         return [Finding("hub", "warning", wrong, "models must be in the cache or local folders")]
     return [Finding("hub", "ok", f"{endpoint} answers; {what}")]
-
-
-def unanswered(url: str, limit_s: float = REACH_LIMIT_S) -> str:
-    """Why nothing answers there, in a few words; empty if something does, be it with a refusal."""
-    why = [f"no answer within {limit_s:g} s"]
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=limit_s):
-                why[0] = ""
-        except urllib.error.HTTPError as error:
-            why[0] = f"status {error.code}" if error.code >= 500 else ""
-        except (OSError, ValueError, HTTPException) as error:
-            cause = getattr(error, "reason", error)
-            why[0] = str(getattr(cause, "strerror", None) or cause)
-
-    asking = threading.Thread(target=ask, daemon=True)  # apart: looking a name up has no time limit of its own
-    asking.start()
-    asking.join(limit_s)
-    return why[0]
 
 
 def _there(path: Path) -> bool:

@@ -65,6 +65,7 @@ class Home:
 
         What the user has set for the hub stays as it is: models already downloaded are not downloaded again.
         """
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7 by default: minutes for a server that went away
         os.environ.update(
             PREFECT_HOME=str(self.prefect),
             PREFECT_SERVER_ANALYTICS_ENABLED="false",

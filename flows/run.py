@@ -19,11 +19,12 @@ from flows.dead import Dead
 from flows.home import Home
 from flows.outcome import print_outcome
 from flows.plan import plan_rows
+from flows.reach import require_tracker
 from flows.request import Request
 from flows.runs import Run, prepare_run, reopen
 from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, ServerGone, await_health, prefect_server, running
-from flows.taking import refuse_if_busy, stoppable, taken
+from flows.taking import ended, refuse_if_busy, stoppable, taken
 from tasks.processes import warm_up
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def rerun_command(sweep: str | None, start: Start | None, *, verify: bool, out: 
     home = Home.open()
     home.settle_environment()
     run = reopen(home, sweep, verify=verify, start=start)
-    if all(row.state == "cached" for row in plan_rows(run)):
+    if ended(run) and all(row.state == "cached" for row in plan_rows(run)):
         out.print(
             f"sweep {run.dag.sweep}: all {len(run.dag.nodes)} stages are there; `--from STAGE` makes them anew", highlight=False
         )
@@ -58,10 +59,13 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
     """Have a prepared sweep run to its end, and print what came of it.
 
     Raises:
-        Busy: another process runs this sweep.
+        BadInput: another process runs this sweep, or its tracker does not answer.
     """
     began = time.monotonic()
     refuse_if_busy(run)
+    require_tracker(run.home.tracking_uri(run.experiment))
+    if given := os.environ.get("PREFECT_API_URL"):
+        out.print(f"PREFECT_API_URL={given} is not used: sweeps have the server of PALMS_HOME", style="yellow", highlight=False)
     what = f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes"
     server = running(run.home, "prefect")
     if server is not None and running(run.home, "runner") is not None:

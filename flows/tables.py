@@ -69,6 +69,7 @@ def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
 def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str], list[list[str]]]:
     """The comparison as one row a size and arm; `metric` is the sweep's primary outcome. Axes with one value are left out."""
     varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
+    beside = ["toxicity"] if any(row["toxicity"] is not None for row in rows) else []  # none if it is the primary outcome
     cells = []
     for row in rows:
         difference = ""
@@ -76,9 +77,9 @@ def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str
             limits = "" if row["ci_low"] is None else f"  ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
             difference = f"{row['difference']:+.3f}{limits}"
         model, params = f"{row['ladder']}-{row['size']}", "" if row["params"] is None else f"{row['params']:,}"
-        axes = [_shown(row[axis]) for axis in varied]
-        cells.append([model, params, row["arm"], *axes, _shown(row["primary"]), _shown(row["toxicity"]), difference])
-    return ["size", "params", "arm", *varied, metric, "toxicity", "difference from base (95 % interval)"], cells
+        values = [_shown(row[name]) for name in (*varied, "primary", *beside)]
+        cells.append([model, params, row["arm"], *values, difference])
+    return ["size", "params", "arm", *varied, metric, *beside, "difference from base (95 % interval)"], cells
 
 
 def schedules_table(schedules: Sequence[Scheduled]) -> Table:

@@ -14,7 +14,7 @@ from configs.problems import BadInput
 from flows.dead import Dead, dead_runs
 from flows.owner import Owner
 from flows.runs import Run
-from tasks.contract import canonical, replace_file
+from tasks.contract import canonical, read_json, replace_file
 
 
 class Busy(BadInput):
@@ -32,7 +32,7 @@ def taken(run: Run, *, wait: bool = False) -> Iterator[list[Dead]]:
         dead = dead_runs(run.home)  # before this run notes itself in the place of one that died
         note(run)
         yield dead
-        note(run, ended=True)
+        note(run, is_over=True)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def refuse_if_busy(run: Run) -> None:
             pass
 
 
-def note(run: Run, *, flow_run: UUID | None = None, ended: bool = False) -> None:
+def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> None:
     """Leave what is needed to find this sweep again by its id, and to tell whether it came to its end."""
     run.session.board.write()
     left = {
@@ -70,10 +70,15 @@ def note(run: Run, *, flow_run: UUID | None = None, ended: bool = False) -> None
         "places": {node.label: asdict(node.axes) for node in run.dag.nodes},
         "owner": asdict(Owner.me()),
         "flow_run": flow_run and str(flow_run),
-        "ended": ended,
+        "ended": is_over,
         "store": str(run.session.store.root),
     }
     replace_file(run.folder / "sweep.json", canonical(left))
+
+
+def ended(run: Run) -> bool:
+    """Whether its last run came to its end: one that was killed may have made everything and tracked nothing."""
+    return bool(read_json(run.folder / "sweep.json")["ended"])
 
 
 @contextmanager

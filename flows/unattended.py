@@ -19,6 +19,7 @@ from prefect import get_client, runtime
 from prefect.logging import get_run_logger
 
 from flows.home import Home
+from flows.reach import require_tracker
 from flows.reconcile import reconcile
 from flows.request import Request
 from flows.runs import Run, prepare_run
@@ -40,6 +41,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
     """
     home = Home.open()
     run = prepare_run(home, asked)
+    require_tracker(home.tracking_uri(run.experiment))
     with get_client(sync_client=True) as client:
         client.set_flow_run_name(runtime.flow_run.id, run.dag.sweep)
     with taken(run, wait=asked.overlap == "wait") as dead, _turn(home):

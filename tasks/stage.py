@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import State, Task, allow_failure, runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
@@ -87,6 +88,7 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         session.board.update(node.label, state="blocked", why=f"waits for {inputs.because}")
         session.settle(node, inputs)
         return Failed(name="Blocked", message=f"waits for {inputs.because}")
+    progress = Progress(node, session)
     while True:
         order = session.order(node, inputs)
         found, why = session.look_up(order)
@@ -97,12 +99,13 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         session.board.update(node.label, key=order.key, why=explain.line(why))
         get_run_logger().info("%s: %s", node.label, explain.line(why))
         try:
-            made = session.group(node).attend(node, order, Progress(node, session))
+            made = session.group(node).attend(node, order, progress)
         except StageFailed as failure:
             if failure.crash.kind == "memory" and session.store.smaller(order.stage, order.key).exists():
                 continue  # the halved shape is another key
             raise
         session.board.update(node.label, state="done")
+        progress.end()
         session.settle(node, made)
         return Completed(message=order.key, data=order.key)
 
@@ -117,14 +120,23 @@ class Progress:
 
     def __call__(self) -> None:
         entry = self._session.board.entry(self._node.label)
-        if entry.state != "running" or not entry.total or (entry.done, entry.total) == self._shown:
-            return
-        self._shown = (entry.done, entry.total)
-        percent, words = 100 * entry.done / entry.total, f"{self._node.label}: {entry.done} of {entry.total} {entry.unit}"
-        if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, description=words)  # type: ignore[assignment]
-        else:
-            update_progress_artifact(self._artifact, percent, description=words)
+        if entry.state == "running" and entry.total and (entry.done, entry.total) != self._shown:
+            self._shown = (entry.done, entry.total)
+            self._show(100 * entry.done / entry.total, f"{entry.done} of {entry.total} {entry.unit}")
+
+    def end(self) -> None:
+        if self._artifact is not None:
+            self._show(100, "done")
+
+    def _show(self, percent: float, how_far: str) -> None:
+        words = f"{self._node.label}: {how_far}"
+        try:
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(percent, description=words)  # type: ignore[assignment]
+            else:
+                update_progress_artifact(self._artifact, percent, description=words)
+        except HTTPError as error:  # a stage does not fail for want of a picture of it
+            get_run_logger().warning("its progress could not be shown: %s", error)
 
 
 def verdict(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequence[Node], remedy: str) -> State[Any]:
@@ -144,4 +156,5 @@ def verdict(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequ
         )
     for future in futures:
         future.result()  # must not pass for success
-    return Completed(message=f"{len(nodes)} stages")
+    cached = sum(session.board.entry(node.label).state == "cached" for node in nodes)
+    return Completed(message=f"{len(nodes)} stages, {cached} of them cached")

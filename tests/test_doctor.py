@@ -21,6 +21,7 @@ from flows import doctor
 from flows.doctor import Finding
 from flows.home import Home
 from flows.owner import Owner, process_start
+from flows.reach import unanswered
 from tasks import machine
 from tasks.board import Board
 from tasks.contract import canonical
@@ -326,9 +327,9 @@ def test_something_that_never_answers_is_not_waited_for() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         began = time.monotonic()
-        assert doctor.unanswered(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3) != ""
+        assert unanswered(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3) != ""
         assert time.monotonic() - began < 2
 
 
 def test_what_is_no_address_is_said_to_be_none() -> None:
-    assert "unknown url type" in doctor.unanswered("localhost/api")
+    assert "unknown url type" in unanswered("localhost/api")
