@@ -31,6 +31,8 @@ TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate"
 LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
 LIMIT_S = 240.0  # longer than this no command may take to end, whatever was killed under it
 GRACE_S = 5.0  # after which no stage's process may be alive without its parent
+# after which nothing at all may be: a fork server sees that its parent is gone once its imports are done, 5 to 15 s
+FORKSERVER_GRACE_S = 25.0
 
 
 @dataclass
@@ -84,7 +86,7 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
         return True
     except subprocess.TimeoutExpired:
         pass
-    family = sweeps.living(run.pid)
+    family, stages = sweeps.living(run.pid), sweeps.stage_processes(run.pid)
     victims = _victims(run.pid, family, target)
     if not victims:
         target, victims = "command", [run.pid]
@@ -100,7 +102,11 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
         run.kill()
         run.wait()
     time.sleep(GRACE_S)
-    left = [pid for pid in family if _same(pid, family) and pid != run.pid]
+    left = [pid for pid in stages if _same(pid, family)]
+    patience = time.monotonic() + FORKSERVER_GRACE_S - GRACE_S
+    while not left and any(_same(pid, family) for pid in family) and time.monotonic() < patience:
+        time.sleep(0.2)
+    left = left or [pid for pid in family if _same(pid, family)]
     count.processes_left += len(left)
     for pid in left:
         print(f"     {target}: left {pid}, child of {family[pid][0]}: {family[pid][1][:100]!r}", flush=True)
