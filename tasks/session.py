@@ -240,13 +240,15 @@ class Group:
         with self._changed:
             batch = dict(self._wanted)
             self._wanted.clear()
+        asked = tuple(batch)
         try:
             while batch:
                 self._run(batch)
         except Exception as error:  # a fault of ours must reach the waiting task runs, or they would wait for ever
             log.exception("the driver of a stage's process failed")
-            for key in batch:
-                self._finish(key, Crash("deterministic", f"{type(error).__name__}: {error}"))
+            for key in asked:  # also the one that was being settled
+                if key not in self._results:
+                    self._finish(key, Crash("deterministic", f"{type(error).__name__}: {error}"))
 
     def _run(self, batch: dict[str, tuple[Node, Order]]) -> None:
         """One process over a batch. Whatever it finished leaves the batch; if it failed, so does the key it was working on."""

@@ -12,6 +12,9 @@ from configs import schema
 from configs.positions import load_positions
 from configs.problems import BadInput
 from configs.read import SHIPPED, find_experiment, read_experiment, shipped
+from flows.home import Home
+from flows.request import request
+from flows.runs import prepare_run
 
 GOOD = """\
 name: demo
@@ -105,6 +108,14 @@ def test_shipped_experiments_are_valid_and_point_to_files_that_exist(name: str) 
         experiment.positions or "",
     ]:
         assert (path.parent / given).is_file()
+
+
+@pytest.mark.parametrize("name", ["calibration", "gpt2"])
+def test_what_a_stage_halves_for_want_of_memory_is_one_of_its_settings(name: str, tmp_path: Path) -> None:
+    nodes = prepare_run(Home(tmp_path), request(name)).dag.nodes
+    halved = {node.stage.name: hasattr(node.settings, node.stage.shrink) for node in nodes if node.stage.shrink}
+    assert set(halved) >= {"finetune", "sampling", "toxicity"}
+    assert all(halved.values())
 
 
 def test_the_editor_schema_is_what_the_code_says() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_out_of_memory_halves_the_shape_under_a_key_of_its_own_and_remembers(tmp
     assert order.settings.batch == 2
     assert order.key != asked
     assert toy.make(toy.session(tmp_path, [node]), node) == "hit"
+
+
+@pytest.mark.timeout(60)
+def test_a_fault_of_ours_while_a_failure_is_settled_leaves_nobody_waiting(tmp_path: Path) -> None:
+    """It hung: the key had been taken out of the batch that the fault was reported to."""
+    node = toy.node("a", do="fail", stage=replace(toy.STAGE, shrink="nothing"))
+    with pytest.raises(StageFailed, match="AttributeError: 'Settings' object has no attribute 'nothing'"):
+        toy.make(toy.session(tmp_path, [node]), node)
 
 
 def test_a_timeout_ends_the_process(tmp_path: Path) -> None:

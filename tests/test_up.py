@@ -104,7 +104,9 @@ def first(up: Up, config: Path, receiver: Receiver) -> dict[str, Any]:
     assert run.returncode == 130
     assert f"/runs/flow-run/{flow_run}" in out
     assert "cancelled; what was finished is kept" in err
-    wait_for(lambda: [True] if "successfully" in up.await_end(flow_run)["message"] else [])  # the runner's word, after the flow's own
+    wait_for(
+        lambda: [True] if "successfully" in up.await_end(flow_run)["message"] else []
+    )  # the runner's word, after the flow's own
     assert sweeps.tracked_runs(up.home) <= {"KILLED", "FINISHED"}
     done = [entry["key"] for entry in board(up.home) if entry["state"] == "done"]
     assert done

@@ -21,9 +21,7 @@ class Settings:
     template: str | None = None  # around a question, names it as {prompt}; None: the one that the model was pretrained with
 
 
-STAGE = Stage(
-    name="truth", version="1", body="tasks.truth.stage:run", libraries=("torch", "transformers", "peft"), shrink="batch"
-)
+STAGE = Stage(name="truth", version="1", body="tasks.truth.stage:run", libraries=("torch", "transformers", "peft"))
 
 
 def run(jobs: Sequence[Job]) -> None:
