@@ -24,7 +24,8 @@ from flows.request import Request
 from flows.runs import Run, prepare_run, reopen
 from flows.screen import send_logs_to, watching
 from flows.servers import Server, ServerFailed, ServerGone, await_health, prefect_server, running
-from flows.taking import ended, refuse_if_busy, stoppable, taken
+from flows.signals import INTERRUPTED, told_to_end
+from flows.taking import ended, refuse_if_busy, taken
 from tasks.processes import warm_up
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 RECORDED_LIMIT_S = 30.0
 NOTICES_S = 2.0  # the server calls a webhook 0.2 to 0.6 s after the state it tells of, and not at all once it is stopped
-INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 
 def run_command(asked: Request, out: Console, err: Console) -> int:
@@ -77,7 +77,7 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
         try:
             with prefect_server(run.home) as server:
                 os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-                with stoppable(run):
+                with told_to_end(run.session.stop):
                     state = _run(run, dead, server, out)
         except ServerGone as error:
             run.session.stop()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +18,7 @@ from flows.outcome import print_outcome
 from flows.runs import Run
 from flows.screen import watching
 from flows.servers import Server, ServerGone
+from flows.signals import INTERRUPTED, told_to_end
 from tasks.board import Entry, read_board
 
 if TYPE_CHECKING:
@@ -37,6 +34,7 @@ def submitted(run: Run, server: Server, what: str, out: Console, err: Console) -
     began = time.monotonic()
     with out.status("handing it to the runner"):
         from prefect.client.orchestration import get_client
+        from prefect.states import Cancelling
 
         board = BoardFile(run.folder / "state.json", time.time())
     try:
@@ -44,7 +42,8 @@ def submitted(run: Run, server: Server, what: str, out: Console, err: Console) -
             flow_run = _hand_in(run, client)
             out.print(what, highlight=False)
             out.print(f"watch, cancel, retry: {server.url}/runs/flow-run/{flow_run}", highlight=False)
-            with _cancelled_by_signals(client, flow_run), watching(board, out):
+            cancel = partial(client.set_flow_run_state, flow_run, Cancelling())
+            with told_to_end(cancel), watching(board, out):
                 state = beside(partial(_await_end, client, flow_run), run.home, server)
     except ServerGone as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
@@ -52,7 +51,10 @@ def submitted(run: Run, server: Server, what: str, out: Console, err: Console) -
         os._exit(1)
     if state.is_cancelled():
         err.print(f"cancelled; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False)
-        return 130
+        return INTERRUPTED
+    if state.name == "Skipped":  # somebody else was faster
+        err.print(f"[red]error:[/red] {escape(str(state.message))}", highlight=False)
+        return 2
     print_outcome(run, time.monotonic() - began, out, err)
     if not state.is_completed() and not any(entry.state == "failed" for entry in board.entries()):
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {run.session.options.log}", highlight=False)
@@ -71,22 +73,6 @@ def _await_end(client: SyncPrefectClient, flow_run: UUID) -> State:
         if state is not None and state.is_final():
             return state
         time.sleep(LOOK_S)
-
-
-@contextmanager
-def _cancelled_by_signals(client: SyncPrefectClient, flow_run: UUID) -> Iterator[None]:
-    def cancel(number: int, frame: object) -> None:
-        from prefect.states import Cancelling
-
-        signal.signal(number, signal.SIG_DFL)
-        threading.Thread(target=client.set_flow_run_state, args=(flow_run, Cancelling())).start()
-
-    before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-"""A sweep belongs to one process while it runs: kept to it by a lock, noted in the sweep's folder, and brought to an end on request."""
+"""A sweep belongs to one process while it runs: kept to it by a lock, and noted in the sweep's folder."""
 
 from __future__ import annotations
 
 import fcntl
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -79,19 +77,3 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
 def ended(run: Run) -> bool:
     """Whether its last run came to its end: one that was killed may have made everything and tracked nothing."""
     return bool(read_json(run.folder / "sweep.json")["ended"])
-
-
-@contextmanager
-def stoppable(run: Run) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the stages and let the flows come to their final states; a second one ends the process at once."""
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        threading.Thread(target=run.session.stop).start()  # not here: the main thread may hold a lock that this needs
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

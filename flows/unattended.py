@@ -25,7 +25,8 @@ from flows.request import Request
 from flows.runs import Run, prepare_run
 from flows.screen import send_logs_to
 from flows.servers import running
-from flows.taking import stoppable, taken
+from flows.signals import told_to_end
+from flows.taking import taken
 from tasks.processes import warm_up
 
 LOOK_S = 1.0
@@ -51,7 +52,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
         _forget_the_engine()
         warm_up()
         _end_with_servers(run)
-        with stoppable(run):
+        with told_to_end(run.session.stop):
             yield run
 
 

@@ -22,6 +22,7 @@ from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
 from flows.servers import NAMES, PORTS, STOP_LIMIT_S, Server, ServerFailed, await_health, keep, log_of, note_of, running, start
+from flows.signals import SIGNALS
 
 LOOK_S = 0.5
 NAME = "up"  # as the command itself is noted
@@ -32,7 +33,7 @@ SWEEPS_LIMIT_S = 60.0
 def up_command(home: Home, out: Console, err: Console) -> int:
     """Start everything, say where it is, and stay until told to end (status 0) or until a part ends by itself (status 1)."""
     told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, lambda *_: told.set())
     with _sole(home):
         started: list[Server] = []
