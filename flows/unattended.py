@@ -45,13 +45,13 @@ def taken_up(asked: Request) -> Iterator[Run]:
     require_tracker(home.tracking_uri(run.experiment))
     with get_client(sync_client=True) as client:
         client.set_flow_run_name(runtime.flow_run.id, run.dag.sweep)
+    _end_with_servers(run)
     with taken(run, wait=asked.overlap == "wait") as dead, _turn(home):
         send_logs_to(run.session.options.log)
         for line in reconcile(dead, spare=UUID(runtime.flow_run.id)):
             get_run_logger().warning(line)
         _forget_the_engine()
         warm_up()
-        _end_with_servers(run)
         with told_to_end(run.session.stop):
             yield run
 
