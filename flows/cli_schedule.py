@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from flows.notices import Notice
+    from flows.schedule import Scheduled
 
 out = Console(soft_wrap=True, emoji=False)
 
@@ -81,7 +88,7 @@ def schedule_add(
 def schedule_list() -> None:
     """Every schedule, with its next time."""
     from flows.orchestrator import orchestrator
-    from flows.tables import schedules_table, show
+    from flows.tables import show
 
     with orchestrator(out) as home:
         from flows import schedule
@@ -89,7 +96,7 @@ def schedule_list() -> None:
         if not (found := schedule.listed()):
             out.print('no schedules; `palms schedule CONFIG --cron "0 2 * * 6"` makes one', highlight=False)
             return
-        show(out, schedules_table(found))
+        show(out, _schedules_table(found))
         _say_if_nothing_fires(home)
 
 
@@ -127,6 +134,18 @@ def schedule_rm(name: Name) -> None:
         out.print(f"{name}: removed", highlight=False)
 
 
+def _schedules_table(schedules: Sequence[Scheduled]) -> Table:
+    from flows.tables import plain
+
+    table = plain("name", "cron", "timezone", "next", "experiment", "changes", "overlap")
+    for one in schedules:
+        when = f"{one.times(1)[0]:%a %d %b %Y %H:%M}" if one.active else "paused"
+        asked = one.request
+        what = [asked.config, escape(", ".join(asked.sets)), asked.overlap] if asked else ["none: its runs fail", "", ""]
+        table.add_row(one.name, one.cron, one.timezone, when, *what)
+    return table
+
+
 def _say_if_nothing_fires(home: Any) -> None:
     from flows.servers import running
 
@@ -153,13 +172,13 @@ def notify_add(
 def notify_list() -> None:
     """Every notice, with as much of its address as may be shown."""
     from flows.orchestrator import orchestrator
-    from flows.tables import notices_table, show
+    from flows.tables import show
 
     with orchestrator(out):
         from flows import notices
 
         if found := notices.listed():
-            show(out, notices_table(found))
+            show(out, _notices_table(found))
         else:
             out.print("no notices; `palms notify URL` makes one", highlight=False)
 
@@ -174,3 +193,12 @@ def notify_rm(name: Name) -> None:
 
         gone = notices.remove(name)
         out.print(f"{gone.name}: removed ({gone.url})", highlight=False)
+
+
+def _notices_table(notices: Sequence[Notice]) -> Table:
+    from flows.tables import plain
+
+    table = plain("name", "address", "on", "")
+    for one in notices:
+        table.add_row(one.name, escape(one.url), " and ".join(one.on), "" if one.enabled else "switched off")
+    return table

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,10 +19,6 @@ from model_registry.catalog import Ladder
 from tasks.board import Entry
 from tasks.datasets.lines import Finding
 from tasks.datasets.matching import WITHIN, Match, Matching
-
-if TYPE_CHECKING:
-    from flows.notices import Notice
-    from flows.schedule import Scheduled
 
 COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
 
@@ -80,23 +76,6 @@ def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str
         values = [_shown(row[name]) for name in (*varied, "primary", *beside)]
         cells.append([model, params, row["arm"], *values, difference])
     return ["size", "params", "arm", *varied, metric, *beside, "difference from base (95 % interval)"], cells
-
-
-def schedules_table(schedules: Sequence[Scheduled]) -> Table:
-    table = plain("name", "cron", "timezone", "next", "experiment", "changes", "overlap")
-    for one in schedules:
-        when = f"{one.times(1)[0]:%a %d %b %Y %H:%M}" if one.active else "paused"
-        asked = one.request
-        what = [asked.config, escape(", ".join(asked.sets)), asked.overlap] if asked else ["none: its runs fail", "", ""]
-        table.add_row(one.name, one.cron, one.timezone, when, *what)
-    return table
-
-
-def notices_table(notices: Sequence[Notice]) -> Table:
-    table = plain("name", "address", "on", "")
-    for one in notices:
-        table.add_row(one.name, escape(one.url), " and ".join(one.on), "" if one.enabled else "switched off")
-    return table
 
 
 def ladders_table(ladders: Sequence[Ladder]) -> Table:
