@@ -72,21 +72,21 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
         from flows.submit import submitted
 
         return submitted(run, server, what, out, err)
-    with taken(run) as dead:
-        out.print(what, highlight=False)
-        try:
+    try:  # around what notes the run's end: one that a server kept from its end has left things to be mended
+        with taken(run) as dead:
+            out.print(what, highlight=False)
             with prefect_server(run.home) as server:
                 os.environ["PREFECT_API_URL"] = f"{server.url}/api"
                 with told_to_end(run.session.stop):
                     state = _run(run, dead, server, out)
-        except ServerGone as error:
-            run.session.stop()
-            err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-            err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
-            os._exit(1)  # threads that wait for the server would keep this process for ever
-        except ServerFailed as error:
-            err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-            return 1
+    except ServerGone as error:
+        run.session.stop()
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
+        os._exit(1)  # threads that wait for the server would keep this process for ever
+    except ServerFailed as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        return 1
     if run.session.stopped:
         err.print(
             f"interrupted; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False

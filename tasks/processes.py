@@ -129,7 +129,10 @@ def run(
             return Crash("killed", "interrupted")
         _context.set_forkserver_preload(PRELOAD)
         process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify))
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:  # the next start brings up another fork server
+            return Crash("killed", f"the fork server died ({type(error).__name__})")
         _alive.add(process)
     sender.close()
     deadline: float | None = None  # of the key in work: neither its siblings' time nor waiting for another process's lock counts

@@ -35,6 +35,23 @@ def test_a_killed_process_is_said_to_be_killed_and_worth_another_try(tmp_path: P
     assert caught.value.attempts_help
 
 
+@pytest.mark.parametrize("fault", [EOFError("unexpected EOF"), ConnectionRefusedError(111, "Connection refused")])
+def test_a_fork_server_that_dies_while_a_process_starts_is_worth_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def dies(process: object) -> None:
+        raise fault
+
+    node = toy.node("a")
+    session = toy.session(tmp_path, [node])
+    with monkeypatch.context() as once:
+        once.setattr("multiprocessing.context.ForkServerProcess.start", dies)
+        with pytest.raises(StageFailed, match="the fork server died") as caught:
+            toy.make(session, node)
+    assert caught.value.attempts_help
+    assert toy.make(session, node) == "not run before"
+
+
 def test_a_transient_error_succeeds_the_second_time_with_its_partial_work(tmp_path: Path) -> None:
     node = toy.node("a", do="transient")
     session = toy.session(tmp_path, [node])
