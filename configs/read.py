@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.problems import BadInput, nearest
-from configs.schema import Experiment
+from configs.schema import DetoxifyScorer, Experiment
 from configs.texts import read_text
 
 SHIPPED = Path(__file__).parent / "experiments"
@@ -139,9 +139,26 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     document = read_yaml(path)
     given = {override(document.data, assignment) for assignment in overrides}
     try:
-        return Experiment.model_validate(document.data)
+        return _anchored(Experiment.model_validate(document.data), path.absolute().parent)
     except ValidationError as error:
         raise BadInput(*dict.fromkeys(_line(document, given, problem) for problem in _causes(error.errors()))) from None
+
+
+def _anchored(experiment: Experiment, base: Path) -> Experiment:
+    """The paths that are kept as they are written, made absolute: a runner reads them in another folder than a command."""
+
+    def absolute(given: str) -> str:
+        return str(base / Path(given).expanduser())
+
+    changes: dict[str, Any] = {}
+    if experiment.store.path:
+        changes["store"] = experiment.store.model_copy(update={"path": absolute(experiment.store.path)})
+    toxicity = experiment.evaluations.toxicity
+    if toxicity and isinstance(toxicity.scorer, DetoxifyScorer) and toxicity.scorer.checkpoint:
+        scorer = toxicity.scorer.model_copy(update={"checkpoint": absolute(toxicity.scorer.checkpoint)})
+        changed = toxicity.model_copy(update={"scorer": scorer})
+        changes["evaluations"] = experiment.evaluations.model_copy(update={"toxicity": changed})
+    return experiment.model_copy(update=changes)
 
 
 def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

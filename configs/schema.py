@@ -42,6 +42,8 @@ def _has_prompt(template: str) -> str:
 def _is_tracker(uri: str) -> str:
     if not uri.startswith(TRACKERS):
         raise ValueError(f"must begin with one of {', '.join(TRACKERS)}")
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        raise ValueError("must name its file by an absolute path: sqlite:////folder/mlflow.db")
     return uri
 
 
@@ -131,7 +133,9 @@ class CalibrationScorer(Section):
 class DetoxifyScorer(Section):
     kind: Literal["detoxify"]
     name: Literal["original", "unbiased", "multilingual", "original-small", "unbiased-small"] = "original"
-    checkpoint: str | None = Field(None, description="a local checkpoint file; default: the published one, downloaded once")
+    checkpoint: str | None = Field(
+        None, description="a local checkpoint file, relative to this file; default: the published one, downloaded once"
+    )
 
 
 class Toxicity(Section):
@@ -215,7 +219,9 @@ class Tracking(Section):
 
 
 class Store(Section):
-    path: str | None = Field(None, description="folder of the stage outputs; default: store/ under PALMS_HOME")
+    path: str | None = Field(
+        None, description="folder of the stage outputs, relative to this file; default: store/ under PALMS_HOME"
+    )
 
 
 class Experiment(Section):

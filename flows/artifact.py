@@ -53,7 +53,8 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
             address = addresses.get(tracking.place_name(place))
             yield _line([f"[{cell}]({address})" if address and column == arm else cell for column, cell in enumerate(shown)])
         yield ""
-    yield f"- in MLflow: [{run.dag.sweep}]({addresses['sweep']})"
+    if "sweep" in addresses:
+        yield f"- in MLflow: [{run.dag.sweep}]({addresses['sweep']})"
     yield f"- report: `{compared.folder / 'report.html'}`\n"
 
 

@@ -141,7 +141,11 @@ def _schedules_table(schedules: Sequence[Scheduled]) -> Table:
     for one in schedules:
         when = f"{one.times(1)[0]:%a %d %b %Y %H:%M}" if one.active else "paused"
         asked = one.request
-        what = [asked.config, escape(", ".join(asked.sets)), asked.overlap] if asked else ["none: its runs fail", "", ""]
+        what = (
+            [asked.config, escape(", ".join(asked.sets)), asked.overlap]
+            if asked
+            else ["none that this version reads: its runs fail", "", ""]
+        )
         table.add_row(one.name, one.cron, one.timezone, when, *what)
     return table
 

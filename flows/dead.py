@@ -31,8 +31,11 @@ class Dead:
 def dead_runs(home: Home) -> list[Dead]:
     found = []
     for note in sorted(home.sweeps.glob("*/sweep.json")):
-        left = read_json(note)
+        try:
+            left = read_json(note)
+        except ValueError:  # cut short when a machine went away; `palms doctor` tells of it
+            continue
         owner = Owner.of(left.get("owner"))
-        if owner is not None and not left["ended"] and owner.alive is False:
+        if owner is not None and not left.get("ended", True) and owner.alive is False:
             found.append(Dead(note, owner, left.get("flow_run"), left["tracking"]))
     return found

@@ -17,17 +17,20 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 
+from flows.dead import dead_runs
 from flows.home import Home
 from flows.owner import Owner
+from flows.reconcile import crash_abandoned, reconcile
+from flows.request import DEPLOYMENT
 from flows.servers import Server, keep
 from flows.sweep import sweep
 
-NAME = "palms"  # in the dashboard: sweep/palms
+NAME = DEPLOYMENT.partition("/")[2]
 POLL_S = 2.0  # how long what is handed in waits to be picked up, at most
 
 
 def deployment() -> RunnerDeployment:
-    return RunnerDeployment.from_flow(
+    made = RunnerDeployment.from_flow(
         sweep,
         NAME,
         description="A sweep of model sizes. While `palms up` is up, it can be run, scheduled, cancelled and retried from here.",
@@ -35,12 +38,16 @@ def deployment() -> RunnerDeployment:
         entrypoint_type=EntrypointType.MODULE_PATH,
         enforce_parameter_schema=True,
     )
+    made.model_fields_set.discard(
+        "schedules"
+    )  # else an empty list is sent, and a schedule without a slug makes the server drop all
+    return made
 
 
 def deployed(client: SyncPrefectClient) -> UUID:
     """The deployment's id; it is made if no runner has been up yet."""
     try:
-        return client.read_deployment_by_name(f"{sweep.name}/{NAME}").id
+        return client.read_deployment_by_name(DEPLOYMENT).id
     except ObjectNotFound:
         made = deployment().apply()
         assert isinstance(made, UUID)
@@ -52,9 +59,12 @@ async def serve(home: Home) -> None:
     """Serve the deployment until this process is told to end; its sweeps are then cancelled."""
     runner = Runner(name=NAME, query_seconds=POLL_S, limit=None, pause_on_shutdown=True)
     served = await runner.aadd_deployment(deployment())
-    async with get_client() as client:
-        await client.pause_deployment(served)  # drops the runs that nobody was there for
-        await client.resume_deployment(served)
+    with get_client(sync_client=True) as client:
+        client.pause_deployment(served)  # drops the runs that nobody was there for
+        client.resume_deployment(served)
+        abandoned = crash_abandoned(client, served)
+    for line in (*reconcile(dead_runs(home)), f"flow and task runs of an earlier runner marked crashed: {abandoned}"):
+        print(line, flush=True)
     me = Owner.me()
     keep(home, Server("runner", me.pid, 0, me.started))
     await runner.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -10,6 +11,7 @@ from http.client import HTTPException
 from configs.problems import BadInput
 
 LIMIT_S = 3.0
+TRIES, BETWEEN_S = 3, 1.0
 
 
 def unanswered(url: str, limit_s: float = LIMIT_S) -> str:
@@ -38,7 +40,10 @@ def require_tracker(uri: str) -> None:
     Raises:
         BadInput: a tracking server is named and does not answer. Databases are not asked.
     """
-    if uri.startswith("http") and (why := unanswered(f"{uri.rstrip('/')}/health")):
-        raise BadInput(
-            f"tracking.uri: {uri} does not answer ({why}); start it, or leave the key out for a database under PALMS_HOME"
-        )
+    if not uri.startswith("http"):
+        return
+    for _ in range(TRIES):
+        if not (why := unanswered(f"{uri.rstrip('/')}/health")):
+            return
+        time.sleep(BETWEEN_S)
+    raise BadInput(f"tracking.uri: {uri} does not answer ({why}); start it, or leave the key out for a database under PALMS_HOME")

@@ -12,6 +12,7 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterDeploymentId,
     FlowRunFilterId,
     FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
@@ -23,9 +24,11 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
 
 from flows.dead import Dead
+from flows.records import PAGE
 from tasks import tracking
 
 BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
@@ -43,18 +46,40 @@ def reconcile(dead: Sequence[Dead], *, spare: UUID | None = None) -> list[str]:
         with get_client(sync_client=True) as client:
             flows = [flow for flow in _left_by(client, run) if flow.id != spare]
             crashed = _crash(client, flows, gone)
-        killed = tracking.kill(run.tracking, run.sweep)
+        marked = f"sweep {run.sweep}: {gone}; marked {crashed} flow and task runs crashed"
+        try:
+            killed = tracking.kill(run.tracking, run.sweep)
+        except Exception as error:  # of whatever client the tracker has; another sweep must not wait for this one's
+            first_line = (str(error).splitlines() or [""])[0]
+            lines.append(f"{marked}; its tracker {run.tracking} could not be told ({type(error).__name__}: {first_line})")
+            continue  # and will be told by the next one
         run.settle()
-        lines.append(f"sweep {run.sweep}: {gone}; marked {crashed} flow and task runs crashed and {killed} tracked runs killed")
+        lines.append(f"{marked} and {killed} tracked runs killed")
     return lines
+
+
+def crash_abandoned(client: SyncPrefectClient, deployment: UUID) -> int:
+    """Bring to an end what an earlier runner had begun; for a new runner, before it begins anything."""
+    begun = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=BEGUN)),
+    )
+    return _crash(client, _flow_runs(client, begun), "its runner is gone")
 
 
 def _left_by(client: SyncPrefectClient, run: Dead) -> list[FlowRun]:
     """By its id, else by its name, which is the sweep's: tags would cost every task run a question for a slot."""
     if run.flow_run:
-        return client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run.flow_run)])))
+        return _flow_runs(client, FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run.flow_run)])))
     begun = FlowRunFilterState(type=FlowRunFilterStateType(any_=BEGUN))
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[run.sweep]), state=begun))
+    return _flow_runs(client, FlowRunFilter(name=FlowRunFilterName(any_=[run.sweep]), state=begun))
+
+
+def _flow_runs(client: SyncPrefectClient, wanted: FlowRunFilter) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=wanted, limit=PAGE, offset=len(found), sort=FlowRunSort.ID_DESC):
+        found += page
+    return found
 
 
 def _crash(client: SyncPrefectClient, above: Sequence[FlowRun], why: str) -> int:
@@ -63,15 +88,17 @@ def _crash(client: SyncPrefectClient, above: Sequence[FlowRun], why: str) -> int
         return 0
     running = FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED))
     parents = FlowRunFilterParentFlowRunId(any_=[flow.id for flow in above])
-    sizes = client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parents, state=running))
+    sizes = _flow_runs(client, FlowRunFilter(parent_flow_run_id=parents, state=running))
     flows = [*sizes, *(flow for flow in above if flow.state_type in UNFINISHED)]
     left = TaskRunFilter(
         flow_run_id=TaskRunFilterFlowRunId(any_=[flow.id for flow in (*sizes, *above)]),
         state=TaskRunFilterState(type=TaskRunFilterStateType(any_=UNFINISHED)),
     )
-    tasks = client.read_task_runs(task_run_filter=left)
-    for task in tasks:
-        client.set_task_run_state(task.id, Crashed(message=why), force=True)
+    crashed = 0
+    while tasks := client.read_task_runs(task_run_filter=left, limit=PAGE):
+        for task in tasks:
+            client.set_task_run_state(task.id, Crashed(message=why), force=True)
+        crashed += len(tasks)
     for flow in flows:
         client.set_flow_run_state(flow.id, Crashed(message=why), force=True)
-    return len(tasks) + len(flows)
+    return crashed + len(flows)

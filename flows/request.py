@@ -16,6 +16,7 @@ from configs.read import find_experiment, shipped
 from configs.schema import Count, Section
 from flows.dag import Start
 
+DEPLOYMENT = "sweep/palms"  # where a request is handed in, as the orchestrator names it: flow/deployment
 FILE = "^/"
 Overlap = Literal["skip", "wait"]
 
@@ -51,7 +52,9 @@ class Request(Section):
     dataset_sizes: tuple[Count, ...] = Field((), description="instead of the experiment's own")
     verify: bool = Field(False, description="check every stored output by its full content, not by size and time alone")
     strict_code: bool = Field(False, description="run a stage again when its code changed, even under the same STAGE_VERSION")
-    start: Start | None = Field(None, description="make this stage and all that hangs on it anew, even where it is there")
+    start: Start | None = Field(
+        None, description="make this stage and all that hangs on it anew; a retry makes it anew once more"
+    )
     overlap: Overlap = Field("skip", description="if this very sweep is being run already: skip it with a note, or wait")
 
     @property

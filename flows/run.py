@@ -118,7 +118,7 @@ def _run(run: Run, dead: list[Dead], server: Server, out: Console) -> State[Any]
         state = beside(partial(run_sweep, run), run.home, server)
     with out.status("waiting for the orchestrator's records"):
         beside(partial(await_records, run), run.home, server)
-        if listed():
+        if beside(listed, run.home, server):
             time.sleep(NOTICES_S)
         APILogHandler().flush()  # a server that is gone would be asked again and again at exit
     return state

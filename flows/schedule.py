@@ -34,7 +34,7 @@ class Scheduled:
     cron: str
     timezone: str
     active: bool
-    request: Request | None  # made in the dashboard, without parameters: its runs fail
+    request: Request | None  # made without parameters, or by another version: its runs fail
 
     def times(self, number: int) -> list[datetime]:
         """When it fires next."""
@@ -114,7 +114,10 @@ def _all(client: SyncPrefectClient) -> list[Scheduled]:
     found = []
     for one in _schedules(client):
         if isinstance(one.schedule, CronSchedule):
-            asked = Request.model_validate(one.parameters["request"]) if "request" in one.parameters else None
+            try:
+                asked = Request.model_validate(one.parameters.get("request"))
+            except ValidationError:
+                asked = None
             found.append(Scheduled(_name(one), one.schedule.cron, one.schedule.timezone or "UTC", one.active, asked))
     return sorted(found, key=lambda one: one.name)
 

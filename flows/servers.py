@@ -38,6 +38,7 @@ BATCHES = {
 }
 START_LIMIT_S = 60.0  # a first start creates the databases: 3 to 12 s were seen on two cores
 STOP_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 10.0
 
 
 class ServerFailed(RuntimeError):
@@ -82,16 +83,28 @@ class Server:
             if not self.is_ours():
                 return
             time.sleep(0.1)
-        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended in this moment
+            os.killpg(self.pid, signal.SIGKILL)  # its session's leader: its workers as well
 
 
 def running(home: Home, name: str) -> Server | None:
     """The one that `palms up` started, if it still answers."""
-    path = note_of(home, name)
-    if not path.exists():
+    server = noted(home, name)
+    deadline = time.monotonic() + ANSWER_LIMIT_S  # a busy one is no reason to start another over the same database
+    while server is not None and server.is_ours():
+        if server.answers():
+            return server
+        if time.monotonic() > deadline:
+            break
+    return None
+
+
+def noted(home: Home, name: str) -> Server | None:
+    """The one that was noted last, whether or not it lives."""
+    try:
+        return Server(**read_json(note_of(home, name)))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    server = Server(**read_json(path))
-    return server if server.is_ours() and server.answers() else None
 
 
 def start(home: Home, name: str, port: int | None = None) -> Server:
@@ -175,9 +188,12 @@ def prefect_server(home: Home) -> Iterator[Server]:
         server.stop()
 
 
+_libc = ctypes.CDLL(None)
+
+
 def _end_with_parent() -> None:
     """Ask the kernel for a SIGTERM when the thread that started this process (the main one) is gone: prctl(PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    _libc.prctl(1, signal.SIGTERM)
 
 
 def _is_free(port: int) -> bool:

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from flows.beside import beside
 from flows.outcome import print_outcome
+from flows.request import DEPLOYMENT
 from flows.runs import Run
 from flows.screen import watching
 from flows.servers import Server, ServerGone
@@ -55,6 +56,9 @@ def submitted(run: Run, server: Server, what: str, out: Console, err: Console) -
     if state.name == "Skipped":  # somebody else was faster
         err.print(f"[red]error:[/red] {escape(str(state.message))}", highlight=False)
         return 2
+    if not board.entries():  # it ended before it began
+        err.print(f"[red]failed[/red]  {escape(str(state.message))}", highlight=False)
+        return 1
     print_outcome(run, time.monotonic() - began, out, err)
     if not state.is_completed() and not any(entry.state == "failed" for entry in board.entries()):
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {run.session.options.log}", highlight=False)
@@ -62,7 +66,7 @@ def submitted(run: Run, server: Server, what: str, out: Console, err: Console) -
 
 
 def _hand_in(run: Run, client: SyncPrefectClient) -> UUID:
-    deployment = client.read_deployment_by_name("sweep/palms")
+    deployment = client.read_deployment_by_name(DEPLOYMENT)
     parameters = {"request": run.request.model_dump(mode="json")}
     return client.create_flow_run_from_deployment(deployment.id, parameters=parameters, name=run.dag.sweep).id
 

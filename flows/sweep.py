@@ -16,6 +16,7 @@ from typing import Any
 from prefect import Task, allow_failure, flow, runtime, task
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.artifact import publish
@@ -59,7 +60,10 @@ def conduct(run: Run) -> State[Any]:
         compared = submit([run.dag.comparison], session)
     tracked = start(track_sweep, "track", compared, session, name)
     came_of_it = verdict([*shared, *compared, tracked], session, run.dag.nodes, f"palms rerun {name}")
-    publish(run)
+    try:
+        publish(run)
+    except Exception:  # what came of the sweep does not hang on its picture
+        get_run_logger().exception("the comparison could not be published")
     if came_of_it.is_completed():
         for one in sizes:
             one.result().result()  # a fault outside any stage, such as tracking, raises here

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from uuid import UUID
 
@@ -20,15 +20,20 @@ class Busy(BadInput):
 
 
 @contextmanager
-def taken(run: Run, *, wait: bool = False) -> Iterator[list[Dead]]:
+def taken(
+    run: Run, *, wait: bool = False, flow_run: UUID | None = None, turn: AbstractContextManager[None] | None = None
+) -> Iterator[list[Dead]]:
     """Make a sweep this process's own for the time of the block; yields the runs of this home whose process died.
+
+    `wait`: for another process that has it. `turn`: what is waited for then, before anything is noted: until it begins, the sweep
+    shows what its last run left.
 
     Raises:
         Busy: another process has it, and is not to be waited for.
     """
-    with _sole(run, wait=wait):
+    with _sole(run, wait=wait), turn or nullcontext():
         dead = dead_runs(run.home)  # before this run notes itself in the place of one that died
-        note(run)
+        note(run, flow_run=flow_run)
         yield dead
         note(run, is_over=True)
 
@@ -76,4 +81,4 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
 
 def ended(run: Run) -> bool:
     """Whether its last run came to its end: one that was killed may have made everything and tracked nothing."""
-    return bool(read_json(run.folder / "sweep.json")["ended"])
+    return bool(read_json(run.folder / "sweep.json").get("ended", True))

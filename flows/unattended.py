@@ -19,12 +19,13 @@ from prefect import get_client, runtime
 from prefect.logging import get_run_logger
 
 from flows.home import Home
+from flows.plan import plan_rows
 from flows.reach import require_tracker
 from flows.reconcile import reconcile
 from flows.request import Request
 from flows.runs import Run, prepare_run
 from flows.screen import send_logs_to
-from flows.servers import running
+from flows.servers import noted
 from flows.signals import told_to_end
 from flows.taking import taken
 from tasks.processes import warm_up
@@ -43,15 +44,19 @@ def taken_up(asked: Request) -> Iterator[Run]:
     home = Home.open()
     run = prepare_run(home, asked)
     require_tracker(home.tracking_uri(run.experiment))
+    me = UUID(runtime.flow_run.id)
     with get_client(sync_client=True) as client:
-        client.set_flow_run_name(runtime.flow_run.id, run.dag.sweep)
-    _end_with_servers(run)
-    with taken(run, wait=asked.overlap == "wait") as dead, _turn(home):
+        client.set_flow_run_name(me, run.dag.sweep)
+    begun = threading.Event()
+    _end_with_servers(run, begun)
+    with taken(run, wait=asked.overlap == "wait", flow_run=me, turn=_turn(home)) as dead:
+        begun.set()
         send_logs_to(run.session.options.log)
-        for line in reconcile(dead, spare=UUID(runtime.flow_run.id)):
+        for line in reconcile(dead, spare=me):
             get_run_logger().warning(line)
         _forget_the_engine()
-        warm_up()
+        if any(row.state != "cached" for row in plan_rows(run)):
+            warm_up()
         with told_to_end(run.session.stop):
             yield run
 
@@ -74,14 +79,17 @@ def _forget_the_engine() -> None:
     vars(sys.modules["__main__"]).pop("__file__", None)
 
 
-def _end_with_servers(run: Run) -> None:
+def _end_with_servers(run: Run, begun: threading.Event) -> None:
     """Without the runner nobody could cancel this sweep, and without the orchestrator its flows would wait for ever."""
-    runner, server = os.getppid(), running(run.home, "prefect")
+    needed = [noted(run.home, name) for name in ("runner", "prefect")]
 
     def watch() -> None:
-        while os.getppid() == runner and (server is None or server.is_ours()):
+        while all(server is not None and server.is_ours() for server in needed):
             time.sleep(LOOK_S)
-        run.session.stop()
-        os._exit(1)
+        try:
+            if begun.is_set():  # else the stages on the board are another run's
+                run.session.stop()
+        finally:
+            os._exit(1)
 
     threading.Thread(target=watch, name="palms-servers", daemon=True).start()

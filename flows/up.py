@@ -21,7 +21,20 @@ from rich.markup import escape
 from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
-from flows.servers import NAMES, PORTS, STOP_LIMIT_S, Server, ServerFailed, await_health, keep, log_of, note_of, running, start
+from flows.servers import (
+    NAMES,
+    PORTS,
+    STOP_LIMIT_S,
+    Server,
+    ServerFailed,
+    await_health,
+    keep,
+    log_of,
+    note_of,
+    noted,
+    running,
+    start,
+)
 from flows.signals import SIGNALS
 
 LOOK_S = 0.5
@@ -36,13 +49,12 @@ def up_command(home: Home, out: Console, err: Console) -> int:
     for number in SIGNALS:
         signal.signal(number, lambda *_: told.set())
     with _sole(home):
-        started: list[Server] = []
+        me, started = Owner.me(), list[Server]()
+        keep(home, Server(NAME, me.pid, 0, me.started))  # first: `palms down` can end a start
         try:
             for server in _start_all(home, started, told):
                 out.print(_line(server), highlight=False)
             if not told.is_set():
-                me = Owner.me()
-                keep(home, Server(NAME, me.pid, 0, me.started))
                 out.print("`palms run` and the schedules use them; Ctrl-C (or `palms down`) stops them together", highlight=False)
             while not told.wait(LOOK_S):
                 if gone := next((server for server in started if not server.is_ours()), None):
@@ -88,8 +100,9 @@ def detach(home: Home, out: Console, err: Console) -> int:
         command = [sys.executable, "-c", "from flows.cli import main; main()", "up"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
     deadline = time.monotonic() + DETACHED_LIMIT_S
-    while running(home, NAME) is None:
+    while any(running(home, name) is None for name in (NAME, *NAMES)):
         if process.poll() is not None or time.monotonic() > deadline:
+            process.terminate()
             err.print(f"[red]error:[/red] it did not come up; its log: {log}", highlight=False)
             return 1
         time.sleep(LOOK_S)
@@ -111,7 +124,8 @@ def down(home: Home) -> Iterator[str]:
             time.sleep(LOOK_S)
         yield "stopped"
     for name in (*NAMES, NAME):  # of one that was killed
-        note_of(home, name).unlink(missing_ok=True)
+        if (left := noted(home, name)) is None or not left.is_ours():
+            note_of(home, name).unlink(missing_ok=True)
 
 
 def _line(server: Server) -> str:

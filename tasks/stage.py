@@ -14,6 +14,7 @@ from httpx import HTTPError
 from prefect import State, Task, allow_failure, runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import TaskRun
+from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
@@ -135,7 +136,7 @@ class Progress:
                 self._artifact = create_progress_artifact(percent, description=words)  # type: ignore[assignment]
             else:
                 update_progress_artifact(self._artifact, percent, description=words)
-        except HTTPError as error:  # a stage does not fail for want of a picture of it
+        except (HTTPError, PrefectException) as error:  # a stage does not fail for want of a picture of it
             get_run_logger().warning("its progress could not be shown: %s", error)
 
 
