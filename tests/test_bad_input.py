@@ -169,3 +169,14 @@ def test_a_positions_file_with_a_mistake_has_its_line(tmp_path: Path, model: Pat
     done = sweeps.palms(tmp_path / "home", "run", str(config), status=2)
     assert f"{tmp_path}/positions.yaml:2: 0.statment: unknown key; known are category, statement" in done.stderr
     assert "is required; a position has category" in done.stderr
+
+
+def test_a_tracker_that_does_not_answer(tmp_path: Path, model: Path) -> None:
+    line = refused(tmp_path, model, "--set", "tracking.uri=http://127.0.0.1:9")
+    assert line.startswith(
+        "tracking.uri: http://127.0.0.1:9 does not answer (Connection refused); start it, or leave the key out"
+    )
+    line = refused(tmp_path, model, "--set", "tracking.uri=file:/tmp/mlruns")
+    assert line.startswith("--set tracking.uri: must begin with one of http://, https://, sqlite:///")
+    line = refused(tmp_path, model, "--set", "tracking.uri=sqlite:///mlflow.db")
+    assert line == "--set tracking.uri: must name its file by an absolute path: sqlite:////folder/mlflow.db"

@@ -246,6 +246,15 @@ def test_a_rerun_of_a_complete_sweep_runs_nothing(home: Path, config: Path, firs
     assert {line.split()[1] for line in watched} == labels(home, "cached") | labels(home, "done")
 
 
+def test_a_stale_address_of_an_orchestrator_is_not_used(
+    home: Path, config: Path, first: subprocess.CompletedProcess[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    done = sweeps.palms(home, "run", str(config))
+    assert done.stdout.startswith("PREFECT_API_URL=http://127.0.0.1:9/api is not used: sweeps have the server of PALMS_HOME\n")
+    assert done.stderr == ""
+
+
 def test_a_plan_gives_the_first_reasons_or_all_of_them(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
     sets = [f"arms.values_targeted.{name}" for name in ("epochs=3", "learning_rate=1e-4", "warmup=0.5", "weight_decay=0.1")]
     options = [word for one in sets for word in ("--set", one)]
