@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import WithJsonSchema
 
 from configs.problems import BadInput, accepted
 from configs.schema import Experiment, Lora, Tuned
@@ -33,6 +36,7 @@ from tasks.sampling.stage import STAGE as SAMPLING
 from tasks.toxicity.stage import STAGE as TOXICITY
 from tasks.truth.stage import STAGE as TRUTH
 
+STAGES = (DATASETS, LEAKAGE, MODEL, SCORER, FINETUNE, SAMPLING, TOXICITY, COOCCURRENCE, ADHERENCE, TRUTH, HUMAN_EVAL, COMPARE)
 Inputs = dict[str, Node | File]
 BUILT_HERE = Numerics()  # how calibration models and scorers are trained, whatever is asked for the rest: threads only slow them
 
@@ -55,7 +59,7 @@ class Dag:
 class Start:
     """Where a rerun begins: a stage, at every size and arm or at one."""
 
-    stage: str
+    stage: Annotated[str, WithJsonSchema({"type": "string", "enum": [stage.name for stage in STAGES]})]  # for the form
     size: str | None = None
     arm: str | None = None
 

@@ -93,6 +93,8 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
         )
         return INTERRUPTED
     print_outcome(run, time.monotonic() - began, out, err)
+    if run.session.failures():
+        err.print("Retry in the dashboard works for sweeps that are run while `palms up` is up", highlight=False)
     if state.is_failed() and not run.session.failures():  # a fault outside any stage, such as tracking
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {run.session.options.log}", highlight=False)
     return 0 if state.is_completed() else 1
