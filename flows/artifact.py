@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from prefect.artifacts import create_markdown_artifact
 
 from flows.runs import Run
-from flows.servers import PORTS, running
+from flows.serving.servers import PORTS, running
 from flows.tables import summary_cells
 from tasks import tracking
 from tasks.compare.summary import summary_rows

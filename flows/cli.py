@@ -329,8 +329,8 @@ def up(detach: Annotated[bool, typer.Option("--detach", help="in the background,
     While they are up, `palms run` hands its sweep to the runner, so that it can be watched, cancelled and retried in the dashboard.
     Examples:  palms up   |   palms up --detach
     """
-    from flows import up as servers
     from flows.home import Home
+    from flows.serving import up as servers
 
     home = Home.open()
     home.settle_environment()
@@ -340,8 +340,8 @@ def up(detach: Annotated[bool, typer.Option("--detach", help="in the background,
 @app.command()
 def down() -> None:
     """Stop what `palms up` started; sweeps that the runner has are cancelled, and what they finished is kept."""
-    from flows import up as servers
     from flows.home import Home
+    from flows.serving import up as servers
 
     for line in servers.down(Home.open()):
         out.print(line, highlight=False)

@@ -12,8 +12,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from flows.notices import Notice
-    from flows.schedule import Scheduled
+    from flows.serving.notices import Notice
+    from flows.serving.schedule import Scheduled
 
 out = Console(soft_wrap=True, emoji=False)
 
@@ -72,10 +72,10 @@ def schedule_add(
 
     asked = request(config, sets or [], overlap=overlap)
     run = prepare_run(Home.open(), asked)  # whatever is wrong with it is found now, not at night
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
 
     with orchestrator(out) as home:
-        from flows import schedule
+        from flows.serving import schedule
 
         made = schedule.add(run.experiment.name, asked, cron, timezone)
         out.print(f"schedule [bold]{made.name}[/bold]: sweep {run.dag.sweep}, as of now", highlight=False)
@@ -87,11 +87,11 @@ def schedule_add(
 @schedule_app.command("list")
 def schedule_list() -> None:
     """Every schedule, with its next time."""
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
     from flows.tables import show
 
     with orchestrator(out) as home:
-        from flows import schedule
+        from flows.serving import schedule
 
         if not (found := schedule.listed()):
             out.print('no schedules; `palms schedule CONFIG --cron "0 2 * * 6"` makes one', highlight=False)
@@ -113,10 +113,10 @@ def schedule_resume(name: Name) -> None:
 
 
 def _set_active(name: str, active: bool) -> None:
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
 
     with orchestrator(out):
-        from flows import schedule
+        from flows.serving import schedule
 
         schedule.set_active(name, active)
         out.print(f"{name}: {'active' if active else 'paused'}", highlight=False)
@@ -125,10 +125,10 @@ def _set_active(name: str, active: bool) -> None:
 @schedule_app.command("rm")
 def schedule_rm(name: Name) -> None:
     """Remove a schedule; sweeps that it made stay."""
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
 
     with orchestrator(out):
-        from flows import schedule
+        from flows.serving import schedule
 
         schedule.remove(name)
         out.print(f"{name}: removed", highlight=False)
@@ -151,7 +151,7 @@ def _schedules_table(schedules: Sequence[Scheduled]) -> Table:
 
 
 def _say_if_nothing_fires(home: Any) -> None:
-    from flows.servers import running
+    from flows.serving.servers import running
 
     if running(home, "runner") is None:
         out.print("no runner is up: nothing fires until `palms up`", style="yellow", highlight=False)
@@ -163,10 +163,10 @@ def notify_add(
     on: Annotated[Literal["failure", "completion", "both"], typer.Option(help="when a sweep ends so")] = "failure",
 ) -> None:
     """Have a webhook called."""
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
 
     with orchestrator(out):
-        from flows import notices
+        from flows.serving import notices
 
         made = notices.add(url, ["failure", "completion"] if on == "both" else [on])
         out.print(f"notice [bold]{made.name}[/bold]: {made.url} on {' and '.join(made.on)}", highlight=False)
@@ -175,11 +175,11 @@ def notify_add(
 @notify_app.command("list")
 def notify_list() -> None:
     """Every notice, with as much of its address as may be shown."""
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
     from flows.tables import show
 
     with orchestrator(out):
-        from flows import notices
+        from flows.serving import notices
 
         if found := notices.listed():
             show(out, _notices_table(found))
@@ -190,10 +190,10 @@ def notify_list() -> None:
 @notify_app.command("rm")
 def notify_rm(name: Name) -> None:
     """Remove a notice."""
-    from flows.orchestrator import orchestrator
+    from flows.serving.orchestrator import orchestrator
 
     with orchestrator(out):
-        from flows import notices
+        from flows.serving import notices
 
         gone = notices.remove(name)
         out.print(f"{gone.name}: removed ({gone.url})", highlight=False)

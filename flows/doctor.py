@@ -27,7 +27,7 @@ from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
 from flows.reach import unanswered
-from flows.servers import NAMES, Server, note_of
+from flows.serving.servers import NAMES, Server, note_of
 from tasks import machine
 from tasks.board import FINAL, read_board
 from tasks.contract import read_json

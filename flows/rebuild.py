@@ -14,7 +14,7 @@ from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
 from flows.runs import latest
-from flows.servers import running
+from flows.serving.servers import running
 from tasks import tracking
 from tasks.board import read_board
 from tasks.contract import Axes, Node, Stage, read_json

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from flows.beside import beside
 from flows.dag import Start
 from flows.dead import Dead
 from flows.home import Home
@@ -23,7 +22,8 @@ from flows.reach import require_tracker
 from flows.request import Request
 from flows.runs import Run, prepare_run, reopen
 from flows.screen import send_logs_to, watching
-from flows.servers import Server, ServerFailed, ServerGone, await_health, prefect_server, running
+from flows.serving.beside import beside
+from flows.serving.servers import Server, ServerFailed, ServerGone, await_health, prefect_server, running
 from flows.signals import INTERRUPTED, told_to_end
 from flows.taking import ended, refuse_if_busy, taken
 from tasks.processes import warm_up
@@ -69,7 +69,7 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
     what = f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes"
     server = running(run.home, "prefect")
     if server is not None and running(run.home, "runner") is not None:
-        from flows.submit import submitted
+        from flows.serving.submit import submitted
 
         return submitted(run, server, what, out, err)
     try:  # around what notes the run's end: one that a server kept from its end has left things to be mended
@@ -107,8 +107,8 @@ def _run(run: Run, dead: list[Dead], server: Server, out: Console) -> State[Any]
         # Prefect reads PREFECT_API_URL as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 
-        from flows.notices import listed
         from flows.reconcile import reconcile
+        from flows.serving.notices import listed
         from flows.sweep import run_sweep
 
         send_logs_to(run.session.options.log)

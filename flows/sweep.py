@@ -22,8 +22,8 @@ from prefect.states import Completed
 from flows.artifact import publish
 from flows.request import Request
 from flows.runs import Run
+from flows.serving.unattended import taken_up
 from flows.taking import Busy, note
-from flows.unattended import taken_up
 from tasks import tracking
 from tasks.contract import Node
 from tasks.session import Session

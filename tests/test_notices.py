@@ -26,7 +26,7 @@ from dataclasses import asdict
 
 from configs.problems import BadInput
 from flows.home import Home
-from flows.servers import await_health, prefect_server
+from flows.serving.servers import await_health, prefect_server
 
 home = Home.open()
 home.settle_environment()
@@ -53,7 +53,7 @@ with prefect_server(home) as server:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import State
 
-    from flows import notices
+    from flows.serving import notices
 
     calls = {
         "run": run,

@@ -13,12 +13,12 @@ from uuid import UUID
 from rich.console import Console
 from rich.markup import escape
 
-from flows.beside import beside
 from flows.outcome import print_outcome
 from flows.request import DEPLOYMENT
 from flows.runs import Run
 from flows.screen import watching
-from flows.servers import Server, ServerGone
+from flows.serving.beside import beside
+from flows.serving.servers import Server, ServerGone
 from flows.signals import INTERRUPTED, told_to_end
 from tasks.board import Entry, read_board
 

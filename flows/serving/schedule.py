@@ -21,8 +21,8 @@ from prefect.server.schemas.schedules import CronSchedule as Firing
 from pydantic import ValidationError
 
 from configs.problems import BadInput, nearest
-from flows.deploy import deployed
 from flows.request import Request
+from flows.serving.deploy import deployed
 
 SHOWN_TIMES = 3
 ACCEPTED = 'five fields as cron has them, such as "0 2 * * 6" (Saturdays at two), or @hourly, @daily, @weekly, @monthly'

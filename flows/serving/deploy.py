@@ -1,4 +1,4 @@
-"""The deployment of the sweep flow, and the runner that serves it: `python -m flows.deploy`, which `palms up` starts.
+"""The deployment of the sweep flow, and the runner that serves it: `python -m flows.serving.deploy`, which `palms up` starts.
 
 What is scheduled or handed in while no runner is up waits in the orchestrator's database. Runs that a schedule made for a time at
 which none was up are not caught up on.
@@ -22,7 +22,7 @@ from flows.home import Home
 from flows.owner import Owner
 from flows.reconcile import crash_abandoned, reconcile
 from flows.request import DEPLOYMENT
-from flows.servers import Server, keep
+from flows.serving.servers import Server, keep
 from flows.sweep import sweep
 
 NAME = DEPLOYMENT.partition("/")[2]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from flows.home import Home
-from flows.servers import Server, ServerGone, log_of
+from flows.serving.servers import Server, ServerGone, log_of
 
 T = TypeVar("T")
 LOOK_S = 1.0

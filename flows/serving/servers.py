@@ -139,7 +139,7 @@ def _command(home: Home, name: str, port: int) -> list[str]:
     if name == "mlflow":
         where = ["--backend-store-uri", home.tracking_uri(), "--default-artifact-root", str(home.mlflow / "artifacts")]
         return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *where]
-    return ["flows.deploy"]
+    return ["flows.serving.deploy"]
 
 
 def await_health(home: Home, server: Server) -> None:

@@ -1,6 +1,6 @@
 """`palms up`: the orchestrator, the tracker and the runner on loopback, started together and stopped together.
 
-They are children of this command and end with it, however it ends. Knows how to wait for them; what each is, `flows.servers` knows.
+They are children of this command and end with it, however it ends. Knows how to wait for them; what each is, `flows.serving.servers` knows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.markup import escape
 from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
-from flows.servers import (
+from flows.serving.servers import (
     NAMES,
     PORTS,
     STOP_LIMIT_S,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from flows.home import Home
-from flows.servers import await_health, prefect_server
+from flows.serving.servers import await_health, prefect_server
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from flows.reconcile import reconcile
 from flows.request import Request
 from flows.runs import Run, prepare_run
 from flows.screen import send_logs_to
-from flows.servers import noted
+from flows.serving.servers import noted
 from flows.signals import told_to_end
 from flows.taking import taken
 from tasks.processes import warm_up
