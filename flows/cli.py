@@ -31,6 +31,10 @@ Examples:
 
   palms metrics --format csv > metrics.csv
 
+  palms up                                       dashboards, and the runner of schedules
+
+  palms schedule gpt2 --cron "0 2 * * 6"         every Saturday at two
+
   palms init library                             a set of values of your own
 """)  # fmt: skip
 models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladders.")
