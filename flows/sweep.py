@@ -11,10 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from prefect import Task, allow_failure, flow, runtime, task
+from prefect import Task, allow_failure, flow, get_client, task
 from prefect.client.schemas.objects import State
+from prefect.flow_engine import run_flow
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed
@@ -34,9 +35,17 @@ _running: dict[str, Run] = {}  # by sweep id
 
 
 def run_sweep(run: Run) -> State[Any]:
-    """Run a prepared sweep to its end and return the flow's final state."""
+    """Run a prepared sweep to its end and return the flow's final state.
+
+    The flow run is made first, with its name, and noted: a command that was killed between a nameless one and its note left it
+    pending for ever.
+    """
     _prepared[run.request] = run
-    return sweep.with_options(flow_run_name=run.dag.sweep)(run.request, return_state=True)
+    with get_client(sync_client=True) as client:
+        parameters = sweep.serialize_parameters({"request": run.request})
+        made = client.create_flow_run(sweep, name=run.dag.sweep, parameters=parameters)
+    note(run, flow_run=made.id)
+    return cast(State[Any], run_flow(sweep, flow_run=made, parameters={"request": run.request}, return_type="state"))
 
 
 @flow(name="sweep")
@@ -54,7 +63,6 @@ def sweep(request: Request) -> State[Any]:
 def conduct(run: Run) -> State[Any]:
     name, session = run.dag.sweep, run.session
     _running[name] = run
-    note(run, flow_run=runtime.flow_run.id)
     with side_by_side(run) as sizes:
         shared = submit(run.dag.shared, session)
         compared = submit([run.dag.comparison], session)
