@@ -193,7 +193,7 @@ def test_the_webhook_is_told_of_the_end(up: Up, first: dict[str, Any], receiver:
         ({"config": "calibration", "overrides": ["epochs"]}, "request.overrides[0]"),
         ({"config": "calibration", "overlap": "perhaps"}, "request.overlap"),
         ({"config": "calibration", "seedz": [1]}, "request"),
-        ({"config": "calibration", "start": {"stage": "finetun"}}, "request.start"),
+        ({"config": "calibration", "start": {"stage": "finetun"}}, "request.start.stage"),
     ],
 )
 def test_a_bad_value_is_refused_when_it_is_handed_in(up: Up, request_: dict[str, Any], where: str) -> None:
