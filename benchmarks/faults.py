@@ -81,11 +81,9 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
     with (home.parent / "output.log").open("ab") as log:
         run = subprocess.Popen(command, env=sweeps.environment(home), stdout=log, stderr=log, start_new_session=True)
     moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(TARGETS)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):  # as a rule it goes on, to be killed
         run.wait(moment)
         return True
-    except subprocess.TimeoutExpired:
-        pass
     family, stages = sweeps.living(run.pid), sweeps.stage_processes(run.pid)
     victims = _victims(run.pid, family, target)
     if not victims:

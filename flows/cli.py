@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from configs.problems import BadInput
 from flows.cli_schedule import notify_app, schedule_app
+from flows.serving.problems import ServerFailed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", help="""
 Does fine-tuning on fewer than 100 curated examples move a language model's behaviour toward stated values, at which size, by how much?
@@ -61,13 +62,16 @@ Strict = Annotated[bool, typer.Option(help="run a stage again when its code chan
 
 
 def main() -> None:
-    """The entry point: bad input is one line a problem on stderr, and status 2."""
+    """The entry point: bad input is one line a problem on stderr, and status 2; a server that failed is one line, and status 1."""
     try:
         app()
     except BadInput as error:
         for line in error.lines:
             err.print(f"[red]error:[/red] {escape(line)}", highlight=False)
         sys.exit(2)
+    except ServerFailed as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
+        sys.exit(1)
 
 
 @app.command()
@@ -338,7 +342,10 @@ def up(detach: Annotated[bool, typer.Option("--detach", help="in the background,
 
     home = Home.open()
     home.settle_environment()
-    raise typer.Exit(servers.detach(home, out, err) if detach else servers.up_command(home, out, err))
+    if detach:
+        servers.detach(home, out)
+    else:
+        servers.up_command(home, out)
 
 
 @app.command()

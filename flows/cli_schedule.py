@@ -11,7 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from configs.problems import BadInput
+
 if TYPE_CHECKING:
+    from flows.home import Home
     from flows.serving.notices import Notice
     from flows.serving.schedule import Scheduled
 
@@ -79,7 +82,7 @@ def schedule_add(
 
         made = schedule.add(run.experiment.name, asked, cron, timezone)
         out.print(f"schedule [bold]{made.name}[/bold]: sweep {run.dag.sweep}, as of now", highlight=False)
-        for time in made.times(schedule.SHOWN_TIMES):
+        for time in schedule.firing(cron, timezone, schedule.SHOWN_TIMES):
             out.print(f"  {time:%a %d %b %Y %H:%M %Z}", highlight=False)
         _say_if_nothing_fires(home)
 
@@ -135,22 +138,25 @@ def schedule_rm(name: Name) -> None:
 
 
 def _schedules_table(schedules: Sequence[Scheduled]) -> Table:
+    from flows.serving.schedule import firing
     from flows.tables import plain
 
     table = plain("name", "cron", "timezone", "next", "experiment", "changes", "overlap")
     for one in schedules:
-        when = f"{one.times(1)[0]:%a %d %b %Y %H:%M}" if one.active else "paused"
-        asked = one.request
-        what = (
-            [asked.config, escape(", ".join(asked.sets)), asked.overlap]
-            if asked
-            else ["none that this version reads: its runs fail", "", ""]
-        )
+        when = "paused"
+        if one.active:
+            try:
+                when = f"{firing(one.cron, one.timezone, 1)[0]:%a %d %b %Y %H:%M}"
+            except BadInput:  # made elsewhere, in words that this command does not take
+                when = "?"
+        what = ["none that this version reads: its runs fail", "", ""]
+        if one.request:
+            what = [one.request.config, escape(", ".join(one.request.sets)), one.request.overlap]
         table.add_row(one.name, one.cron, one.timezone, when, *what)
     return table
 
 
-def _say_if_nothing_fires(home: Any) -> None:
+def _say_if_nothing_fires(home: Home) -> None:
     from flows.serving.servers import running
 
     if running(home, "runner") is None:

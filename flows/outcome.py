@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING, Any
+
 from rich.console import Console
 from rich.markup import escape
 
 from configs.problems import BadInput
 from flows.results import comparison
 from flows.runs import Run
-from flows.status import read_status
+from flows.screen import BoardFile
 from flows.tables import show, summary_table
+from tasks.board import FINAL
 from tasks.compare.summary import summary_rows
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
-def print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None:
-    status = read_status(run.home, run.dag.sweep)
-    if not status.ended:
-        err.print(f"{status.headline}\nwhat was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
+
+def print_outcome(run: Run, state: State[Any], since: float, out: Console, err: Console) -> None:
+    """`state` is the flow run's final one; what was left before `since` (seconds since 1970) is an earlier run's."""
+    entries = BoardFile(run.board, since).entries()
+    log = run.session.options.log
+    if not entries:  # it ended before it began
+        err.print(f"[red]failed[/red]  {escape(str(state.message))}", highlight=False)
+        return
+    final = sum(entry.state in FINAL for entry in entries)
+    if final < len(entries):
+        err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {log}", highlight=False)
+        err.print(f"{final} of {len(entries)} stages; what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
         return
     try:
         folder = comparison(run.home, run.dag.sweep)[1]
@@ -30,15 +44,17 @@ def print_outcome(run: Run, seconds: float, out: Console, err: Console) -> None:
             )
         if rows := summary_rows(folder):
             show(out, summary_table(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
-    cached = sum(entry.state == "cached" for entry in status.entries)
-    out.print(f"{len(status.entries)} stages in {seconds:.0f} s, {cached} of them cached", highlight=False)
+    cached = sum(entry.state == "cached" for entry in entries)
+    out.print(f"{len(entries)} stages in {time.time() - since:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:
         out.print(f"report      {folder / 'report.html'}", highlight=False)
     out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
-    failed = [entry for entry in status.entries if entry.state == "failed"]
+    failed = [entry for entry in entries if entry.state == "failed"]
     for entry in failed:
         err.print(f"[red]failed[/red]  {escape(f'{entry.label}: {entry.why}')}", highlight=False)
     if failed:
-        blocked = sum(entry.state == "blocked" for entry in status.entries)
-        err.print(f"{blocked} stages could not run because of that; log: {status.log}", highlight=False)
+        blocked = sum(entry.state == "blocked" for entry in entries)
+        err.print(f"{blocked} stages could not run because of that; log: {log}", highlight=False)
         err.print(f"run again what is missing: palms rerun {run.dag.sweep}", highlight=False)
+    elif not state.is_completed():  # a fault outside any stage, such as tracking
+        err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {log}", highlight=False)

@@ -17,7 +17,7 @@ from configs.schema import Count, Section
 from flows.dag import Start
 
 DEPLOYMENT = "sweep/palms"  # where a request is handed in, as the orchestrator names it: flow/deployment
-FILE = "^/"
+SKIPPED = "Skipped"  # the state of one that found its sweep being run
 Overlap = Literal["skip", "wait"]
 
 
@@ -34,7 +34,7 @@ Config = Annotated[
         {
             "anyOf": [
                 {"title": "shipped", "type": "string", "enum": sorted(shipped())},
-                {"title": "file", "type": "string", "pattern": FILE},
+                {"title": "file", "type": "string", "pattern": "^/"},
             ]
         }
     ),

@@ -23,9 +23,10 @@ from flows.request import Request
 from flows.runs import Run, prepare_run, reopen
 from flows.screen import send_logs_to, watching
 from flows.serving.beside import beside
-from flows.serving.servers import Server, ServerFailed, ServerGone, await_health, prefect_server, running
+from flows.serving.problems import ServerFailed, ServerGone
+from flows.serving.servers import Server, await_health, prefect_server, running
 from flows.signals import INTERRUPTED, told_to_end
-from flows.taking import ended, refuse_if_busy, taken
+from flows.taking import ended, taken
 from tasks.processes import warm_up
 
 if TYPE_CHECKING:
@@ -60,47 +61,49 @@ def carry_out(run: Run, out: Console, err: Console) -> int:
 
     Raises:
         BadInput: another process runs this sweep, or its tracker does not answer.
+        ServerFailed: the orchestrator did not come up.
     """
-    began = time.monotonic()
-    refuse_if_busy(run)
+    began = time.time()
     require_tracker(run.home.tracking_uri(run.experiment))
     if given := os.environ.get("PREFECT_API_URL"):
         out.print(f"PREFECT_API_URL={given} is not used: sweeps have the server of PALMS_HOME", style="yellow", highlight=False)
-    what = f"sweep [bold]{run.dag.sweep}[/bold]: {len(run.dag.nodes)} stages over {len(run.dag.sizes)} sizes"
     server = running(run.home, "prefect")
-    if server is not None and running(run.home, "runner") is not None:
-        from flows.serving.submit import submitted
+    handed_over = server is not None and running(run.home, "runner") is not None
+    try:
+        if server is not None and handed_over:
+            from flows.serving.submit import submitted
 
-        return submitted(run, server, what, out, err)
-    try:  # around what notes the run's end: one that a server kept from its end has left things to be mended
-        with taken(run) as dead:
-            out.print(what, highlight=False)
-            with prefect_server(run.home) as server:
-                os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-                with told_to_end(run.session.stop):
-                    state = _run(run, dead, server, out)
+            state = submitted(run, server, began, out)
+        else:
+            state = _run_here(run, out)
     except ServerGone as error:
-        run.session.stop()
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
         os._exit(1)  # threads that wait for the server would keep this process for ever
-    except ServerFailed as error:
-        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-        return 1
-    if run.session.stopped:
-        err.print(
-            f"interrupted; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False
-        )
+    if state.is_cancelled():
+        how = "cancelled" if handed_over else "interrupted"
+        err.print(f"{how}; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False)
         return INTERRUPTED
-    print_outcome(run, time.monotonic() - began, out, err)
-    if run.session.failures():
+    print_outcome(run, state, began, out, err)
+    if state.is_failed() and not handed_over:
         err.print("Retry in the dashboard works for sweeps that are run while `palms up` is up", highlight=False)
-    if state.is_failed() and not run.session.failures():  # a fault outside any stage, such as tracking
-        err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {run.session.options.log}", highlight=False)
     return 0 if state.is_completed() else 1
 
 
-def _run(run: Run, dead: list[Dead], server: Server, out: Console) -> State[Any]:
+def _run_here(run: Run, out: Console) -> State[Any]:
+    with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
+        out.print(run.headline, highlight=False)
+        with prefect_server(run.home) as server:
+            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            with told_to_end(run.session.stop):
+                try:
+                    return _conducted(run, dead, server, out)
+                except ServerGone:
+                    run.session.stop()
+                    raise
+
+
+def _conducted(run: Run, dead: list[Dead], server: Server, out: Console) -> State[Any]:
     with out.status("starting the orchestrator"):
         if any(row.state != "cached" for row in plan_rows(run)):
             warm_up()

@@ -42,6 +42,15 @@ class Run:
         return self.home.sweeps / self.dag.sweep
 
     @property
+    def board(self) -> Path:
+        """The state of every stage, as whichever process runs the sweep writes it."""
+        return self.folder / "state.json"
+
+    @property
+    def headline(self) -> str:
+        return f"sweep [bold]{self.dag.sweep}[/bold]: {len(self.dag.nodes)} stages over {len(self.dag.sizes)} sizes"
+
+    @property
     def calibration(self) -> bool:
         """Whether any number comes from the calibration ladder or its scorer."""
         toxicity = self.experiment.evaluations.toxicity

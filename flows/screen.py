@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from tasks.board import FINAL, Entry
+from tasks.board import FINAL, Entry, read_board
 
 REFRESH_S, PLAIN_S = 0.25, 10.0
 
@@ -27,6 +28,20 @@ class Watched(Protocol):
     """A board, or what another process writes of its own."""
 
     def entries(self) -> list[Entry]: ...
+
+
+@dataclass(frozen=True)
+class BoardFile:
+    """The board of a sweep that another process runs, as it writes it; empty until that has begun."""
+
+    path: Path
+    since: float  # older states are those of an earlier run
+
+    def entries(self) -> list[Entry]:
+        try:
+            return read_board(self.path) if self.path.stat().st_mtime >= self.since else []
+        except FileNotFoundError:
+            return []
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.artifact import publish
-from flows.request import Request
+from flows.request import SKIPPED, Request
 from flows.runs import Run
 from flows.serving.unattended import taken_up
 from flows.taking import Busy, note
@@ -57,7 +57,7 @@ def sweep(request: Request) -> State[Any]:
         with taken_up(request) as run:
             return conduct(run)
     except Busy as busy:
-        return Completed(name="Skipped", message=str(busy))
+        return Completed(name=SKIPPED, message=str(busy))
 
 
 def conduct(run: Run) -> State[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from flows.dead import Dead, dead_runs
 from flows.owner import Owner
 from flows.runs import Run
 from tasks.contract import canonical, read_json, replace_file
+from tasks.lock import locked
 
 
 class Busy(BadInput):
@@ -40,14 +40,11 @@ def taken(
 
 @contextmanager
 def _sole(run: Run, *, wait: bool) -> Iterator[None]:
-    """The kernel lets go of the lock when the process ends, however that happens."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+    with locked(run.folder / ".lock", wait=wait) as had:
+        if not had:
             name = run.dag.sweep
-            raise Busy(f"sweep {name} is being run by another process; `palms status {name} --watch` follows it") from None
+            raise Busy(f"sweep {name} is being run by another process; `palms status {name} --watch` follows it")
         yield
 
 

@@ -7,7 +7,6 @@ the orchestrator's and the tracker's databases. Knows nothing of processes, Pref
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -33,6 +32,7 @@ from tasks.contract import (
     replace_file,
     write_json,
 )
+from tasks.lock import locked
 
 MANIFEST = "manifest.json"
 FORMAT = 1  # of the store's layout and of the manifest
@@ -174,13 +174,8 @@ class Store:
         """Own a key. Yields whether it was had; the kernel frees it when the holding process ends, however that happens."""
         path = self.root / stage / ".locks" / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with locked(path, wait=wait) as had:
+            yield had
 
     def begin(self, order: Order) -> Path:
         """The work folder of a key, with whatever an earlier try left in its scratch folder. The caller holds the key's lock."""

@@ -8,7 +8,6 @@ and mark the old one `superseded`.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from tasks.contract import Axes, Node, digest_of
+from tasks.lock import locked
 from tasks.store import Manifest
 from tasks.tracked import CALIBRATION_NOTE, Tracked
 
@@ -79,8 +79,7 @@ def kill(uri: str, sweep: str) -> int:
 def _alone(tracked: Tracked) -> Iterator[None]:
     """One projection at a time, over threads and processes: two that both find no run would both create it."""
     tracked.artifacts.mkdir(parents=True, exist_ok=True)
-    with _thread, (tracked.artifacts / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _thread, locked(tracked.artifacts / ".lock"):
         yield
 
 

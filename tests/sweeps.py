@@ -6,6 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests import tiny
 
 CONFIGS = SHIPPED.parent
 SMALL = Path(__file__).parent / "small"  # eight samples and sixteen prompts: enough for tiny models
+ENDED_S = 180.0  # longer than this no small sweep may take
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
 
 
@@ -120,3 +123,12 @@ def stage_processes(leader: int) -> list[int]:
     family = living(leader)
     servers = {pid for pid, (parent, command) in family.items() if "forkserver" in command and parent == leader}
     return [pid for pid, (parent, _) in family.items() if parent in servers]
+
+
+def wait_for(found: Callable[[], list[Any]], limit_s: float = ENDED_S) -> list[Any]:
+    """Look until there is something, and return it."""
+    deadline = time.monotonic() + limit_s
+    while not (things := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return things

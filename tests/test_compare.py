@@ -24,6 +24,7 @@ from tasks.compare.stage import Settings, run
 from tasks.compare.summary import summary_rows
 from tasks.compare.truth import truths
 from tasks.contract import Axes, Metric, read_metrics, write_json, write_metrics, write_rows
+from tests.browser import CHROMIUM
 from tests.jobs import make_job
 
 SIZES = {"30k": 31_000, "100k": 104_000, "800k": 812_000}
@@ -576,9 +577,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.lasttag == "style" and ("@import" in data or "url(http" in data):
             self.outside.append(data)
-
-
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
 
 @pytest.mark.browser

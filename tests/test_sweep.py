@@ -9,10 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -159,10 +156,10 @@ def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     """Although a stage's process was killed on the way (and tried again), then the whole run was told to end, and then its process
     was killed outright."""
     with started(tmp_path, config) as run:
-        wait_for(lambda: list(tmp_path.glob("store/finetune/*.partial")))
-        killed = wait_for(lambda: sweeps.stage_processes(run.pid))
+        sweeps.wait_for(lambda: list(tmp_path.glob("store/finetune/*.partial")))
+        killed = sweeps.wait_for(lambda: sweeps.stage_processes(run.pid))
         os.kill(killed[0], signal.SIGKILL)
-        wait_for(lambda: list(tmp_path.glob("store/sampling/*.partial")))
+        sweeps.wait_for(lambda: list(tmp_path.glob("store/sampling/*.partial")))
         run.send_signal(signal.SIGTERM)  # Ctrl-C goes the same way, but Prefect has a handler of its own for this one
         assert run.wait(60) == 130
     assert not unfinished(tmp_path)
@@ -170,7 +167,7 @@ def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     assert "killed (signal 9)" in next(tmp_path.glob("sweeps/*/log.txt")).read_text()
     before = len(list(tmp_path.glob("store/sampling/*/manifest.json")))
     with started(tmp_path, config) as run:
-        wait_for(lambda: list(tmp_path.glob("store/sampling/*/manifest.json"))[before:])
+        sweeps.wait_for(lambda: list(tmp_path.glob("store/sampling/*/manifest.json"))[before:])
         refused = sweeps.palms(tmp_path, "run", str(config), status=2)
         assert "is being run by another process" in refused.stderr
         run.kill()
@@ -198,14 +195,6 @@ def unfinished(home: Path) -> set[str]:
     """The states of flow and task runs that are not final."""
     kinds = {kind for _, kind, _ in sweeps.task_runs(home)} | sweeps.flow_states(home)
     return kinds - {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
-
-
-def wait_for(found: Callable[[], list[Any]]) -> list[Any]:
-    deadline = time.monotonic() + 120
-    while not (things := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return things
 
 
 def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ import pytest
 
 from tasks.board import FINAL
 from tests import sweeps
+from tests.browser import CHROMIUM
 from tests.receiver import Receiver, listening
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 CANCELLED_S = 10.0
-ENDED_S = 180.0
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Up:
             state = self.ask("GET", f"/flow_runs/{flow_run}").json()["state"]
             return [state] if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else []
 
-        return wait_for(ended)[0]
+        return sweeps.wait_for(ended)[0]
 
     def runs(self) -> list[dict[str, Any]]:
         """The deployment's, the latest first."""
@@ -101,18 +100,18 @@ def first(up: Up, config: Path, receiver: Receiver) -> dict[str, Any]:
     """A sweep that was handed over, cancelled in the dashboard while a stage ran, and retried there; the flow run's last state."""
     sweeps.palms(up.home, "notify", f"{receiver.url}/told", "--on", "both")
     run = started(up.home, "run", str(config))
-    wait_for(lambda: [entry for entry in board(up.home) if entry["state"] == "done"])  # partial work to keep
-    wait_for(up.stages)
+    sweeps.wait_for(lambda: [entry for entry in board(up.home) if entry["state"] == "done"])  # partial work to keep
+    sweeps.wait_for(up.stages)
     flow_run = up.runs()[0]["id"]
     up.set_state(flow_run, type="CANCELLING", name="Cancelling")
     cancelled = time.monotonic()
-    wait_for(lambda: [True] if all(entry["state"] in FINAL for entry in board(up.home)) and not up.stages() else [])
+    sweeps.wait_for(lambda: [True] if all(entry["state"] in FINAL for entry in board(up.home)) and not up.stages() else [])
     assert time.monotonic() - cancelled < CANCELLED_S
     out, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert f"/runs/flow-run/{flow_run}" in out
     assert "cancelled; what was finished is kept" in err
-    wait_for(
+    sweeps.wait_for(
         lambda: [True] if "successfully" in up.await_end(flow_run)["message"] else []
     )  # the runner's word, after the flow's own
     assert "KILLED" in sweeps.tracked_runs(up.home)
@@ -133,14 +132,6 @@ def board(home: Path) -> list[dict[str, Any]]:
 def started(home: Path, *arguments: str) -> subprocess.Popen[str]:
     command, pipe = [*sweeps.COMMAND, *arguments], subprocess.PIPE
     return subprocess.Popen(command, env=sweeps.environment(home), stdout=pipe, stderr=pipe, text=True)
-
-
-def wait_for(found: Callable[[], list[Any]], limit_s: float = ENDED_S) -> list[Any]:
-    deadline = time.monotonic() + limit_s
-    while not (things := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return things
 
 
 def metrics(home: Path) -> str:
@@ -213,7 +204,7 @@ def test_what_cannot_be_seen_in_the_form_fails_in_one_line(up: Up) -> None:
 def test_a_second_run_of_a_sweep_is_skipped_with_a_note_or_waits(up: Up, config: Path, first: dict[str, Any]) -> None:
     anew = {"config": str(config), "start": {"stage": "prepare"}}
     running = up.hand_in(**anew).json()["id"]
-    wait_for(up.stages)
+    sweeps.wait_for(up.stages)
     skipped, waiting = up.hand_in(config=str(config)).json()["id"], up.hand_in(config=str(config), overlap="wait").json()["id"]
     refused = sweeps.palms(up.home, "run", str(config), status=2).stderr
     assert "is being run by another process; `palms status" in refused
@@ -235,7 +226,7 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(up: Up,
         "very one"
         in sweeps.palms(up.home, "schedule", str(config), "--cron", "* * * * *", "--timezone", "Asia/Kolkata", status=2).stderr
     )
-    wait_for(lambda: up.runs()[before:])
+    sweeps.wait_for(lambda: up.runs()[before:])
     sweeps.palms(up.home, "schedule", "pause", "small")
     assert "paused" in sweeps.palms(up.home, "schedule", "list").stdout
     assert up.await_end(up.runs()[0]["id"])["type"] == "COMPLETED"
@@ -303,14 +294,14 @@ def test_a_killed_runner_takes_everything_along_and_a_rerun_goes_on(
     sweeps.palms(tmp_path, "up", "--detach")
     own = Up(tmp_path)
     run = started(tmp_path, "run", str(config), "--set", "seeds=[1]")
-    wait_for(own.stages)
+    sweeps.wait_for(own.stages)
     stages, prefect = own.stages(), own.server("prefect")["pid"]
     os.kill(own.server("runner")["pid"], signal.SIGKILL)
-    wait_for(lambda: [] if any(Path(f"/proc/{pid}").exists() for pid in stages) else [True], 5.0)
+    sweeps.wait_for(lambda: [] if any(Path(f"/proc/{pid}").exists() for pid in stages) else [True], 5.0)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "palms rerun small-" in err
-    wait_for(lambda: [] if (tmp_path / "up.server.json").exists() else [True], 60.0)
+    sweeps.wait_for(lambda: [] if (tmp_path / "up.server.json").exists() else [True], 60.0)
     assert "runner ended by itself; its log:" in (tmp_path / "up.log").read_text()
     assert not sweeps.living(prefect)
     assert sweeps.palms(tmp_path, "down").stdout == "nothing is up\n"

@@ -8,7 +8,8 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from flows.home import Home
-from flows.serving.servers import Server, ServerGone, log_of
+from flows.serving.problems import ServerGone
+from flows.serving.servers import Server, log_of
 
 T = TypeVar("T")
 LOOK_S = 1.0

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from typing import Any
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -36,10 +35,6 @@ class Scheduled:
     active: bool
     request: Request | None  # made without parameters, or by another version: its runs fail
 
-    def times(self, number: int) -> list[datetime]:
-        """When it fires next."""
-        return firing(self.cron, self.timezone, number)
-
 
 def add(name: str, asked: Request, cron: str, timezone: str) -> Scheduled:
     """Schedule a request; the name is `name`, with a number behind it if there is one of that name.
@@ -56,7 +51,9 @@ def add(name: str, asked: Request, cron: str, timezone: str) -> Scheduled:
         taken = {other.name for other in there}
         free = next(word for number in count(1) if (word := name if number == 1 else f"{name}-{number}") not in taken)
         schedule = CronSchedule(cron=cron, timezone=timezone)
-        made = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=_parameters(asked), slug=free)
+        made = DeploymentScheduleCreate(
+            schedule=schedule, active=True, parameters={"request": asked.model_dump(mode="json")}, slug=free
+        )
         client.create_deployment_schedules(deployed(client), [made])
     return Scheduled(free, cron, timezone, True, asked)
 
@@ -99,10 +96,6 @@ def firing(cron: str, timezone: str, number: int) -> list[datetime]:
     if not times:
         raise BadInput(f"--cron {cron!r}: never fires; there is no such day")
     return list(times)
-
-
-def _parameters(asked: Request) -> dict[str, Any]:
-    return {"request": asked.model_dump(mode="json")}
 
 
 def _schedules(client: SyncPrefectClient) -> Iterator[DeploymentSchedule]:

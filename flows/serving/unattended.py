@@ -6,7 +6,6 @@ process, mend what died before, send third parties' noise to the sweep's log.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
@@ -28,6 +27,7 @@ from flows.screen import send_logs_to
 from flows.serving.servers import noted
 from flows.signals import told_to_end
 from flows.taking import taken
+from tasks.lock import locked
 from tasks.processes import warm_up
 
 LOOK_S = 1.0
@@ -64,12 +64,12 @@ def taken_up(asked: Request) -> Iterator[Run]:
 @contextmanager
 def _turn(home: Home) -> Iterator[None]:
     """One sweep of the runner at a time: each counts on the whole machine's memory and cores."""
-    with (home.root / ".turn").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            get_run_logger().info("waits for its turn: the runner is busy with another sweep")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(home.root / ".turn", wait=False) as had:
+        if had:
+            yield
+            return
+    get_run_logger().info("waits for its turn: the runner is busy with another sweep")
+    with locked(home.root / ".turn"):
         yield
 
 

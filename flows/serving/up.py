@@ -5,7 +5,6 @@ They are children of this command and end with it, however it ends. Knows how to
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -16,17 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 
 from configs.problems import BadInput
 from flows.home import Home
 from flows.owner import Owner
+from flows.serving.problems import ServerFailed
 from flows.serving.servers import (
     NAMES,
     PORTS,
     STOP_LIMIT_S,
     Server,
-    ServerFailed,
     await_health,
     keep,
     log_of,
@@ -36,6 +34,7 @@ from flows.serving.servers import (
     start,
 )
 from flows.signals import SIGNALS
+from tasks.lock import locked
 
 LOOK_S = 0.5
 NAME = "up"  # as the command itself is noted
@@ -43,8 +42,13 @@ DETACHED_LIMIT_S = 150.0
 SWEEPS_LIMIT_S = 60.0
 
 
-def up_command(home: Home, out: Console, err: Console) -> int:
-    """Start everything, say where it is, and stay until told to end (status 0) or until a part ends by itself (status 1)."""
+def up_command(home: Home, out: Console) -> None:
+    """Start everything, say where it is, and stay until told to end.
+
+    Raises:
+        BadInput: it is up already.
+        ServerFailed: a part did not come up, or ended by itself.
+    """
     told = threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: told.set())
@@ -59,9 +63,6 @@ def up_command(home: Home, out: Console, err: Console) -> int:
             while not told.wait(LOOK_S):
                 if gone := next((server for server in started if not server.is_ours()), None):
                     raise ServerFailed(f"{gone.name} ended by itself; its log: {log_of(home, gone.name)}")
-        except ServerFailed as error:
-            err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
-            return 1
         finally:
             if any(server.name == "runner" for server in started):
                 out.print("stopping; running sweeps are cancelled, and what they finished is kept", highlight=False)
@@ -71,7 +72,6 @@ def up_command(home: Home, out: Console, err: Console) -> int:
                 server.stop(SWEEPS_LIMIT_S if server.name == "runner" and orchestrated else STOP_LIMIT_S)
             for name in (*NAMES, NAME):
                 note_of(home, name).unlink(missing_ok=True)
-    return 0
 
 
 def _start_all(home: Home, started: list[Server], told: threading.Event) -> Iterator[Server]:
@@ -93,8 +93,12 @@ def _start_all(home: Home, started: list[Server], told: threading.Event) -> Iter
     yield runner
 
 
-def detach(home: Home, out: Console, err: Console) -> int:
-    """`palms up` in the background; returns when it is up."""
+def detach(home: Home, out: Console) -> None:
+    """`palms up` in the background; returns when it is up.
+
+    Raises:
+        ServerFailed: it did not come up.
+    """
     log = home.root / "up.log"
     with log.open("ab") as stream:
         command = [sys.executable, "-c", "from flows.cli import main; main()", "up"]
@@ -103,14 +107,12 @@ def detach(home: Home, out: Console, err: Console) -> int:
     while any(running(home, name) is None for name in (NAME, *NAMES)):
         if process.poll() is not None or time.monotonic() > deadline:
             process.terminate()
-            err.print(f"[red]error:[/red] it did not come up; its log: {log}", highlight=False)
-            return 1
+            raise ServerFailed(f"it did not come up; its log: {log}")
         time.sleep(LOOK_S)
     for name in NAMES:
         if server := running(home, name):
             out.print(_line(server), highlight=False)
     out.print("`palms down` stops them", highlight=False)
-    return 0
 
 
 def down(home: Home) -> Iterator[str]:
@@ -135,9 +137,7 @@ def _line(server: Server) -> str:
 
 @contextmanager
 def _sole(home: Home) -> Iterator[None]:
-    with (home.root / ".up").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"`palms up` is up already for PALMS_HOME={home.root}; `palms down` stops it") from None
+    with locked(home.root / ".up", wait=False) as had:
+        if not had:
+            raise BadInput(f"`palms up` is up already for PALMS_HOME={home.root}; `palms down` stops it")
         yield
