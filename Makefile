@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast lint up down lock clean
+.PHONY: demo test test-fast verify-statistics lint up down lock clean
 
 demo: $(READY)
 	@$(BIN)/palms run calibration
@@ -20,6 +20,9 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not browser"
+
+verify-statistics: $(READY)  # what the intervals promise, over 10,000 simulated experiments
+	$(BIN)/python -m benchmarks.verify_statistics
 
 lint: $(READY)
 	$(BIN)/ruff check .

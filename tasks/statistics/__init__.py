@@ -9,35 +9,64 @@ The prompt is the cluster, arms are paired by prompt, and categories are fixed s
     differences.py   paired_difference, sign_flip: how far two arms lie apart, and whether that is chance
     multiplicity.py  holm, benjamini_hochberg: p values of a family
     effects.py       cohens_d, independent_d, minimal_detectable_difference: how large a difference is, and which could have been seen
+    power.py         power_table, prompts_needed, components_of: how many prompts, samples and raters a difference takes
     trend.py         prompt_slope, size_slope, rises_with_size: change over model sizes
     seeds.py         crossed_difference: a difference over several training seeds
+    distances.py     wasserstein_1, energy_distance: how far distributions of scores lie apart
+    agreement.py     kappa, weighted_kappa, rank_correlation: how far two raters of the same completions agree
+    jackknife.py     weightings, jackknife_t: the interval of an estimate from leaving out each prompt
 
 Pure functions of numbers: they know nothing of frames, files or stages. Bad input is a one-line ValueError, never a silent NaN.
 Intervals are two-sided and unadjusted for multiplicity, and conditional on the raters whose scores they were given.
 """
 
+from tasks.statistics.agreement import kappa, rank_correlation, weighted_kappa
 from tasks.statistics.differences import paired_difference, sign_flip
+from tasks.statistics.distances import Pooled, energy_distance, mean_energy_distance, wasserstein_1
 from tasks.statistics.effects import cohens_d, independent_d, minimal_detectable_difference
 from tasks.statistics.interval import DEGENERATE, Interval
 from tasks.statistics.levels import rate_level, score_level
 from tasks.statistics.multiplicity import benjamini_hochberg, holm
+from tasks.statistics.power import (
+    ASSUMED_RATINGS,
+    Components,
+    PowerRow,
+    assumed_rates,
+    components_of,
+    power_table,
+    prompts_needed,
+)
 from tasks.statistics.seeds import crossed_difference
 from tasks.statistics.trend import prompt_slope, rises_with_size, size_slope
 
 __all__ = [
+    "ASSUMED_RATINGS",
     "DEGENERATE",
+    "Components",
     "Interval",
+    "Pooled",
+    "PowerRow",
+    "assumed_rates",
     "benjamini_hochberg",
     "cohens_d",
+    "components_of",
     "crossed_difference",
+    "energy_distance",
     "holm",
     "independent_d",
+    "kappa",
+    "mean_energy_distance",
     "minimal_detectable_difference",
     "paired_difference",
+    "power_table",
     "prompt_slope",
+    "prompts_needed",
+    "rank_correlation",
     "rate_level",
     "rises_with_size",
     "score_level",
     "sign_flip",
     "size_slope",
+    "wasserstein_1",
+    "weighted_kappa",
 ]

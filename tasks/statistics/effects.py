@@ -11,6 +11,7 @@ from scipy import stats
 
 from tasks.statistics.checks import Floats, numbers, share
 from tasks.statistics.interval import Interval, t_interval
+from tasks.statistics.jackknife import jackknife_t, weightings
 from tasks.statistics.strata import Labels, Strata
 
 _ROUNDING = 1e-24  # a variance below this share of the scores' squares is the rounding of equal numbers
@@ -38,19 +39,14 @@ def cohens_d(treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], strat
     design = Strata.of(strata, len(treated))
     centre = float(np.mean([scores.mean() for arm in arms for scores in arm]))
     moments = [_PromptMoments(arm, centre) for arm in arms]
-    weights = np.vstack([design.weights, *(_without(design, group) for group in design.groups)])
+    weights = weightings(design)
     means = [arm.mean(weights) for arm in moments]
     pooled = (moments[0].variance(weights) + moments[1].variance(weights)) / 2
     largest = max(float(np.max(np.abs(scores))) for arm in arms for scores in arm)
     if pooled.min() <= _ROUNDING * largest**2:
         raise ValueError("treated, reference: expected scores that vary, also without any one prompt: d is undefined")
     effects = (means[0] - means[1]) / np.sqrt(pooled)
-    variance, start = 0.0, 1
-    for group in design.groups:
-        left_out = effects[start : start + group.size]
-        variance += (group.size - 1) * float(np.var(left_out))
-        start += group.size
-    return t_interval(effects[0], variance, design.df, design.prompts, design.name("jackknife-t"), level)
+    return jackknife_t(effects, design, level)
 
 
 def independent_d(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -123,12 +119,3 @@ class _PromptMoments:
         """Σ w(x − mean)²/(1 − Σ w²) over completions, which share their prompt's weight; for each row of weights."""
         raw = weights @ self.second - self.mean(weights) ** 2
         return raw / (1 - (weights**2) @ (1 / self.counts))
-
-
-def _without(design: Strata, group: np.ndarray) -> Floats:
-    """Weights with each prompt of the group left out in turn, the group keeping its share: [group, prompts]."""
-    weights = np.tile(design.weights, (group.size, 1))
-    weights[np.arange(group.size), group] = 0.0
-    whole = design.weights[group].sum()
-    weights[:, group] *= (whole / (whole - design.weights[group]))[:, None]
-    return weights

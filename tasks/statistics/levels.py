@@ -7,16 +7,18 @@ which only differences cancel.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from tasks.statistics.checks import Floats, numbers, share
 from tasks.statistics.interval import DEGENERATE, Interval
 from tasks.statistics.strata import Labels, Strata
 
-_CELLS = 2**20  # resampled numbers held at once: 8 MiB
+_CELLS = 2**21  # resampled prompts held at once: 16 MiB
 _FLAT = 1e-12  # a resample with less than this share of the data's variance has no spread
 
 
@@ -41,7 +43,7 @@ def score_level(values: ArrayLike, strata: Labels, *, level: float = 0.95, resam
     value, error = design.mean(scores), math.sqrt(design.variance(scores))
     if error == 0:
         return Interval(value, value, value, scores.size, None, DEGENERATE)
-    ratios = np.sort(_studentised_resamples(scores, design, resamples, np.random.default_rng(seed)))
+    ratios = np.sort(_studentised_resamples(scores, design, resamples, seed))
     below, above = float(ratios[rank - 1]), float(ratios[-rank])
     method = design.name("bootstrap-t")
     if not (math.isfinite(below) and math.isfinite(above)):
@@ -90,26 +92,39 @@ def rate_level(values: ArrayLike, completions: ArrayLike, strata: Labels, *, lev
     return Interval(rate, low, high, shares.size, float(design.df), method)
 
 
-def _studentised_resamples(scores: Floats, design: Strata, resamples: int, rng: np.random.Generator) -> Floats:
+def _studentised_resamples(scores: Floats, design: Strata, resamples: int, seed: int) -> Floats:
     """t* of each resample; ±inf where it has no spread but another mean, 0 where the mean is the same too."""
+    sizes = tuple(group.size for group in design.groups)
+    blocks = _kept_draws if resamples * scores.size <= _CELLS else _draws
     errors, variances = np.zeros(resamples), np.zeros(resamples)
-    for group in design.groups:
-        centred, weights, squares = (
-            scores[group] - scores[group].mean(),
-            design.weights[group],
-            design.squares(group),
-        )
-        step = max(1, _CELLS // group.size)
-        for start in range(0, resamples, step):
-            rows = min(step, resamples - start)
-            drawn = centred[rng.integers(group.size, size=(rows, group.size))]
-            errors[start : start + rows] += drawn @ weights
-            variances[start : start + rows] += squares * drawn.var(axis=1, ddof=1)
+    for number, rows, places in blocks(sizes, resamples, seed):
+        group = design.groups[number]
+        drawn = (scores[group] - scores[group].mean())[places]
+        weighted, sums = (drawn @ np.column_stack([design.weights[group], np.ones(group.size)])).T
+        errors[rows] += weighted
+        squares = np.einsum("rp,rp->r", drawn, drawn) - sums**2 / group.size
+        variances[rows] += design.squares(group) * np.maximum(squares, 0.0) / (group.size - 1)
     scale = design.variance(scores)
     spread = variances > _FLAT * scale
     moved = np.abs(errors) > math.sqrt(_FLAT * scale)
     flat = np.where(moved, np.copysign(np.inf, errors), 0.0)
     return np.where(spread, errors / np.sqrt(np.where(spread, variances, 1.0)), flat)
+
+
+def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> Iterator[tuple[int, slice, NDArray[np.intp]]]:
+    """Of each group of prompts and each block of resamples: which of the group's prompts were drawn [resamples, prompts]."""
+    rng = np.random.default_rng(seed)
+    for number, size in enumerate(sizes):
+        step = max(1, _CELLS // size)
+        for start in range(0, resamples, step):
+            rows = min(step, resamples - start)
+            yield number, slice(start, start + rows), rng.integers(size, size=(rows, size))
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[tuple[int, slice, NDArray[np.intp]], ...]:
+    """`_draws`, kept: all metrics of a stage share their prompts, and drawing is half of the work."""
+    return tuple(_draws(sizes, resamples, seed))
 
 
 def _effective_sample(rate: float, variance: float, counts: Floats, design: Strata, tail: float) -> float:
