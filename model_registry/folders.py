@@ -26,6 +26,9 @@ TOKENIZER = (
     "vocab.txt",
     "merges.txt",
     "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
     "chat_template.jinja",
 )
 VOCABULARIES = (
@@ -33,6 +36,9 @@ VOCABULARIES = (
     "vocab.json",
     "vocab.txt",
     "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
 )  # one of them makes a tokenizer
 TEXTS = (CONFIG, "generation_config.json", *TOKENIZER)
 

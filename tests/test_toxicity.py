@@ -3,75 +3,37 @@
 from __future__ import annotations
 
 import csv
-import json
-import shutil
+import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
 
-from model_registry.scorers import ScorerFolderError, fetch_published, load_scorer
+from model_registry.scorers import fetch_classifier, load_scorer
 from tasks.completions import Completion, read_completions
-from tasks.contract import read_metrics, sha256_file, write_jsonl
+from tasks.contract import read_json, read_metrics, write_jsonl
+from tasks.levels import level_metrics
 from tasks.toxicity import stage
-from tasks.toxicity.measures import prompt_rows
+from tasks.toxicity.measures import chance_of_any, expected_maximum, prompt_rows
 from tasks.toxicity.scorer import Reading, Scorer, ScorerError
-from tests.jobs import make_job
-
-CLASSES = ["toxic", "severe_toxic", "insult"]
-WORDS = ["you", "are", "kind", "fool", "the", "day", "is", "good", "bad", "and"]
-WINDOW = 16
-
+from tests import tiny_scorers
+from tests.jobs import Ran, make_job
+from tests.tiny_scorers import WINDOW, some_texts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def save_checkpoint(path: Path, architecture: Path, bias: float = 0.0, extra: Any = None) -> None:
-    """A random BERT in the format that Detoxify publishes, its classifier's bias set."""
-    from transformers import BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(0)
-    model = BertForSequenceClassification(BertConfig.from_pretrained(str(architecture), num_labels=len(CLASSES)))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(20)  # at their first size random weights score every text near one half
-        model.classifier.bias.fill_(bias)
-    arch = {
-        "model_type": "bert-base-uncased",
-        "model_name": "BertForSequenceClassification",
-        "tokenizer_name": "BertTokenizer",
-        "num_classes": len(CLASSES),
-    }
-    config = {"arch": {"args": arch}, "dataset": {"args": {"classes": CLASSES}}}
-    torch.save({"config": config, "state_dict": model.state_dict()} | ({} if extra is None else {"extra": extra}), path)
-
-
-def describe(folder: Path, checkpoint: str, **changes: str) -> None:
-    facts = {"kind": "detoxify", "name": "original", "checkpoint": checkpoint, "sha256": sha256_file(folder / checkpoint)}
-    (folder / "scorer.json").write_text(json.dumps(facts | changes))
+@pytest.fixture(scope="module")
+def scorer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_scorers.detoxify(tmp_path_factory.mktemp("scorer"))
 
 
 @pytest.fixture(scope="module")
-def scorer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import BertConfig
-
-    folder = tmp_path_factory.mktemp("scorer")
-    (folder / "bert").mkdir()
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "bert" / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=WINDOW,
-    ).save_pretrained(folder / "bert")
-    save_checkpoint(folder / "tiny.ckpt", folder / "bert")
-    describe(folder, "tiny.ckpt")
-    return folder
+def second_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return classifier_folder(tmp_path_factory.mktemp("second"))
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +41,11 @@ def detoxify(scorer_folder: Path) -> Any:
     return load_scorer(scorer_folder)
 
 
-@pytest.fixture
-def copy(scorer_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(scorer_folder, tmp_path / "scorer"))
-
-
-def some_texts() -> list[str]:
-    return [" ".join(WORDS[(i * j + j) % len(WORDS)] for j in range(1 + i % 12)) for i in range(40)]
+def classifier_folder(folder: Path, name: str = "toxicity", **options: Any) -> Path:
+    source = tiny_scorers.classifier(folder / "source", **options)
+    (folder / "scorer").mkdir()
+    fetch_classifier(str(source), "", {"toxic": name}, folder / "scorer")
+    return folder / "scorer"
 
 
 # ---- scoring ------------------------------------------------------------------------------------------------------
@@ -121,87 +81,10 @@ def test_empty_and_overlong_texts_are_scored_and_counted(detoxify: Any) -> None:
     assert reading.scores[3] == pytest.approx(reading.scores[2], abs=1e-6)
 
 
-def test_a_scorer_that_gives_no_number_is_an_error(copy: Path) -> None:
-    save_checkpoint(copy / "tiny.ckpt", copy / "bert", bias=float("nan"))
-    describe(copy, "tiny.ckpt")
+def test_a_scorer_that_gives_no_number_is_an_error(tmp_path: Path) -> None:
+    broken = tiny_scorers.detoxify(tmp_path / "broken", bias=float("nan"))
     with pytest.raises(ScorerError, match="the scorer gave toxicity nan for 'you'; a number from 0 to 1 is required"):
-        Scorer(load_scorer(copy)).score(["you"], batch=4)
-
-
-# ---- loading ------------------------------------------------------------------------------------------------------
-
-
-def test_a_checkpoint_with_another_digest_is_not_read(copy: Path) -> None:
-    (copy / "tiny.ckpt").write_bytes(b"not even a checkpoint")
-    with pytest.raises(ScorerFolderError, match="its sha256 is"):
-        load_scorer(copy)
-
-
-def test_the_digits_in_a_published_name_are_checked(copy: Path) -> None:
-    digest = sha256_file(copy / "tiny.ckpt")
-    good, bad = f"toxic_original-{digest[:8]}.ckpt", "toxic_original-c1212f89.ckpt"
-    for name in (good, bad):
-        shutil.copy(copy / "tiny.ckpt", copy / name)
-    describe(copy, good)
-    assert load_scorer(copy).class_names == ["toxicity", "severe_toxicity", "insult"]
-    describe(copy, bad)
-    with pytest.raises(ScorerFolderError, match=f"starts with {digest[:8]}; c1212f89, as in its name, is required"):
-        load_scorer(copy)
-
-
-class Payload:
-    """What an attacker puts into a pickle: a call that runs when it is read."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.target,))
-
-
-def test_the_pickle_of_a_checkpoint_is_never_run(copy: Path, tmp_path: Path) -> None:
-    save_checkpoint(copy / "tiny.ckpt", copy / "bert", extra=Payload(tmp_path / "ran"))
-    describe(copy, "tiny.ckpt")
-    with pytest.raises(ScorerFolderError, match="not a plain Detoxify checkpoint"):
-        load_scorer(copy)
-    assert not (tmp_path / "ran").exists()
-    torch.load(copy / "tiny.ckpt", weights_only=False)  # the payload is a working one
-    assert (tmp_path / "ran").exists()
-
-
-def test_a_local_checkpoint_becomes_a_scorer_folder(scorer_folder: Path, tmp_path: Path) -> None:
-    prepared = tmp_path / "prepared"
-    prepared.mkdir()
-    fetch_published("original", scorer_folder / "tiny.ckpt", prepared)
-    texts = some_texts()
-    assert Scorer(load_scorer(prepared)).score(texts, 8) == Scorer(load_scorer(scorer_folder)).score(texts, 8)
-    with pytest.raises(ScorerFolderError, match=r"none.ckpt: no such file; the scorer's checkpoint is required"):
-        fetch_published("original", tmp_path / "none.ckpt", prepared)
-
-
-def test_a_tokenizer_that_cannot_be_had_is_worth_another_try(
-    scorer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(scorer_folder / "tiny.ckpt", tmp_path / "alone.ckpt")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(ConnectionError, match="hub model bert-base-uncased: its tokenizer cannot be fetched"):
-        fetch_published("original", tmp_path / "alone.ckpt", tmp_path)
-
-
-def test_a_checkpoint_without_some_weights_is_refused(copy: Path) -> None:
-    loaded = torch.load(copy / "tiny.ckpt", weights_only=True)
-    del loaded["state_dict"]["bert.pooler.dense.weight"]
-    torch.save(loaded, copy / "tiny.ckpt")
-    describe(copy, "tiny.ckpt")
-    with pytest.raises(ScorerFolderError, match=r"1 tensors are missing \(bert.pooler.dense.weight"):
-        load_scorer(copy)
-
-
-def test_an_unknown_kind_is_refused(copy: Path) -> None:
-    describe(copy, "tiny.ckpt", kind="perspective")
-    with pytest.raises(ScorerFolderError, match="unknown kind 'perspective'; calibration or detoxify is required"):
-        load_scorer(copy)
+        Scorer(load_scorer(broken)).score(["you"], batch=4)
 
 
 # ---- measures -----------------------------------------------------------------------------------------------------
@@ -209,6 +92,12 @@ def test_an_unknown_kind_is_refused(copy: Path) -> None:
 
 def completions_of(*texts: tuple[str, str, str | None, int, str]) -> list[Completion]:
     return [Completion(prompt_id, group, kind, "prompt", repeat, text) for prompt_id, group, kind, repeat, text in texts]
+
+
+def reading_of(scores: list[list[float]]) -> tuple[list[Completion], Reading]:
+    """One prompt a row: its completions and their toxicity, categories in turn."""
+    rows = [(f"p{i}", "ab"[i % 2], None, r, "text") for i, row in enumerate(scores) for r in range(len(row))]
+    return completions_of(*rows), Reading(("toxicity",), tuple((value,) for row in scores for value in row), 0, 0)
 
 
 def test_measures_by_hand() -> None:
@@ -220,16 +109,61 @@ def test_measures_by_hand() -> None:
         ("p", "toxic_share"): (0.5, "rate", 2),
         ("p", "expected_max_toxicity_k2"): (0.5, "score", 1),
         ("p", "any_toxic_k2"): (1.0, "rate", 1),
+        ("p", "insult"): (0.0, "score", 2),
         ("q", "toxicity"): (pytest.approx(0.3), "score", 2),
         ("q", "toxic_share"): (0.0, "rate", 2),
         ("q", "expected_max_toxicity_k2"): (0.4, "score", 1),
         ("q", "any_toxic_k2"): (0.0, "rate", 1),
+        ("q", "insult"): (1.0, "score", 2),
     }
+
+
+def test_of_more_completions_than_k_every_set_of_k_counts_the_same() -> None:
+    values = [0.9, 0.1, 0.5, 0.1, 0.7, 0.3]
+    for k in range(1, 7):
+        sets = list(itertools.combinations(values, k))
+        assert expected_maximum(values, k) == pytest.approx(sum(map(max, sets)) / len(sets))
+        toxic = [any(value >= 0.5 for value in drawn) for drawn in sets]
+        assert chance_of_any(3, 6, k) == pytest.approx(sum(toxic) / len(toxic))
+    assert expected_maximum(values, 6) == 0.9
+    assert (chance_of_any(1, 6, 6), chance_of_any(0, 6, 3)) == (1, 0)
+
+
+def test_k_is_part_of_the_name_and_the_share_counts_for_the_disjoint_sets_in_it() -> None:
+    rows, reading = reading_of([[0.9, 0.1, 0.5, 0.1, 0.7], [0.2, 0.1, 0.3, 0.1, 0.5]])
+    found = {(row.prompt_id, row.metric): (row.value, row.kind, row.n) for row in prompt_rows(rows, reading, 0.5, k=2)}
+    assert found["p0", "expected_max_toxicity_k2"] == (pytest.approx((0.9 * 4 + 0.7 * 3 + 0.5 * 2 + 0.1) / 10), "score", 1)
+    assert found["p0", "any_toxic_k2"] == (pytest.approx(9 / 10), "rate", 2)
+    assert found["p1", "any_toxic_k2"] == (pytest.approx(4 / 10), "rate", 2)
+    assert found["p0", "toxicity"] == (pytest.approx(0.46), "score", 5)
+    assert not any(metric.endswith("k5") for _, metric in found)
+
+
+def test_fewer_completions_than_k_are_an_error() -> None:
+    rows, reading = reading_of([[0.9, 0.1], [0.2, 0.1]])
+    with pytest.raises(ValueError, match="k is 3, and prompt p0 has 2 completions; at least k a prompt are required"):
+        prompt_rows(rows, reading, 0.5, k=3)
+
+
+def test_equal_scores_give_levels_without_a_false_interval() -> None:
+    rows, reading = reading_of([[0.25, 0.25]] * 6)
+    found = {m.metric: m for m in level_metrics(prompt_rows(rows, reading, 0.5)) if m.group == "all"}
+    for metric in ("toxicity", "expected_max_toxicity_k2"):
+        assert found[metric].value == pytest.approx(0.25)
+        assert (found[metric].ci_low, found[metric].ci_high) == (None, None)
+    for metric in ("toxic_share", "any_toxic_k2"):
+        assert (found[metric].value, found[metric].ci_low) == (0, 0)
+        high = found[metric].ci_high
+        assert high is not None
+        assert high == pytest.approx(1 - 0.025 ** (1 / 6))  # none of six prompts
 
 
 def test_a_scorer_without_the_class_is_refused() -> None:
     with pytest.raises(ScorerError, match="the scorer has the classes insult; one named toxicity is required"):
         prompt_rows(completions_of(("p", "g", None, 0, "a")), Reading(("insult",), ((0.5,),), 0, 0), 0.5)
+
+
+# ---- the stage ----------------------------------------------------------------------------------------------------
 
 
 def write_completions(folder: Path, prompts: int, repeats: int, drop: int = 0) -> Path:
@@ -253,38 +187,101 @@ def write_completions(folder: Path, prompts: int, repeats: int, drop: int = 0) -
     return folder
 
 
+def run(folder: Path, settings: stage.Settings, **scorers: Path) -> Ran:
+    inputs = {"completions": write_completions(folder / "c", prompts=8, repeats=3), **scorers}
+    ran = make_job(folder / "work", settings, inputs)
+    stage.run([ran.job])
+    return ran
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as stream:
+        return list(csv.DictReader(stream))
+
+
 def test_a_missing_completion_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"prompt p3 has the repeats \[0, 1\]; 0 to 2, each once, are required"):
         read_completions(write_completions(tmp_path / "c", prompts=4, repeats=3, drop=1))
 
 
 def test_the_stage_writes_scores_prompts_and_levels(tmp_path: Path, scorer_folder: Path) -> None:
-    inputs = {"completions": write_completions(tmp_path / "c", prompts=8, repeats=3), "scorer": scorer_folder}
-    ran = make_job(tmp_path / "work", stage.Settings(batch=5), inputs)
-    stage.run([ran.job])
+    ran = run(tmp_path, stage.Settings(batch=5), scorer=scorer_folder)
     assert ran.commits == 1
-    with (ran.work / "scores.csv").open() as stream:
-        scores = list(csv.DictReader(stream))
+    scores = table(ran.work / "scores.csv")
     assert len(scores) == 24
-    assert list(scores[0]) == [
-        "prompt_id",
-        "group",
-        "kind",
-        "repeat",
-        "toxicity",
-        "severe_toxicity",
-        "insult",
-    ]
+    assert list(scores[0]) == ["prompt_id", "group", "kind", "repeat", "toxicity", "severe_toxicity", "insult"]
     metrics = {(m.metric, m.group): m for m in read_metrics(ran.work)}
-    groups = {group for metric, group in metrics if metric == "any_toxic_k3"}
-    assert groups == {"all", "a", "b", "kind:challenging", "kind:neutral"}
-    level = metrics["toxicity", "all"]
-    mean = sum(float(row["toxicity"]) for row in scores) / 24
-    assert level.value == pytest.approx(mean)
-    assert level.n == 8
-    assert level.ci_low is not None
-    assert level.ci_high is not None
-    assert level.ci_low < mean < level.ci_high
+    for metric in ("toxicity", "toxic_share", "expected_max_toxicity_k3", "any_toxic_k3", "severe_toxicity", "insult"):
+        assert {group for name, group in metrics if name == metric} == {"all", "a", "b", "kind:challenging", "kind:neutral"}
+    for name in ("toxicity", "insult"):
+        level = metrics[name, "all"]
+        mean = sum(float(row[name]) for row in scores) / 24
+        assert level.value == pytest.approx(mean)
+        assert level.n == 8
+        assert level.ci_low is not None
+        assert level.ci_high is not None
+        assert level.ci_low < mean < level.ci_high
     challenging = [float(row["toxicity"]) for row in scores if row["kind"] == "challenging"]
     assert metrics["toxicity", "kind:challenging"].value == pytest.approx(sum(challenging) / 12)
     assert metrics["empty_completions", "all"].value == 0
+    assert read_json(ran.work / "notes.json") == []
+    assert not any(name.startswith(("second", "scorer_")) for name, _ in metrics)
+
+
+def test_a_second_scorer_stands_beside_the_first(tmp_path: Path, scorer_folder: Path, second_folder: Path) -> None:
+    alone = run(tmp_path / "alone", stage.Settings(batch=5), scorer=scorer_folder)
+    settings = stage.Settings(batch=5, second_threshold=0.6, k=2)
+    ran = run(tmp_path / "both", settings, scorer=scorer_folder, second=second_folder)
+    scores = table(ran.work / "scores.csv")
+    columns = ["prompt_id", "group", "kind", "repeat", "toxicity", "severe_toxicity", "insult", "second_toxicity"]
+    assert list(scores[0]) == columns
+    assert [{key: row[key] for key in columns[:-1]} for row in scores] == table(alone.work / "scores.csv")
+    metrics = {(m.metric, m.group): m for m in read_metrics(ran.work)}
+    first, second = ([float(row[name]) for row in scores] for name in ("toxicity", "second_toxicity"))
+    assert metrics["toxicity", "all"] == {(m.metric, m.group): m for m in read_metrics(alone.work)}["toxicity", "all"]
+    assert metrics["second_toxicity", "all"].value == pytest.approx(np.mean(second))
+    toxic = [value >= 0.5 for value in first], [value >= 0.6 for value in second]
+    assert metrics["second_toxic_share", "all"].value == pytest.approx(np.mean(toxic[1]))
+    rows = {row["metric"] for row in table(ran.work / "prompts.csv")}
+    assert {"second_toxicity", "second_toxic_share", "second_expected_max_toxicity_k2", "second_any_toxic_k2"} <= rows
+    assert metrics["second_truncated_completions", "all"].value == 0
+    correlation, agreement = metrics["scorer_correlation", "all"], metrics["scorer_kappa", "all"]
+    assert correlation.value == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert agreement.value == pytest.approx(cohen_kappa_score(*toxic))
+    for found in (correlation, agreement):
+        assert found.n == 8
+        assert found.ci_low is not None
+        assert found.ci_high is not None
+        assert -1 <= found.ci_low < found.value < found.ci_high <= 1
+
+
+def test_agreement_that_cannot_be_told_is_noted(tmp_path: Path, scorer_folder: Path) -> None:
+    saturated = classifier_folder(tmp_path / "s", labels=("toxic",), bias=1e9)  # scores everything exactly 1
+    ran = run(tmp_path, stage.Settings(), scorer=scorer_folder, second=saturated)
+    metrics = {m.metric: m for m in read_metrics(ran.work) if m.group == "all"}
+    assert metrics["second_toxicity"].value == 1
+    assert not {"scorer_kappa", "scorer_correlation"} & set(metrics)
+    notes = read_json(ran.work / "notes.json")
+    assert notes[0] == (
+        "scorer_kappa: not reported: second: expected at least two classes in use, got 1 alone: kappa is undefined"
+    )
+    assert notes[1].startswith("scorer_correlation: not reported: ")
+    assert notes == ran.said
+
+
+@pytest.mark.parametrize(
+    ("name", "bias", "words"),
+    [
+        ("toxicity", float("nan"), "the scorer gave toxicity nan"),
+        ("positive", 0.0, "the scorer has the classes positive; one named toxicity is required"),
+    ],
+)
+def test_a_second_scorer_that_fails_fails_the_stage(
+    tmp_path: Path, scorer_folder: Path, name: str, bias: float, words: str
+) -> None:
+    broken = classifier_folder(tmp_path / "s", name, bias=bias)
+    inputs = {"completions": write_completions(tmp_path / "c", prompts=8, repeats=3), "scorer": scorer_folder, "second": broken}
+    ran = make_job(tmp_path / "work", stage.Settings(), inputs)
+    with pytest.raises(ScorerError, match=words):
+        stage.run([ran.job])
+    assert ran.commits == 0

@@ -31,9 +31,14 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    kind: str  # calibration | detoxify
+    """`listing` is of a local checkpoint or folder, as in `ModelSettings`."""
+
+    kind: str  # calibration | detoxify | classifier
     name: str = ""
     checkpoint: str = ""
+    id: str = ""  # of a classifier: hub id, or path of a folder
+    revision: str = ""  # of a hub model; empty for a folder
+    classes: tuple[tuple[str, str], ...] = ()  # (label of the classifier, the class that it is scored under)
     listing: tuple[tuple[str, int, int], ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)  # of the calibration scorer
     grammar: str = ""
@@ -101,6 +106,10 @@ def run_scorer(jobs: Sequence[Job]) -> None:
 
             build_scorer(settings.spec, job.work, seed=settings.seed, progress=job.progress)
             write_json(job.work / "scorer.json", {"kind": "calibration"})
+        elif settings.kind == "classifier":
+            from model_registry.scorers import fetch_classifier
+
+            fetch_classifier(settings.id, settings.revision, dict(settings.classes), job.work)
         else:
             from model_registry.scorers import fetch_published
 

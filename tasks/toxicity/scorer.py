@@ -1,4 +1,4 @@
-"""Scoring texts with a Detoxify classifier so that a score does not depend on the order of the rows.
+"""Scoring texts with a loaded scorer so that a score does not depend on the order of the rows.
 
 Knows batching, windows and what counts as a failure. Leaves loading to `model_registry.scorers` and what
 scores mean to `tasks.toxicity.measures`.
@@ -34,14 +34,11 @@ class Reading:
 
 
 class Scorer:
-    """A loaded `detoxify.Detoxify`, with the window of texts that it can read."""
+    """A scorer as `model_registry.scorers.load_scorer` gives it: a `detoxify.Detoxify`, or a classifier with its attributes."""
 
-    def __init__(self, detoxify: Any) -> None:
-        self._detoxify = detoxify
-        tokenizer, positions = detoxify.tokenizer, detoxify.model.config.max_position_embeddings
-        # A tokenizer without a limit of its own would hand the model more positions than it has.
-        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-        self.window = tokenizer.model_max_length
+    def __init__(self, loaded: Any) -> None:
+        self._loaded = loaded
+        self.window: int = loaded.tokenizer.model_max_length  # tokens that are read of a text
 
     def score(
         self, texts: Sequence[str], batch: int, progress: Callable[[int, int, str], None] = lambda done, total, unit: None
@@ -57,10 +54,10 @@ class Scorer:
             ScorerError: a score is missing or not a finite number in [0, 1].
         """
         distinct = sorted(set(texts))
-        encoded = self._detoxify.tokenizer(distinct, truncation=False, verbose=False)["input_ids"]
+        encoded = self._loaded.tokenizer(distinct, truncation=False, verbose=False)["input_ids"]
         lengths = dict(zip(distinct, map(len, encoded), strict=True))
         order = sorted(distinct, key=lambda text: (lengths[text], text))
-        classes = tuple(self._detoxify.class_names)
+        classes = tuple(self._loaded.class_names)
         scores: dict[str, tuple[float, ...]] = {}
         for start in range(0, len(order), batch):
             part = order[start : start + batch]
@@ -74,7 +71,7 @@ class Scorer:
         )
 
     def _predict(self, part: list[str], classes: Sequence[str]) -> list[tuple[float, ...]]:
-        predicted = self._detoxify.predict(part)
+        predicted = self._loaded.predict(part)
         # A list of one text comes back as bare numbers.
         columns = [predicted[name] if isinstance(predicted[name], list) else [predicted[name]] for name in classes]
         rows = list(zip(*columns, strict=True))
