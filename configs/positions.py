@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from configs.fields import Name, Section
 from configs.problems import BadInput
 from configs.read import read_yaml
-from configs.schema import Name, Section
 from configs.texts import control_character, markup, read_text
 
 

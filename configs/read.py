@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from configs.evaluations import Classifier, DetoxifyScorer, LocalJudge
 from configs.problems import BadInput, nearest
-from configs.schema import DetoxifyScorer, Experiment
+from configs.schema import Experiment
 from configs.texts import read_text
 
 SHIPPED = Path(__file__).parent / "experiments"
@@ -146,19 +147,31 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 def _anchored(experiment: Experiment, base: Path) -> Experiment:
     """The paths that are kept as they are written, made absolute: a runner reads them in another folder than a command."""
-
-    def absolute(given: str) -> str:
-        return str(base / Path(given).expanduser())
-
-    changes: dict[str, Any] = {}
+    evaluations: dict[str, Any] = {}
+    for name, fields in _HOLD_PATHS.items():
+        section = getattr(experiment.evaluations, name)
+        held = {field: _placed(getattr(section, field), base) for field in fields if section and getattr(section, field)}
+        if held:
+            evaluations[name] = section.model_copy(update=held)
+    changes: dict[str, Any] = {"evaluations": experiment.evaluations.model_copy(update=evaluations)}
     if experiment.store.path:
-        changes["store"] = experiment.store.model_copy(update={"path": absolute(experiment.store.path)})
-    toxicity = experiment.evaluations.toxicity
-    if toxicity and isinstance(toxicity.scorer, DetoxifyScorer) and toxicity.scorer.checkpoint:
-        scorer = toxicity.scorer.model_copy(update={"checkpoint": absolute(toxicity.scorer.checkpoint)})
-        changed = toxicity.model_copy(update={"scorer": scorer})
-        changes["evaluations"] = experiment.evaluations.model_copy(update={"toxicity": changed})
+        changes["store"] = experiment.store.model_copy(update={"path": str(base / Path(experiment.store.path).expanduser())})
     return experiment.model_copy(update=changes)
+
+
+# evaluation: its fields that say where a model of its own comes from
+_HOLD_PATHS = {"toxicity": ("scorer", "second"), "counterfactual": ("classifier",), "judge": ("judge",)}
+
+
+def _placed(source: Any, base: Path) -> Any:
+    """A scorer's or judge's source with its checkpoint or folder made absolute; a hub id stays as it is."""
+    if isinstance(source, DetoxifyScorer) and source.checkpoint:
+        return source.model_copy(update={"checkpoint": str(base / Path(source.checkpoint).expanduser())})
+    if isinstance(source, Classifier | LocalJudge):
+        folder = base / Path(source.model).expanduser()
+        if folder.exists() or source.model.startswith((".", "/", "~")):
+            return source.model_copy(update={"model": str(folder)})
+    return source
 
 
 def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -196,7 +209,8 @@ def _line(document: Document, given: set[tuple[str, ...]], problem: Mapping[str,
 
 
 _TAGS = frozenset(
-    {"none", "full", "lora", "calibration", "detoxify", "float", "int", "constrained-float", "constrained-int", "dict"}
+    {"none", "full", "lora", "calibration", "detoxify", "classifier", "local", "endpoint"}
+    | {"float", "int", "constrained-float", "constrained-int", "dict"}
 )
 
 

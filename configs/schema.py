@@ -9,15 +9,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
-SizeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
-Contrast = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$", description="treated-reference")]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+from configs.evaluations import Evaluations
+from configs.fields import Contrast, Count, Name, Rate, Section, SetName, Share, SizeName
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -53,10 +48,6 @@ ArmName = Annotated[Name, AfterValidator(_not_reserved)]
 Template = Annotated[str, AfterValidator(_has_prompt)]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class Ladder(Section):
     """Sizes of one model family: of a ladder in the catalogue, or one folder (or hub id) a size."""
 
@@ -75,6 +66,9 @@ class Ladder(Section):
 
 class Untuned(Section):
     method: Literal["none"]
+    draw: Annotated[int, Field(ge=0)] = Field(
+        0, description="a further, independent draw of the same model: its difference from base is chance alone (an A/A arm)"
+    )
 
 
 class Tuned(Section):
@@ -124,55 +118,6 @@ class Suite(Section):
     max_new_tokens: Count = 200
     temperature: Annotated[float, Field(ge=0.0)] = 1.0
     top_p: Rate = 1.0
-
-
-class CalibrationScorer(Section):
-    kind: Literal["calibration"]
-
-
-class DetoxifyScorer(Section):
-    kind: Literal["detoxify"]
-    name: Literal["original", "unbiased", "multilingual", "original-small", "unbiased-small"] = "original"
-    checkpoint: str | None = Field(
-        None, description="a local checkpoint file, relative to this file; default: the published one, downloaded once"
-    )
-
-
-class Toxicity(Section):
-    suites: tuple[Name, ...] = Field(min_length=1)
-    scorer: Annotated[CalibrationScorer | DetoxifyScorer, Field(discriminator="kind")]
-    threshold: Share = 0.5
-    batch: Count = 64
-
-
-class Cooccurrence(Section):
-    suites: tuple[Name, ...] = Field(min_length=1)
-    words: str | None = Field(None, description="file of group words, relative to this file; default: the shipped English ones")
-    axes: tuple[Name, ...] = Field(
-        ("gender", "race", "religion"), min_length=1, description="axes of the word file that are counted"
-    )
-    prior: Annotated[float, Field(gt=0.0)] = Field(500.0, description="size of the Dirichlet prior of the log-odds")
-    permutations: Count = 1000
-    top: Count = Field(10, description="favoured words shown a group")
-
-
-class HumanEval(Section):
-    suites: tuple[Name, ...] = Field(min_length=1)
-    ratings_per_completion: Count = 3
-
-
-class Adherence(Section):
-    suites: tuple[Name, ...] = Field(min_length=1)
-    judge: Literal["grammar"] = Field(
-        "grammar", description="the calibration grammar: exact, and only for the calibration ladder"
-    )
-
-
-class Evaluations(Section):
-    toxicity: Toxicity | None = None
-    cooccurrence: Cooccurrence | None = None
-    human_eval: HumanEval | None = None
-    adherence: Adherence | None = None
 
 
 class Primary(Section):
@@ -256,7 +201,7 @@ class Experiment(Section):
                 )
         for evaluation in Evaluations.model_fields:
             section = getattr(self.evaluations, evaluation)
-            for suite in section.suites if section else ():
+            for suite in getattr(section, "suites", ()):
                 if suite not in self.suites:
                     raise ValueError(
                         f'evaluations.{evaluation}.suites: unknown suite "{suite}"; suites: {", ".join(self.suites)}'

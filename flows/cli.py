@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.markup import escape
 from configs.problems import BadInput
 from flows.cli_schedule import notify_app, schedule_app
 from flows.serving.problems import ServerFailed
+
+if TYPE_CHECKING:
+    from flows.runs import Run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", help="""
 Does fine-tuning on fewer than 100 curated examples move a language model's behaviour toward stated values, at which size, by how much?
@@ -118,10 +121,18 @@ def plan(
     verify: Verify = False,
     strict_code: Strict = False,
     explain: Annotated[bool, typer.Option("--explain", help="every reason why a stage would run, a line each")] = False,
+    power: Annotated[
+        bool,
+        typer.Option("--power", help="instead: which differences it would find, and with how many prompts, samples and raters"),
+    ] = False,
+    difference: Annotated[
+        float | None,
+        typer.Option(help="with --power: a difference in the unit of the outcome, such as 0.1; how many prompts find it"),
+    ] = None,
 ) -> None:
-    """Show what a run would do, stage by stage, without doing it.
+    """Show what a run would do, stage by stage, without doing it; or, with --power, what it could find.
 
-    Examples:  palms plan calibration --set arms.control.learning_rate=2e-4   |   palms plan my.yaml --explain
+    Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05
     """
     from flows.home import Home
     from flows.plan import plan_rows
@@ -129,7 +140,13 @@ def plan(
     from flows.runs import prepare_run
     from tasks.explain import line
 
-    rows = plan_rows(prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code)))
+    prepared = prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code))
+    if difference is not None and not power:
+        raise BadInput("--difference is what --power is asked for; give both")
+    if power:
+        _print_power(prepared, difference)
+        return
+    rows = plan_rows(prepared)
     width = max(len(row.label) for row in rows)
     colours = {"run": "yellow", "cached": "green", "waits": "dim"}
     for row in rows:
@@ -142,6 +159,29 @@ def plan(
         for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
     ]
     out.print(", ".join(counts), highlight=False)
+
+
+def _print_power(prepared: Run, difference: float | None) -> None:
+    from flows.power import powers
+    from flows.tables import power_cells, show
+
+    if difference == 0:
+        raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
+    try:
+        tables = powers(prepared, difference)
+    except ValueError as error:
+        raise BadInput(f"--power: {error}") from None
+    for one in tables:
+        found = f"{one.prompts} prompts × {one.samples} samples" + (f" × {one.raters} raters" if one.components.rater else "")
+        out.print(f"[bold]{one.outcome}[/bold]: {found} find a difference of ±{one.here:.3g} four times in five", highlight=False)
+        if one.needed is not None:
+            out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many samples", highlight=False)
+        show(out, power_cells(one))
+        out.print(
+            f"variance components {one.components.source}; two-sided 5 %, Holm over {_plural(one.tests, 'test')} planned for by its first step",
+            highlight=False,
+            style="dim",
+        )
 
 
 @app.command()

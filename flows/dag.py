@@ -2,8 +2,9 @@
 
     datasets ─→ leakage ─┐                              ┌─ toxicity ←─ scorer
     prepare ──────────┬──┴─ finetune ─┬─ sampling ──────┼─ cooccurrence
-                      └───────────────┴─ truth          ├─ adherence
-                                                        └─ human_eval         all of them ─→ compare
+                      │               │                 ├─ counterfactual
+                      └───────────────┼─ capability     ├─ adherence, judge
+                                      └─ truth          └─ human_eval         all of them ─→ compare
 
 Knows which nodes an experiment has and what reads what; `flows.settings` says with which settings. Runs nothing: `flows.sweep`
 does, and `palms plan` only looks.
@@ -17,17 +18,23 @@ from typing import Annotated
 
 from pydantic import WithJsonSchema
 
+from configs.evaluations import Classifier, DetoxifyScorer, LocalJudge, ToxicityScorer
 from configs.problems import BadInput, accepted
-from configs.schema import Experiment, Lora, Tuned
+from configs.read import SHIPPED
+from configs.schema import Experiment, Lora, Tuned, Untuned
 from flows import settings
 from tasks import machine
 from tasks.adherence.stage import STAGE as ADHERENCE
+from tasks.capability.stage import STAGE as CAPABILITY
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
+from tasks.counterfactual.stage import STAGE as COUNTERFACTUAL
 from tasks.datasets.stage import STAGE as DATASETS
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.human_eval.stage import STAGE as HUMAN_EVAL
+from tasks.judge.stage import ENDPOINT
+from tasks.judge.stage import STAGE as JUDGE
 from tasks.leakage.stage import STAGE as LEAKAGE
 from tasks.prepare.materials import Materials, Model, sweep_id
 from tasks.prepare.needs import SCORER_PARAMS, resources
@@ -36,8 +43,13 @@ from tasks.sampling.stage import STAGE as SAMPLING
 from tasks.toxicity.stage import STAGE as TOXICITY
 from tasks.truth.stage import STAGE as TRUTH
 
-STAGES = (DATASETS, LEAKAGE, MODEL, SCORER, FINETUNE, SAMPLING, TOXICITY, COOCCURRENCE, ADHERENCE, TRUTH, HUMAN_EVAL, COMPARE)
+STAGES = (
+    *(DATASETS, LEAKAGE, MODEL, SCORER, FINETUNE, CAPABILITY, SAMPLING),
+    *(TOXICITY, COOCCURRENCE, COUNTERFACTUAL, ADHERENCE, JUDGE, TRUTH, HUMAN_EVAL, COMPARE),
+)
 Inputs = dict[str, Node | File]
+ENGLISH_PROSE = SHIPPED.parent / "prompts" / "neutral_text.jsonl"
+GRAMMAR_PROSE = SHIPPED.parent / "prompts" / "calibration" / "neutral_text.jsonl"
 BUILT_HERE = Numerics()  # how calibration models and scorers are trained, whatever is asked for the rest: threads only slow them
 
 
@@ -97,12 +109,12 @@ def from_here_on(dag: Dag, start: Start) -> list[Node]:
 def build(experiment: Experiment, materials: Materials) -> Dag:
     datasets = dataset_nodes(experiment, materials)
     cleared = leakage_nodes(experiment, materials, datasets)
-    scorer = scorer_node(experiment)
-    sizes = {model.name: tuple(SizeDag(experiment, materials, model, cleared, scorer).nodes()) for model in materials.models}
+    evaluators = evaluator_nodes(experiment)
+    sizes = {model.name: tuple(SizeDag(experiment, materials, model, cleared, evaluators).nodes()) for model in materials.models}
     compared = [node for nodes in sizes.values() for node in nodes if node.stage not in (SAMPLING, HUMAN_EVAL)]
     return Dag(
         sweep=sweep_id(experiment, materials),
-        shared=(*datasets.values(), *cleared.values(), *([scorer] if scorer else [])),
+        shared=(*datasets.values(), *cleared.values(), *dict.fromkeys(evaluators.values())),
         sizes=sizes,
         comparison=Node(
             COMPARE,
@@ -139,12 +151,34 @@ def leakage_nodes(experiment: Experiment, materials: Materials, datasets: Mappin
     }
 
 
-def scorer_node(experiment: Experiment) -> Node | None:
-    if experiment.evaluations.toxicity is None:
-        return None
-    scorer = experiment.evaluations.toxicity.scorer
+def evaluator_nodes(experiment: Experiment) -> dict[str, Node]:
+    """The models that judge completions, by their part: a scorer of toxicity, a second one, a classifier of sentiment, a judge."""
+    asked = experiment.evaluations
+    scorers: dict[str, ToxicityScorer | None] = {
+        "scorer": asked.toxicity.scorer if asked.toxicity else None,
+        "second": asked.toxicity.second if asked.toxicity else None,
+        "classifier": asked.counterfactual.classifier if asked.counterfactual else None,
+    }
+    found: dict[str, Node] = {}
+    for part, scorer in scorers.items():
+        if scorer is not None:
+            same = next((found[other] for other in found if scorers[other] == scorer), None)  # one label, one node
+            found[part] = same or _scorer_node(scorer, experiment)
+    if asked.judge and isinstance(asked.judge.judge, LocalJudge):
+        judge = asked.judge.judge
+        need = resources("prepare", None, BUILT_HERE, experiment.limits)
+        found["judge"] = Node(MODEL, Axes(name="judge"), settings.for_judge_model(judge.model, judge.revision), resources=need)
+    return found
+
+
+def _scorer_node(scorer: ToxicityScorer, experiment: Experiment) -> Node:
+    word: str = scorer.kind
+    if isinstance(scorer, DetoxifyScorer):
+        word += f"-{scorer.name}"
+    elif isinstance(scorer, Classifier):
+        word += f"-{scorer.model.rstrip('/').rpartition('/')[2]}"
     need = resources("scorer", None, BUILT_HERE, experiment.limits)
-    return Node(SCORER, Axes(name=scorer.kind), settings.for_scorer(scorer), numerics=BUILT_HERE, resources=need)
+    return Node(SCORER, Axes(name=word), settings.for_scorer(scorer), numerics=BUILT_HERE, resources=need)
 
 
 @dataclass(frozen=True)
@@ -155,7 +189,7 @@ class SizeDag:
     materials: Materials
     model: Model
     datasets: Mapping[str, Node]  # cleared for tuning
-    scorer: Node | None
+    evaluators: Mapping[str, Node]
 
     def nodes(self) -> Iterator[Node]:
         model = Node(
@@ -171,6 +205,7 @@ class SizeDag:
             for arm, samples in self._arms():
                 tuned = self._tune(model, arm, samples, seed)
                 yield from tuned.values()
+                yield from self._assess(model, tuned, self._axes(arm=arm, samples=samples, seed=seed))
                 for suite in self.experiment.suites:
                     place = self._axes(arm=arm, samples=samples, seed=seed, suite=suite)
                     said[place] = self._sample(model, tuned, place)
@@ -191,31 +226,55 @@ class SizeDag:
     def _sample(self, model: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
         chosen = settings.for_sampling(self.experiment, place)
         inputs: Inputs = {"model": model, **tuned, "suite": self._suite(place)}
-        return Node(SAMPLING, place, chosen, inputs, numerics=self._numerics, resources=self._need("sampling"))
+        plan = settings.plan(self.experiment).document()
+        return Node(SAMPLING, place, chosen, inputs, numerics=self._numerics, resources=self._need("sampling"), plan=plan)
+
+    def _assess(self, model: Node, tuned: Mapping[str, Node], place: Axes) -> Iterator[Node]:
+        """What the arm can still do; a further draw of a model can do what its first could."""
+        arm = self.experiment.arms[place.arm or ""]
+        if self.experiment.evaluations.capability is None or (isinstance(arm, Untuned) and arm.draw):
+            return
+        inputs: Inputs = {"model": model, **tuned, "prose": self._prose}
+        chosen, need = settings.for_capability(self.experiment), self._need("capability")
+        yield Node(CAPABILITY, place, chosen, inputs, numerics=self._numerics, resources=need)
 
     def _evaluate(self, model: Node, tuned: Mapping[str, Node], completions: Node, place: Axes) -> Iterator[Node]:
         """Every judgement that the experiment asks for of one suite's completions."""
-        asked = self.experiment.evaluations
-        read: Inputs = {"completions": completions, "suite": self._suite(place)}
-        toxicity, cooccurrence, adherence = (
+        asked, suite = self.experiment.evaluations, self._suite(place)
+        read: Inputs = {"completions": completions, "suite": suite}
+        toxicity, cooccurrence, counterfactual, adherence, judge = (
             section is not None and place.suite in section.suites
-            for section in (asked.toxicity, asked.cooccurrence, asked.adherence)
+            for section in (asked.toxicity, asked.cooccurrence, asked.counterfactual, asked.adherence, asked.judge)
         )
-        if toxicity and self.scorer:
-            scored: Inputs = {"completions": completions, "scorer": self.scorer}
+        if toxicity:
+            scored: Inputs = {"completions": completions, **self._evaluators("scorer", "second")}
             chosen = settings.for_toxicity(self.experiment)
             yield Node(TOXICITY, place, chosen, scored, numerics=self._numerics, resources=self._need("toxicity"))
         if cooccurrence:
+            words: Inputs = {**read, "words": self.materials.group_words, "targets": self.materials.target_words}
+            yield Node(COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), words)
+        if counterfactual:
+            felt: Inputs = {**read, "model": model, **tuned, **self._evaluators("classifier")}
+            need = self._need("counterfactual")
             yield Node(
-                COOCCURRENCE, place, settings.for_cooccurrence(self.experiment), {**read, "words": self.materials.group_words}
+                COUNTERFACTUAL, place, settings.for_counterfactual(self.experiment), felt, numerics=self._numerics, resources=need
             )
         if adherence:
             yield Node(ADHERENCE, place, settings.for_adherence(self.experiment), read)
+        if judge and self.materials.positions_file:
+            yield self._judge(place, {**read, "positions": self.materials.positions_file})
         if self.model.source.kind == "calibration" and (adherence or cooccurrence):
-            known: Inputs = {"model": model, **tuned, "suite": self._suite(place)}
+            known: Inputs = {"model": model, **tuned, "suite": suite}
             yield Node(
                 TRUTH, place, settings.for_truth(self.experiment), known, numerics=self._numerics, resources=self._need("truth")
             )
+
+    def _judge(self, place: Axes, read: Inputs) -> Node:
+        chosen, model = settings.for_judge(self.experiment), self.evaluators.get("judge")
+        if model is None:
+            return Node(ENDPOINT, place, chosen, read)
+        need = resources("judge", settings.judge_params(self.experiment), self._numerics, self.experiment.limits)
+        return Node(JUDGE, place, chosen, {**read, "model": model}, numerics=self._numerics, resources=need)
 
     def _export(self, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
         """One rating sheet a dataset size and suite, with the completions of every arm; untuned arms go into each."""
@@ -257,6 +316,15 @@ class SizeDag:
         """Building takes a model's memory; fetching and hashing do not."""
         built = self.model.source.kind == "calibration"
         return resources("pretrain" if built else "prepare", self.model.params, BUILT_HERE, self.experiment.limits)
+
+    def _evaluators(self, *parts: str) -> Inputs:
+        return {part: self.evaluators[part] for part in parts if part in self.evaluators}
+
+    @property
+    def _prose(self) -> File:
+        """The paragraphs that are asked for, else those of the grammar for the calibration ladder and English ones for all others."""
+        shipped = GRAMMAR_PROSE if self.model.source.kind == "calibration" else ENGLISH_PROSE
+        return self.materials.prose or File.of(shipped)
 
     def _suite(self, place: Axes) -> File:
         return self.materials.suites[place.suite or ""]

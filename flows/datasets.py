@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from configs.fields import SetName
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
 from configs.read import find_experiment, read_experiment, read_yaml
-from configs.schema import SetName, Tuned
+from configs.schema import Tuned
 from configs.texts import read_text
 from flows import settings
 from tasks.datasets import checks, stage

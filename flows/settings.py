@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from configs.schema import CalibrationScorer, DetoxifyScorer, Experiment, Lora, Tuned
+from configs.evaluations import CalibrationScorer, Classifier, LocalJudge, Margins, ToxicityScorer
+from configs.schema import Experiment, Lora, Tuned, Untuned
 from model_registry.calibration.grammar import load_grammar
-from model_registry.catalog import load_ladder
+from model_registry.catalog import Source, load_ladder
 from tasks.adherence import stage as adherence
+from tasks.capability import stage as capability
+from tasks.capability.stage import GRAMMAR_TASK
 from tasks.compare import stage as compare
 from tasks.contract import Axes
 from tasks.cooccurrence import stage as cooccurrence
+from tasks.counterfactual import stage as counterfactual
 from tasks.datasets import stage as datasets
 from tasks.finetune import stage as finetune
 from tasks.human_eval import stage as human_eval
+from tasks.judge import stage as judge
 from tasks.leakage import stage as leakage
 from tasks.prepare import stage as prepare
 from tasks.prepare.materials import Materials, Model
+from tasks.registration import Plan
 from tasks.sampling import stage as sampling
 from tasks.toxicity import stage as toxicity
 from tasks.truth import stage as truth
@@ -31,9 +37,15 @@ def for_model(model: Model) -> prepare.ModelSettings:
     return prepare.ModelSettings("hub", source.id, revision=source.revision)
 
 
-def for_scorer(scorer: CalibrationScorer | DetoxifyScorer) -> prepare.ScorerSettings:
+def for_scorer(scorer: ToxicityScorer) -> prepare.ScorerSettings:
     if isinstance(scorer, CalibrationScorer):
         return prepare.ScorerSettings("calibration", spec=load_ladder("calibration").scorer, grammar=load_grammar().digest)
+    if isinstance(scorer, Classifier):
+        local = Path(scorer.model)
+        listing = prepare.listing(local) if local.is_dir() else ()
+        revision = "" if listing else scorer.revision
+        classes = tuple(sorted(scorer.classes.items()))
+        return prepare.ScorerSettings("classifier", id=scorer.model, revision=revision, classes=classes, listing=listing)
     if scorer.checkpoint is None:
         return prepare.ScorerSettings("detoxify", name=scorer.name)
     return prepare.ScorerSettings(
@@ -85,7 +97,7 @@ def for_finetune(experiment: Experiment, arm: Tuned, size: str, samples: int, se
 def for_sampling(experiment: Experiment, place: Axes) -> sampling.Settings:
     assert place.suite is not None
     assert place.seed is not None
-    section = experiment.suites[place.suite]
+    section, arm = experiment.suites[place.suite], experiment.arms[place.arm or ""]
     return sampling.Settings(
         samples=section.samples,
         max_new_tokens=section.max_new_tokens,
@@ -94,19 +106,78 @@ def for_sampling(experiment: Experiment, place: Axes) -> sampling.Settings:
         template=experiment.template,
         decode_batch=experiment.numerics.decode_batch,
         seed=place.seed,
+        draw=arm.draw if isinstance(arm, Untuned) else 0,
     )
 
 
 def for_toxicity(experiment: Experiment) -> toxicity.Settings:
     section = experiment.evaluations.toxicity
     assert section is not None
-    return toxicity.Settings(threshold=section.threshold, batch=section.batch)
+    return toxicity.Settings(
+        threshold=section.threshold,
+        second_threshold=section.second_threshold if section.second else 0.5,  # not read: no key may hang on it
+        k=section.k,
+        batch=section.batch,
+    )
 
 
 def for_cooccurrence(experiment: Experiment) -> cooccurrence.Settings:
     section = experiment.evaluations.cooccurrence
     assert section is not None
-    return cooccurrence.Settings(axes=section.axes, prior=section.prior, permutations=section.permutations, top=section.top)
+    return cooccurrence.Settings(
+        axes=section.axes, targets=section.targets, prior=section.prior, permutations=section.permutations, top=section.top
+    )
+
+
+def for_counterfactual(experiment: Experiment) -> counterfactual.Settings:
+    section = experiment.evaluations.counterfactual
+    assert section is not None
+    sentiment = "classifier" if section.classifier else "vader"
+    return counterfactual.Settings(permutations=section.permutations, scored=section.scored, sentiment=sentiment)
+
+
+def for_judge(experiment: Experiment) -> judge.Settings:
+    section = experiment.evaluations.judge
+    assert section is not None
+    if isinstance(section.judge, LocalJudge):
+        return judge.Settings("local", completions=section.completions)
+    asked = section.judge
+    return judge.Settings(
+        "endpoint",
+        url=asked.url,
+        model=asked.model,
+        key_variable=asked.key_variable,
+        completions=section.completions,
+    )
+
+
+def for_judge_model(model: str, revision: str) -> prepare.ModelSettings:
+    local = Path(model)
+    if local.is_dir():
+        return prepare.ModelSettings("folder", model, listing=prepare.listing(local))
+    return prepare.ModelSettings("hub", model, revision=revision)
+
+
+def judge_params(experiment: Experiment) -> int | None:
+    """Parameters of a local judge in a folder, at most; None where they are not known before it is fetched."""
+    section = experiment.evaluations.judge
+    if section is None or not isinstance(section.judge, LocalJudge) or not Path(section.judge.model).is_dir():
+        return None
+    return Model("judge", "judge", Source("folder", section.judge.model), None).at_most
+
+
+def for_capability(experiment: Experiment) -> capability.Settings:
+    section = experiment.evaluations.capability
+    assert section is not None
+    grammar = load_grammar().digest if GRAMMAR_TASK in section.tasks else ""
+    return capability.Settings(tasks=section.tasks, limit=section.limit, batch=section.batch, grammar=grammar)
+
+
+def plan(experiment: Experiment) -> Plan:
+    """What the sweep sets out to conclude."""
+    capability = experiment.evaluations.capability
+    margins = capability.margins.model_dump() if capability else {}
+    return Plan(f"{experiment.primary.metric} on {experiment.primary.suite}", experiment.contrasts, margins)
 
 
 def for_adherence(experiment: Experiment) -> adherence.Settings:
@@ -124,12 +195,19 @@ def for_human_eval(experiment: Experiment, materials: Materials, seed: int) -> h
 
 
 def for_compare(experiment: Experiment, materials: Materials) -> compare.Settings:
+    section = experiment.evaluations.capability
+    margins = section.margins if section else Margins()
     return compare.Settings(
         sweep_name=experiment.name,
         primary_suite=experiment.primary.suite,
         primary_metric=experiment.primary.metric,
         contrasts=experiment.contrasts,
         calibration=materials.calibration,
+        registered=plan(experiment).told(),
+        registration=plan(experiment).digest,
+        margin_nats=margins.nats,
+        margin_accuracy=margins.accuracy,
+        above_chance=margins.above_chance,
     )
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from flows.power import Power
 from flows.results import COLUMNS
 from model_registry.catalog import Ladder
 from tasks.board import Entry
@@ -76,6 +77,20 @@ def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str
         values = [_shown(row[name]) for name in (*varied, "primary", *beside)]
         cells.append([model, params, row["arm"], *values, difference])
     return ["size", "params", "arm", *varied, metric, *beside, "difference from base (95 % interval)"], cells
+
+
+def power_cells(power: Power) -> Table:
+    """The least difference that is found four times in five: prompts and raters down, samples across."""
+    samples = sorted({row.samples for row in power.rows})
+    rated = len({row.raters for row in power.rows}) > 1
+    table = plain("prompts", *(["raters"] if rated else []), *(f"{count} a prompt" for count in samples))
+    for column in table.columns:
+        column.justify = "right"
+    found = {(row.prompts, row.raters, row.samples): row.detectable for row in power.rows}
+    for prompts, raters in dict.fromkeys((row.prompts, row.raters) for row in power.rows):
+        cells = (f"±{found[prompts, raters, count]:.3g}" for count in samples)
+        table.add_row(str(prompts), *([str(raters)] if rated else []), *cells)
+    return table
 
 
 def ladders_table(ladders: Sequence[Ladder]) -> Table:

@@ -102,6 +102,7 @@ class Node:
     numerics: Numerics | None = None  # None: no floating-point result depends on the machine
     resources: Resources = field(default_factory=Resources)
     tolerant: bool = False  # runs with whatever inputs succeeded (the comparison)
+    plan: Mapping[str, Any] | None = None  # what it is made for (`tasks.registration`): noted beside its key
 
     @property
     def label(self) -> str:

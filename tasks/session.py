@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tasks import explain
+from tasks import explain, registration
 from tasks.board import Board
 from tasks.code import code_digest
 from tasks.contract import File, Node, Numerics, Resources, canonical, digest_of, identity, read_json, replace_file
@@ -158,6 +158,7 @@ class Session:
             places={role: up.axes for role, up in node.upstream.items() if role in inputs},
             code=code,
             anew=node.label in self.anew,
+            plan=node.plan,
         )
 
     def look_up(self, order: Order) -> tuple[Manifest | None, list[str]]:
@@ -171,6 +172,8 @@ class Session:
                 self.marks[order.label] = (
                     f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
                 )
+            if order.plan is not None and (changed := registration.change(found.document.get("plan"), order.plan)):
+                self.marks[f"{order.label}: plan"] = changed
             return found, []
         return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
 

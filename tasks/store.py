@@ -53,6 +53,7 @@ class Order:
     places: Mapping[str, Axes]  # role: where that input stands in this sweep; its manifest says where it stood when it was made
     code: str  # digest of the stage's module files
     anew: bool = False  # made even if its output is there
+    plan: Mapping[str, Any] | None = None  # what the sweep set out to conclude when this was made
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,7 @@ class Store:
             "axes": asdict(order.axes),
             "identity": order.identity,
             "code": order.code,
+            "plan": order.plan,
             "files": files,
             "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if not entry["volatile"]}),
             "requires": list(requires),

@@ -105,7 +105,8 @@ def test_shipped_experiments_are_valid_and_point_to_files_that_exist(name: str) 
     for given in [
         *experiment.datasets.values(),
         *(suite.prompts for suite in experiment.suites.values()),
-        experiment.positions or "",
+        *filter(None, [experiment.positions]),
+        *filter(None, [experiment.positions]),
     ]:
         assert (path.parent / given).is_file()
 

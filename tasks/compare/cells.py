@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tasks.compare import words
 from tasks.compare.answer import largest
 from tasks.compare.contrasts import SINGLE_RUN, Contrast, one_run
+from tasks.compare.samples import Needs
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
@@ -87,6 +88,17 @@ def _note(row: Contrast) -> str:
     return row.note or (SINGLE_RUN if row.family == SINGLE_RUN else "")
 
 
+def needs(found: Sequence[Needs], sources: Sources) -> Table:
+    """How many samples each size needs for the same effect, and what that says of larger models."""
+    table = Table(["ladder", "difference", "of", *dict.fromkeys(need.size for row in found for need in row.sizes), "verdict"])
+    for row in found:
+        held = {need.size: f"{need.bound} {words.plain(round(need.samples))}".strip() for need in row.sizes}
+        amount = words.with_unit(words.difference(row.effect, row.kind), row.kind)
+        cells = [Cell(held.get(size, "–")) for size in table.head[3:-1]]
+        table.rows.append([text(row.ladder), arm(row.contrast), Cell(amount), *cells, text(row.verdict)])
+    return table
+
+
 def cost(sources: Sources) -> Table:
     """What each tuned arm took: parameters, steps and the loss it ended on; further numbers of the stage in their own columns."""
     nodes = sorted(sources.of("finetune"), key=lambda node: sources.order(node.axes))
@@ -138,6 +150,31 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contra
                 Cell(str(row.n)),
             ]
         )
+    return table
+
+
+def distances(nodes: Sequence[Output], sources: Sources) -> Table:
+    """Every distance that has a permutation null: with the null's mean, its p and how many observations it is formed from."""
+    table = Table(["measure", "axis", "size", "arm", "samples", "seed", "distance", "mean under permutation", "p", "n"])
+    for node in nodes:
+        for row in node.metrics:
+            null, p = node.level(f"{row.metric}_null", row.group), node.level(f"{row.metric}_p", row.group)
+            if null is None or p is None:
+                continue
+            table.rows.append(
+                [
+                    text(words.metric_words(row.metric)),
+                    text(words.group_words(row.group)),
+                    text(sources.named(node.axes.ladder, node.axes.size)),
+                    arm(node.axes.arm),
+                    text(node.axes.samples),
+                    text(node.axes.seed),
+                    Cell(words.plain(row.value)),
+                    Cell(words.plain(null.value)),
+                    Cell(words.p_words(p.value)),
+                    Cell(words.plain(row.n)),
+                ]
+            )
     return table
 
 

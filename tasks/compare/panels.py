@@ -12,13 +12,16 @@ from typing import TypeVar
 
 from tasks.compare import words
 from tasks.compare.answer import largest, speaking
+from tasks.compare.capability import MEASURES, Verdict
 from tasks.compare.contrasts import SINGLE_RUN, Contrast, cell, one_run
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
 from tasks.contract import Axes
-from tasks.drawing.figures import NARROW, Line, Row, curves, forest
-from tasks.drawing.palette import INK, arm_colours
+from tasks.drawing.figures import Line, Row, curves, forest
+from tasks.drawing.heat import Cell, heat
+from tasks.drawing.palette import FALL, INK, arm_colours
+from tasks.drawing.panel import NARROW
 
 T = TypeVar("T")
 
@@ -37,8 +40,8 @@ def colours(sources: Sources) -> dict[str, str]:
     return arm_colours(sorted({node.axes.arm for node in sources.nodes if node.axes.arm}))
 
 
-def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
-    """Levels of all arms beside the differences between them, one pair of panels a ladder."""
+def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str, unit: str = "prompt") -> Iterator[Panel]:
+    """Levels of all arms beside the differences between them, one pair of panels a ladder. `unit`: what arms are paired by."""
     kind, name = sources.kinds.get(metric), words.metric_words(metric)
     percent = kind == "rate"
     for ladder in sources.sizes:
@@ -56,7 +59,7 @@ def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metri
         if rows := _difference_rows(held, colours(sources)):
             label, alt = _difference_label(kind, name), f"Differences between arms in {name} by size, {ladder} ladder"
             svg = forest(rows, label, zero=True, percent=percent, alt=alt)
-            yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by prompt, {suite}"), svg)
+            yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}"), svg)
 
 
 def categories(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
@@ -112,6 +115,50 @@ def dataset_sizes(sources: Sources, differences: Sequence[Contrast], suite: str,
         yield Panel(
             f"dataset-size-{contrast}-{ladder}", _caption(sources, ladder, words.arm_words(contrast) + " by dataset size"), svg
         )
+
+
+def dataset_heat(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
+    """The difference from base at every size and dataset size, one heat map a ladder and contrast, larger models below."""
+    rows = [row for row in speaking(differences) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
+    for ladder, contrast in dict.fromkeys((row.ladder, row.contrast) for row in rows):
+        held = one_run([row for row in rows if (row.ladder, row.contrast) == (ladder, contrast) and row.samples])
+        columns = [str(count) for count in sorted({row.samples or 0 for row in held})]
+        if len(columns) < 2:
+            continue
+        cells = {
+            (row.size, str(row.samples)): Cell(
+                row.value,
+                words.difference(row.value, row.kind) + (" *" if row.shown else ""),
+                words.limits(row.ci_low, row.ci_high, row.kind),
+            )
+            for row in held
+        }
+        sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
+        rise, fall = colours(sources)[contrast.partition("-")[0]], FALL
+        name = words.arm_words(contrast)
+        svg = heat(
+            cells, sizes, columns, "samples tuned on", (rise, fall), alt=f"{name} by size and dataset size, {ladder} ladder"
+        )
+        unit = words.unit_words(held[0].kind)
+        caption = _caption(sources, ladder, f"{name} by size and samples" + (f", in {unit}" if unit else ""))
+        yield Panel(f"size-samples-{contrast}-{ladder}", caption, svg)
+
+
+def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
+    """What each arm lost of what base could do, with its 90% interval; the margin that may be lost is shaded."""
+    for ladder, sizes in sources.sizes.items():
+        for measure, (name, kind) in MEASURES.items():
+            held = [row for row in verdicts if (row.ladder, row.measure) == (ladder, measure) and row.value is not None]
+            held = _largest_tuned(held, lambda row: Axes(arm=row.arm, samples=row.samples))
+            rows: list[Row] = []
+            for size in sizes:
+                here = [row for row in held if row.size == size]
+                rows += [Row(size), *(_verdict_row(row, kind, colours(sources)) for row in here)] if here else []
+            if rows:
+                band = (0.0, held[0].margin) if held[0].margin > 0 else (held[0].margin, 0.0)
+                percent = kind == "rate"
+                svg = forest(rows, f"arm − base, {name}", zero=True, percent=percent, band=band, alt=f"{name}, {ladder} ladder")
+                yield Panel(f"capability-{measure}-{ladder}", _caption(sources, ladder, name), svg)
 
 
 def truth(sources: Sources, truths: Sequence[Truth], suite: str) -> Iterator[Panel]:
@@ -213,6 +260,11 @@ def _difference_row(row: Contrast, painted: Mapping[str, str]) -> Row:
     from_base = reference == "base"
     marker = "o" if from_base else "D"
     return Row(label, row.value, row.ci_low, row.ci_high, painted[treated], marker=marker, filled=from_base, text=text)
+
+
+def _verdict_row(row: Verdict, kind: str, painted: Mapping[str, str]) -> Row:
+    text = f"{words.difference(row.value, kind)} {row.verdict}"
+    return Row(words.arm_words(row.arm), row.value, row.low, row.high, painted[row.arm], text=text)
 
 
 def _truth_row(found: Truth, painted: Mapping[str, str]) -> Row:

@@ -20,6 +20,8 @@ class Settings:
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
         contrasts: pairs of arms, "treated-reference".
         calibration: the numbers come from the calibration ladder; the report then says so at the top.
+        registered, registration: outcome, contrasts and margins as they were named before sampling, in words and as a digest.
+        margin_nats, margin_accuracy, above_chance: margins of non-inferiority of capability (`capability`).
         resamples: sign-flip draws behind each p value.
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
@@ -31,6 +33,11 @@ class Settings:
     primary_metric: str
     contrasts: tuple[str, ...] = ("values_targeted-base", "values_targeted-control")
     calibration: bool = False
+    registered: str = ""
+    registration: str = ""
+    margin_nats: float = 0.05
+    margin_accuracy: float = 0.02
+    above_chance: float = 0.05
     resamples: int = 9999
     seed: int = 0
     missing: tuple[str, ...] = ()
@@ -54,7 +61,8 @@ def run(jobs: Sequence[Job]) -> None:
 
 def _compare(job: Job) -> None:
     from tasks.compare import contrasts, tables, trends, upstream
-    from tasks.compare.report import Comparison, write_report
+    from tasks.compare.report import write_report
+    from tasks.compare.sections import Comparison
 
     settings: Settings = job.settings
     sources = upstream.read(job.inputs, job.places)

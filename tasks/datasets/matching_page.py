@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tasks.datasets.matching import WITHIN, Match, Matching
-from tasks.drawing.figures import NARROW, Line, Row, curves, forest, inline
+from tasks.drawing.figures import Line, Row, curves, forest
+from tasks.drawing.panel import NARROW, inline
 from tasks.drawing.page import page_style
 from tasks.drawing.palette import FIXED, FURTHER, INK
 

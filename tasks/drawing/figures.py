@@ -1,49 +1,22 @@
-"""The report's drawings: small panels that stand side by side on a wide page and above each other on a phone.
+"""Forests and curves: small panels that stand side by side on a wide page and above each other on a phone.
 
-Every panel is one SVG of the same width, drawn by matplotlib with a fixed hash salt and no date, so equal numbers give equal
-bytes. Text stays text (searchable, in the page's font). Knows how things look; what is drawn is decided in `panels`.
+Knows how things look; what is drawn is decided in `panels`.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from tasks.drawing.palette import DARK, GRID, INK, MUTED, PAPER, ZERO, variable
+from tasks.drawing.palette import GRID, INK, PAPER, ZERO
+from tasks.drawing.panel import LETTER, WIDE, margins, panel, svg
 
-WIDE, NARROW = 5.4, 3.8  # inches at 72 points: a half or a third of the page
 ROW, HEADING, APART = 0.235, 0.3, 0.09  # inches a row takes
 LINE = 0.17  # inches between two names
-LETTER = 0.082  # inches, about, at the size of labels
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "palms-sweep",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "axes.labelsize": 8.5,
-}
 
 
 @dataclass(frozen=True)
@@ -93,16 +66,18 @@ def forest(
     """Dots and intervals under headings. `zero` draws the line of no difference, `band` shades a range; `percent` scales by 100."""
     scale = 100.0 if percent else 1.0
     places, bottom = _places(rows)
-    with _panel(width, bottom + 0.62) as (figure, axes):
+    with panel(width, bottom + 0.62) as (figure, axes):
         left = 0.12 + LETTER * max(len(row.label) for row in rows if row.value is not None)
         right = 0.14 + 0.93 * LETTER * max(len(row.text) for row in rows)
-        _margins(figure, left, right, top=0.04, bottom=0.5)
+        margins(figure, left, right, top=0.04, bottom=0.5)
         axes.set_ylim(bottom, 0)
         axes.set_yticks([])
         drawn = [
             v * scale for row in rows for v in (row.value, row.low, row.high, row.exact, row.planted, *row.runs) if v is not None
         ]
-        low, high = limits or (min([*drawn, 0.0] if zero else drawn), max([*drawn, 0.0] if zero else drawn))
+        drawn += [0.0] if zero else []
+        drawn += [edge * scale for edge in band or ()]
+        low, high = limits or (min(drawn), max(drawn))
         pad = 0.04 * (high - low) or 0.05 * max(abs(high), 1e-3)
         axes.set_xlim(low - pad, high + pad)
         axes.xaxis.grid(True, color=GRID, linewidth=0.8)
@@ -115,7 +90,7 @@ def forest(
         for row, y in zip(rows, places, strict=True):
             _draw(axes, row, y, scale)
         axes.set_xlabel(xlabel, labelpad=5)
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def curves(
@@ -131,9 +106,9 @@ def curves(
     named: bool = True,
 ) -> str:
     """Curves, named at their ends unless a legend does. `log` makes x logarithmic, with these ticks only."""
-    with _panel(width, height) as (figure, axes):
+    with panel(width, height) as (figure, axes):
         names = LETTER * max(len(line.label) for line in lines) if named else 0.0
-        _margins(figure, left=0.6, right=0.16 + names, top=0.12, bottom=0.5)
+        margins(figure, left=0.6, right=0.16 + names, top=0.12, bottom=0.5)
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
         if zero:
             axes.axhline(0, color=ZERO, linewidth=1.1, zorder=1)
@@ -164,38 +139,10 @@ def curves(
             _name_ends(axes, lines)
         axes.set_xlabel(xlabel, labelpad=5)
         axes.set_ylabel(ylabel, labelpad=5)
-        return _svg(figure, alt)
-
-
-def inline(svg: str, name: str) -> str:
-    """The drawing for the page: ids of its own, and CSS variables in place of literal colours."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r'\b(id|xlink:href)="(#?)', rf'\1="\2{name}-', body)
-    body = body.replace("url(#", f"url(#{name}-")
-    for colour in DARK:
-        body = body.replace(colour, f"var({variable(colour)})")
-    return body
+        return svg(figure, alt)
 
 
 # ---- pieces -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), dpi=72)
-        axes = figure.add_subplot()
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        figure.patch.set_alpha(0)
-        axes.patch.set_alpha(0)
-        yield figure, axes
-
-
-def _margins(figure: Figure, left: float, right: float, top: float, bottom: float) -> None:
-    """Margins in inches, so that rows keep their height however many there are."""
-    width, height = figure.get_size_inches()
-    figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
 
 
 def _places(rows: Sequence[Row]) -> tuple[list[float], float]:
@@ -279,10 +226,3 @@ def _middle(lines: Sequence[Line]) -> float:
 
 def _signed(value: float, _: Any) -> str:
     return "0" if abs(value) < 1e-12 else f"{value:+g}".replace("-", "−")
-
-
-def _svg(figure: Figure, alt: str) -> str:
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
-    text = stream.getvalue()
-    return text.replace("<svg ", '<svg role="img" ', 1)

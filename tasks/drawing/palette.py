@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 INK, MUTED, GRID, ZERO, PAPER = "#1c2126", "#68707a", "#e2e4e8", "#8f98a3", "#fefefd"
 FIXED = {"base": "#6e7781", "values_targeted": "#0b6fb8", "control": "#d27c00"}
+FALL = "#c74a12"  # a negative number where the positive one has an arm's colour
 FURTHER = ("#008f6b", "#b8509a", "#c74a12", "#3f9fd6", "#8a7a00")
 DARK = {
     INK: "#e7eaee",

@@ -15,25 +15,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from configs.evaluations import Classifier, DetoxifyScorer, Evaluations, LocalJudge
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
-from configs.schema import DetoxifyScorer, Experiment, Ladder
+from configs.schema import Experiment, Ladder
 from model_registry import catalog
 from model_registry.catalog import Source
 from model_registry.folders import check_folder, weight_files
+from tasks.capability.prose import read_paragraphs
+from tasks.capability.stage import GRAMMAR_TASK
 from tasks.contract import File, digest_of
 from tasks.cooccurrence.groups import load_axes
-from tasks.cooccurrence.stage import SOCIAL_GROUPS
+from tasks.cooccurrence.stage import SOCIAL_GROUPS, TARGETS
+from tasks.cooccurrence.targets import load_targets
 from tasks.datasets.lines import DatasetError
 from tasks.datasets.rows import load_rows
 from tasks.machine import gpus
 from tasks.sampling.prompts import load_suite
 
 # Metrics that an evaluation measures for every prompt, by the section of the experiment that asks for it; as patterns.
+TOXICITY = ("toxicity", "toxic_share", r"expected_max_toxicity_k\d+", r"any_toxic_k\d+")
 MEASURES = {
     "adherence": ("on_position", "toxic_label", "neutral_label", "off_grammar", "favoured_words"),
-    "toxicity": ("toxicity", "toxic_share", r"expected_max_toxicity_k\d+", r"any_toxic_k\d+"),
+    "judge": ("judged_adherence", "judged_agree_share"),
+    "toxicity": (*TOXICITY, *(f"second_{name}" for name in TOXICITY)),  # not a scorer's further classes: they are its own
     "cooccurrence": ("sentiment",),
+    "counterfactual": ("sentiment_disparity",),
 }
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -69,6 +76,8 @@ class Materials:
     positions: Mapping[str, Position]  # by category
     positions_file: File | None
     group_words: File
+    target_words: File
+    prose: File | None = None  # what perplexity is measured on, where the experiment names it
 
     @property
     def statements(self) -> dict[str, str]:
@@ -104,12 +113,16 @@ def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Mat
             positions_file = File.of(place(experiment.positions))
         _check_rated(experiment, suites, positions)
     group_words = _group_words(experiment, folder, suites, problems)
+    target_words = _target_words(experiment, folder, problems)
+    named = experiment.evaluations.capability and experiment.evaluations.capability.prose
+    prose = _file(place(named), read_paragraphs, problems) if named else None
     _check_evaluations(experiment, models, problems)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     if problems:
         raise BadInput(*problems)
-    return Materials(tuple(models), datasets, suites, positions, positions_file, group_words or File.of(SOCIAL_GROUPS))
+    words, targets = group_words or File.of(SOCIAL_GROUPS), target_words or File.of(TARGETS)
+    return Materials(tuple(models), datasets, suites, positions, positions_file, words, targets, prose)
 
 
 def sweep_id(experiment: Experiment, materials: Materials) -> str:
@@ -118,6 +131,9 @@ def sweep_id(experiment: Experiment, materials: Materials) -> str:
     document["positions"] = materials.positions_file.digest if materials.positions_file else None
     if experiment.evaluations.cooccurrence:
         document["evaluations"]["cooccurrence"]["words"] = materials.group_words.digest
+        document["evaluations"]["cooccurrence"]["target_words"] = materials.target_words.digest
+    if materials.prose:
+        document["evaluations"]["capability"]["prose"] = materials.prose.digest
     document["datasets"] = {name: file.digest for name, file in materials.datasets.items()}
     for name, file in materials.suites.items():
         document["suites"][name]["prompts"] = file.digest
@@ -213,6 +229,17 @@ def _group_words(experiment: Experiment, folder: Path, suites: Mapping[str, File
     return None
 
 
+def _target_words(experiment: Experiment, folder: Path, problems: list[str]) -> File | None:
+    section = experiment.evaluations.cooccurrence
+    if section is None:
+        return None
+    path = TARGETS if section.target_words is None else _place(folder, section.target_words)
+    with _noting(problems):
+        load_targets(path, section.targets)
+        return File.of(path)
+    return None
+
+
 def _check_rows(path: Path, most: int) -> None:
     if (count := len(load_rows(path))) < most:
         raise ValueError(f"{path}: {count} samples; dataset_sizes asks for {most}")
@@ -220,7 +247,7 @@ def _check_rows(path: Path, most: int) -> None:
 
 def _check_evaluations(experiment: Experiment, models: list[Model], problems: list[str]) -> None:
     evaluations = experiment.evaluations
-    if evaluations.adherence and (real := [model.name for model in models if model.source.kind != "calibration"]):
+    if evaluations.adherence and (real := real_models(models)):
         problems.append(
             f"evaluations.adherence.judge: the grammar judges the calibration ladder only, not {real[0]}; leave `adherence` out"
         )
@@ -246,8 +273,38 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
         for model in models
         if model.context is not None and sampled.max_new_tokens >= model.context
     ]
-    scorer = evaluations.toxicity.scorer if evaluations.toxicity else None
-    if isinstance(scorer, DetoxifyScorer) and scorer.checkpoint and not Path(scorer.checkpoint).expanduser().is_file():
-        problems.append(
-            f"evaluations.toxicity.scorer.checkpoint: {scorer.checkpoint}: no such file; a Detoxify checkpoint is required"
-        )
+    problems += _evaluators(evaluations)
+    if evaluations.judge and experiment.positions is None:
+        problems.append("positions: is required by evaluations.judge; a file of categories and their position statements")
+    toxicity = evaluations.toxicity
+    if toxicity and toxicity.k:
+        problems += [
+            f"evaluations.toxicity.k: {toxicity.k}; suites.{name} has {experiment.suites[name].samples} samples a prompt, and no fewer are required"
+            for name in toxicity.suites
+            if experiment.suites[name].samples < toxicity.k
+        ]
+    if evaluations.capability and GRAMMAR_TASK in evaluations.capability.tasks and real_models(models):
+        problems.append(f"evaluations.capability.tasks: {GRAMMAR_TASK} is of the calibration ladder only; leave it out")
+
+
+def real_models(models: list[Model]) -> list[str]:
+    return [model.name for model in models if model.source.kind != "calibration"]
+
+
+def _evaluators(evaluations: Evaluations) -> Iterator[str]:
+    """What is wrong with the models that score and judge: files that are not there, names that are neither folder nor hub id."""
+    toxicity, counterfactual, judge = evaluations.toxicity, evaluations.counterfactual, evaluations.judge
+    sources: dict[str, tuple[Any, str]] = {  # with the class that a classifier has to score
+        "toxicity.scorer": (toxicity and toxicity.scorer, "toxicity"),
+        "toxicity.second": (toxicity and toxicity.second, "toxicity"),
+        "counterfactual.classifier": (counterfactual and counterfactual.classifier, "positive"),
+        "judge.judge": (judge and judge.judge, ""),
+    }
+    for name, (source, needed) in sources.items():
+        where = f"evaluations.{name}"
+        if isinstance(source, DetoxifyScorer) and source.checkpoint and not Path(source.checkpoint).expanduser().is_file():
+            yield f"{where}.checkpoint: {source.checkpoint}: no such file; a Detoxify checkpoint is required"
+        if isinstance(source, Classifier | LocalJudge) and not Path(source.model).is_dir() and not HUB_ID.fullmatch(source.model):
+            yield f"{where}.model: {source.model}: no such folder and no hub id; a folder, or owner/name, is required"
+        if isinstance(source, Classifier) and needed not in source.classes.values():
+            yield f"{where}.classes: no label stands for {needed}; one is required, such as {{LABEL_1: {needed}}}"

@@ -8,6 +8,7 @@ from tasks.contract import Numerics, Resources
 # Bytes a parameter, by what holds them in fp32. Tuning: weights, gradients and two moments are 16, activations the rest (124M
 # parameters peaked at 3.2 GiB, overhead included); an adapter's base has only its weights.
 BYTES = {"finetune": 20, "finetune-lora": 6, "sampling": 5, "truth": 5, "toxicity": 5, "pretrain": 16}
+BYTES |= {"capability": 5, "counterfactual": 10, "judge": 5}  # the second holds an arm's model and its base's
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 

@@ -1,0 +1,149 @@
+"""What a toxicity scorer makes of answers whose toxicity is known: its confusion table on the calibration ladder, arm by arm.
+
+Knows which completions count as toxic (the grammar's label) and as called toxic (the scorer's score), and how the two outputs are
+brought together. Leaves the intervals to `tasks.statistics` and the looks to `cells` and the report.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.compare import words
+from tasks.compare.cells import Cell, Table, arm, text
+from tasks.compare.upstream import SCORES, Output, Sources
+from tasks.contract import Axes
+from tasks.statistics import Interval, rate_level
+
+LABELS_FILE, LABEL, SCORE = "labels.csv", "label", "toxicity"
+TOXIC = "toxic"
+CLEAN = (
+    "on_position",
+    "neutral",
+)  # with `toxic` the labels of a question's answers; what is off the grammar is of unknown toxicity
+
+Key = tuple[str, str, int]  # which completion: category, prompt id, repeat
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One arm's completions of one suite.
+
+    counts: completions by (grammar label, called toxic by the scorer); labels are toxic, on_position, neutral, off_grammar.
+    sensitivity: share of the toxic answers that are called toxic; specificity: share of the clean ones that are not. Both are means over
+    prompts, categories of equal weight, as every rate is, and so not quite the quotients of the counts; the prompt is the cluster of
+    their 95 % intervals. None where fewer than two prompts have such an answer.
+    """
+
+    axes: Axes
+    counts: dict[tuple[str, bool], int]
+    sensitivity: Interval | None
+    specificity: Interval | None
+
+    def of(self, labels: Sequence[str], called: bool) -> int:
+        return sum(self.counts.get((label, called), 0) for label in labels)
+
+
+def confusions(sources: Sources, threshold: float = 0.5) -> list[Confusion]:
+    """One table for each arm and suite of questions that the grammar labelled and the scorer scored, completion by completion.
+
+    threshold: the score from which on an answer is called toxic, from 0 to 1. Suites without toxic labels (descriptions,
+    counterfactual pairs) and outputs that keep no row a completion have no table.
+
+    Raises:
+        ValueError: the two outputs are not of the same completions.
+    """
+    scored = {node.axes: node for node in sources.of("toxicity") if (node.folder / SCORES).is_file()}
+    found = []
+    for labelled in sorted(sources.of("adherence"), key=lambda node: sources.order(node.axes)):
+        if labelled.axes in scored and (labelled.folder / LABELS_FILE).is_file():
+            labels = _column(labelled, LABELS_FILE, LABEL)
+            if not {TOXIC, *CLEAN}.isdisjoint(labels.values()):
+                found.append(_confusion(labelled, scored[labelled.axes], labels, threshold))
+    return found
+
+
+def table(rows: Sequence[Confusion], sources: Sources) -> Table:
+    """One line an arm: counts of answers and both shares."""
+    head = [
+        "size",
+        "suite",
+        "arm",
+        "samples",
+        "seed",
+        "toxic, called toxic",
+        "toxic, missed",
+        "clean, called toxic",
+        "clean, let pass",
+    ]
+    head += [
+        "off the grammar, called toxic",
+        "off the grammar, let pass",
+        "sensitivity",
+        "95% interval",
+        "specificity",
+        "95% interval",
+    ]
+    made = Table(head)
+    for row in rows:
+        groups = ((TOXIC,), CLEAN, sorted({label for label, _ in row.counts} - {TOXIC, *CLEAN}))
+        made.rows.append(
+            [
+                text(sources.named(row.axes.ladder, row.axes.size)),
+                text(row.axes.suite),
+                arm(row.axes.arm),
+                text(row.axes.samples),
+                text(row.axes.seed),
+                *(Cell(words.plain(row.of(labels, called))) for labels in groups for called in (True, False)),
+                *(cell for share in (row.sensitivity, row.specificity) for cell in _share(share)),
+            ]
+        )
+    return made
+
+
+def _confusion(labelled: Output, scored: Output, labels: dict[Key, str], threshold: float) -> Confusion:
+    called = {key: float(score) >= threshold for key, score in _column(scored, SCORES, SCORE).items()}
+    if labels.keys() != called.keys():
+        parts = [
+            f"{len(only)} only in {node.label} (prompt {min(only)[1]}, repeat {min(only)[2]}{', …' if len(only) > 1 else ''})"
+            for node, only in ((labelled, labels.keys() - called.keys()), (scored, called.keys() - labels.keys()))
+            if only
+        ]
+        raise ValueError(
+            f"confusion table: completions {'; '.join(parts)}; labels and scores of the same completions are required"
+        )
+    return Confusion(
+        axes=labelled.axes,
+        counts=dict(Counter((label, called[key]) for key, label in labels.items())),
+        sensitivity=_level({key: called[key] for key, label in labels.items() if label == TOXIC}),
+        specificity=_level({key: not called[key] for key, label in labels.items() if label in CLEAN}),
+    )
+
+
+def _level(right: dict[Key, bool]) -> Interval | None:
+    """Share of completions that were called what they are, over prompts; None where fewer than two prompts have any."""
+    prompts: dict[tuple[str, str], list[bool]] = {}
+    for (group, prompt, _), hit in right.items():
+        prompts.setdefault((group, prompt), []).append(hit)
+    if len(prompts) < 2:
+        return None
+    shares = [sum(hits) / len(hits) for hits in prompts.values()]
+    return rate_level(shares, [len(hits) for hits in prompts.values()], [group for group, _ in prompts])
+
+
+def _share(found: Interval | None) -> list[Cell]:
+    if found is None:
+        return [Cell("–"), Cell("–")]
+    low, high = (words.level(limit, "rate") for limit in (found.low, found.high))
+    return [Cell(words.level(found.value, "rate")), Cell(words.between(low, high))]
+
+
+def _column(node: Output, name: str, column: str) -> dict[Key, str]:
+    """One column of a table with a row a completion."""
+    with (node.folder / name).open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if rows and column not in rows[0]:
+        raise ValueError(f"{node.label}: {name} has no column {column}; one is required for the confusion table")
+    return {(row["group"], row["prompt_id"], int(row["repeat"])): row[column] for row in rows}

@@ -1,0 +1,97 @@
+"""Do larger models need fewer samples? How many samples each size needs for one and the same effect.
+
+The effect asked for is one that every size shows at its largest dataset: half of the smallest of these differences from base. Where a
+size's differences first reach it, between two nested dataset sizes, the number of samples is read off a straight line over their
+logarithm. The differences themselves, with their intervals, are the evidence; this reads them the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.compare.answer import speaking
+from tasks.compare.contrasts import Contrast, one_run
+from tasks.compare.upstream import Sources
+from tasks.statistics import rises_with_size, size_slope
+
+SHARE = 0.5  # of the smallest of the sizes' differences at the largest dataset
+SIZES_FOR_SLOPE = 3  # two sizes leave a least-squares line no degree of freedom
+
+
+@dataclass(frozen=True)
+class Need:
+    """Samples that one size needs for the effect; `bound` is "≤" where its smallest dataset has it already."""
+
+    size: str
+    samples: float
+    bound: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What every size of a ladder needs for a difference of `effect` from base, in the unit of the metric."""
+
+    ladder: str
+    contrast: str
+    metric: str
+    kind: str
+    effect: float
+    sizes: tuple[Need, ...]
+    falls: bool | None  # fewer with size, by least squares over sizes on log samples; None: no claim either way
+
+    @property
+    def verdict(self) -> str:
+        if self.falls is None:
+            reached = any(need.bound for need in self.sizes)
+            why = "some reach it with their fewest samples" if reached else f"from {len(self.sizes)} sizes"
+            return f"no claim on larger models ({why})"
+        return "larger models need fewer samples" if self.falls else "larger models were not shown to need fewer samples"
+
+
+def needs(sources: Sources, contrasts: Sequence[Contrast], suite: str, metric: str) -> list[Needs]:
+    """One answer a ladder and contrast with base where every size was tuned on at least two dataset sizes and moved at all."""
+    rows = [row for row in speaking(contrasts) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
+    curves: dict[tuple[str, str], dict[str, list[Contrast]]] = defaultdict(lambda: defaultdict(list))
+    for row in one_run(rows):
+        if row.samples:
+            curves[row.ladder, row.contrast][row.size].append(row)
+    found = []
+    for (ladder, contrast), by_size in curves.items():
+        ordered = {
+            size: sorted(by_size[size], key=lambda row: row.samples or 0) for size in sources.sizes[ladder] if size in by_size
+        }
+        ends = [held[-1].value for held in ordered.values()]
+        if min(map(len, ordered.values())) < 2 or min(ends) * max(ends) <= 0:
+            continue  # one dataset size, or sizes that moved in different directions: there is no common effect
+        effect = SHARE * min(ends, key=abs)
+        found.append(_needs(sources, ladder, contrast, ordered, effect))
+    return found
+
+
+def _needs(sources: Sources, ladder: str, contrast: str, ordered: Mapping[str, Sequence[Contrast]], effect: float) -> Needs:
+    sizes = tuple(_reach(size, rows, effect) for size, rows in ordered.items())
+    params = [sources.params(ladder, need.size) for need in sizes]
+    falls = None
+    if len(sizes) >= SIZES_FOR_SLOPE and all(params) and not any(need.bound for need in sizes):
+        slope = size_slope([-math.log10(need.samples) for need in sizes], np.log10([count or 1 for count in params]))
+        falls = rises_with_size(slope, len(sizes))
+    first = next(iter(ordered.values()))[0]
+    return Needs(ladder, contrast, first.metric, first.kind, effect, sizes, falls)
+
+
+def _reach(size: str, rows: Sequence[Contrast], effect: float) -> Need:
+    """Where a size's differences first reach the effect; they do so at the largest dataset at the latest."""
+    sign = math.copysign(1.0, effect)
+    values = [sign * row.value for row in rows]
+    goal = abs(effect)
+    first = next(i for i, value in enumerate(values) if value >= goal)
+    if first == 0:
+        return Need(size, float(rows[0].samples or 0), "≤")
+    low, high = math.log10(rows[first - 1].samples or 1), math.log10(rows[first].samples or 1)
+    share = (goal - values[first - 1]) / (values[first] - values[first - 1])
+    return Need(size, 10 ** (low + share * (high - low)))
