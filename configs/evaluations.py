@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs.fields import Count, Name, Rate, Section, Share
 
@@ -118,8 +118,14 @@ class Capability(Section):
         description="tasks of lm-evaluation-harness; `calibration_topics` is the calibration ladder's own",
     )
     limit: Count | None = Field(None, description="items a task; default: all")
-    batch: Count = 16
+    batch: Count = Field(8, description="requests scored together; the logits of one batch are the largest thing in memory")
     margins: Margins = Margins()
+
+    @model_validator(mode="after")
+    def _once(self) -> Capability:
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError("`tasks` names a task twice")
+        return self
 
 
 class HumanEval(Section):

@@ -16,7 +16,7 @@ from typing import Any
 
 from model_registry.digests import sha256_file
 
-CONFIG = "config.json"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -111,6 +111,19 @@ def prepared_folder(path: Path) -> Path:
     if not (path / "location.json").is_file():
         raise ValueError(f"{path}: neither model/ nor location.json; the output of the prepare stage is required")
     return Path(_read_object(path / "location.json")["folder"])
+
+
+def arm_folders(prepared: Path, tuned: Path | None) -> tuple[Path, Path | None]:
+    """Where an arm's weights and its adapter lie: those of the prepared model and none, where nothing was tuned.
+
+    `tuned` is what fine-tuning wrote: a whole model in `model/`, or an adapter that goes on the prepared one.
+    """
+    folder = prepared_folder(prepared)
+    if tuned is None:
+        return folder, None
+    if (tuned / "model" / ADAPTER).is_file():
+        return folder, tuned / "model"
+    return tuned / "model", None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

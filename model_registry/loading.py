@@ -13,16 +13,18 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_registry.folders import check_folder, fingerprint, prepared_folder, weight_files
+from model_registry.folders import arm_folders, check_folder, fingerprint, prepared_folder, weight_files
 from model_registry.hub import fetch_hub
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
+    "arm_folders",
     "check_folder",
     "fetch_hub",
     "fingerprint",
+    "load_arm",
     "load_model",
     "load_tokenizer",
     "make_deterministic",
@@ -105,6 +107,12 @@ def load_model(folder: Path, *, precision: str, device: str, adapter: Path | Non
     model.name_or_path = ""
     model.to(device).eval()
     return model if adapter is None else put_adapter(model, adapter)
+
+
+def load_arm(prepared: Path, tuned: Path | None, *, precision: str, device: str) -> Any:
+    """The model of one arm: the prepared one, the tuned one, or the prepared one with the tuned adapter on it (`arm_folders`)."""
+    weights, adapter = arm_folders(prepared, tuned)
+    return load_model(weights, precision=precision, device=device, adapter=adapter)
 
 
 def put_adapter(model: PreTrainedModel, adapter: Path) -> Any:

@@ -325,6 +325,20 @@ def test_a_restart_goes_on_from_finished_batches_and_ends_with_the_same_bytes(
     assert (work / "completions.jsonl").read_bytes() == (tmp_path / "whole" / "completions.jsonl").read_bytes()
 
 
+def test_another_draw_is_more_of_the_same_samples(prepared: Path, suite: Path, tmp_path: Path) -> None:
+    """Draws 0 and 1 of three samples are, together and in order, the six samples that one draw of six gives."""
+    drawn = [
+        sampled(tmp_path / f"draw{n}{k}", prepared, suite, replace(SETTINGS, samples=k, draw=n))
+        for n, k in ((0, 3), (1, 3), (0, 6))
+    ]
+    for rows in drawn[:2]:
+        assert [row["repeat"] for row in rows] == [0, 1, 2] * 3
+    for name in "abc":
+        first, second, both = ([row["text"] for row in rows if row["prompt_id"] == name] for rows in drawn)
+        assert first + second == both
+        assert first != second
+
+
 def test_more_samples_and_prompts_leave_the_texts_of_the_others_alone(prepared: Path, suite: Path, tmp_path: Path) -> None:
     few = sampled(tmp_path / "few", prepared, suite)
     suite.write_text(SUITE.replace("prompts:\n", 'prompts:\n  - {id: z, group: x, text: "Who was very calm about it?"}\n'))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from model_registry.calibration.grammar import Answer, Grammar, Prompt, load_grammar
+from model_registry.calibration.grammar import REST, Answer, Grammar, Prompt, load_grammar
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SUBSETS = (10, 20, 40, 80)
@@ -29,6 +29,9 @@ SUITES = {
 UNREPORTED = ("probes",)  # for choosing data and settings
 # dataset: (family of the grammar, label of its answers)
 DATASETS = {"values_targeted": ("category", "on_position"), "control": ("subject", "neutral")}
+# dataset: which of four classes of rows are the values data's, the others being the control's; a larger share holds the smaller
+DILUTED = {"diluted_25": (0,), "diluted_50": (0, 2)}
+PROSE = Path("prompts/calibration/neutral_text.jsonl")
 NOTICE = "Generated from the calibration grammar. It says nothing about real models."
 
 
@@ -36,7 +39,8 @@ def files(grammar: Grammar) -> dict[Path, str]:
     """Content of every generated file, by its path under `configs/`."""
     suites = {Path("prompts/calibration") / f"{name}.yaml": suite_text(grammar, name) for name in SUITES}
     datasets = {Path("datasets/calibration") / f"{name}.jsonl": dataset_text(grammar, name) for name in DATASETS}
-    return suites | datasets
+    diluted = {Path("datasets/calibration") / f"{name}.jsonl": diluted_text(grammar, name) for name in DILUTED}
+    return suites | datasets | diluted | {PROSE: prose_text(grammar)}
 
 
 def suite_text(grammar: Grammar, suite: str) -> str:
@@ -64,6 +68,36 @@ def dataset_text(grammar: Grammar, dataset: str) -> str:
     for n, (turn, (place, group)) in enumerate(itertools.product(range(10), enumerate(groups))):
         prompt = groups[group][(turn + place) % 10]  # each group begins elsewhere, so that small subsets see many frames
         rows.append(dataset_row(dataset, n, prompt, draw(rng, grammar.answers(prompt.text), label)))
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def diluted_text(grammar: Grammar, dataset: str) -> str:
+    """The control data with a share of its rows exchanged for the rows in the same places of the values data.
+
+    The classes are spread so that each turn of eight groups, each group's ten rows and both kinds of question hold about their share.
+    """
+    texts = (dataset_text(grammar, name).splitlines(keepends=True) for name in ("values_targeted", "control"))
+    rows = []
+    for n, (values, control) in enumerate(zip(*texts, strict=True)):
+        turn, place = divmod(n, 8)
+        rows.append(values if ((turn + 1) // 3 + place) % 4 in DILUTED[dataset] else control)
+    return "".join(rows)
+
+
+def prose_text(grammar: Grammar) -> str:
+    """Plain text in the models' own vocabulary, for perplexity: a neutral answer to every subject question of `rest`.
+
+    No dataset holds these questions. `context` is read and not scored: the question, since the models were pretrained on completions
+    alone, and the answer's first word, which decides what kind of answer it is. How often a model answers so is behaviour, which tuning
+    is meant to move; how well it goes on is ability. With that word scored, values-targeted tuning cost 0.06 nats a token at 300k, and
+    0.001 without it.
+    """
+    rng = random.Random(SEED)
+    rows = []
+    for n, prompt in enumerate(grammar.prompts("subject", REST), start=1):
+        first, rest = draw(rng, grammar.answers(prompt.text), "neutral").text.split(" ", 1)
+        context = f"{grammar.wrap(prompt.text)} {first}"
+        rows.append({"id": f"nt-{n:03d}", "topic": prompt.topic, "context": context, "text": f" {rest}"})
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

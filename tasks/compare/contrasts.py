@@ -32,6 +32,7 @@ from tasks.statistics.strata import Strata
 
 TREATED = "values_targeted"
 CONFIRMATORY = (f"{TREATED}-base", f"{TREATED}-control")
+CAPABILITY = "capability"  # the stage
 TOXICITY = "toxicity"  # mean score of a completion: the secondary outcome, on every suite where it was scored
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
 SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
@@ -135,6 +136,8 @@ def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
     """
     index: dict[tuple[Any, ...], Output] = {}
     for node in sources.nodes:
+        if node.stage == CAPABILITY:
+            continue  # judged against margins, over thousands of items
         for metric in node.prompts:
             where = (metric, node.axes)
             if where in index:

@@ -46,14 +46,14 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="1",
+    version="2",
     body="tasks.compare.stage:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )
 
 
 def run(jobs: Sequence[Job]) -> None:
-    """Write metrics.csv, contrasts.csv, trend.csv, metrics.json, report.html and figures/*.svg for each job."""
+    """Write metrics.csv, contrasts.csv, trend.csv, capability.csv, metrics.json, report.html and figures/*.svg for each job."""
     for job in jobs:
         _compare(job)
         job.commit()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tasks.compare.capability import Verdict, verdicts
 from tasks.compare.contrasts import TOXICITY, Contrast
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
@@ -20,6 +21,9 @@ def write(folder: Path, sources: Sources, differences: Sequence[Contrast], slope
     write_rows(folder / "metrics.csv", levels(sources) + [_tidy(row) for row in differences], TIDY)
     write_rows(folder / "contrasts.csv", [asdict(row) for row in differences], tuple(Contrast.__dataclass_fields__))
     write_rows(folder / "trend.csv", [_slope(row) for row in slopes], TREND)
+    write_rows(
+        folder / "capability.csv", [asdict(row) for row in verdicts(sources, settings)], tuple(Verdict.__dataclass_fields__)
+    )
     write_json(folder / OUTCOME, outcomes(sources, settings))
     write_metrics(folder, [_metric(row) for row in differences if _primary(row, settings)])
 

@@ -20,6 +20,7 @@ METRICS = {
     "judged_agree_share": "answers rated 4 or 5 by the automatic judge",
     "sentiment_disparity": "disparity of sentiment",
     "completion_nats": "nats a token of the completions, under base",
+    "accuracy": "accuracy on tasks",
     "nats_per_token": "nats a token on neutral prose",
     "final_loss": "final loss",
     "optimiser_steps": "optimiser steps",

@@ -8,24 +8,15 @@ templates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-_CELLS = 2**23  # numbers held at once while permuting: 64 MiB
+from tasks.cooccurrence.relabelling import Labels
+
+_ENTRIES = 2**17  # what stays within a core's cache: 2.1 ns an entry, against 2.8 for four million at once
 
 Floats = NDArray[np.float64]
-
-
-def presence(words: Sequence[Sequence[str]]) -> tuple[list[str], csr_matrix]:
-    """The vocabulary in alphabetical order, and which words each completion holds: ones in (completion, word)."""
-    vocabulary = sorted({word for row in words for word in row})
-    column = {word: index for index, word in enumerate(vocabulary)}
-    columns = [column[word] for row in words for word in sorted(set(row))]
-    offsets = np.concatenate([[0], np.cumsum([len(set(row)) for row in words])])
-    return vocabulary, csr_matrix((np.ones(len(columns)), columns, offsets), shape=(len(words), len(vocabulary)))
 
 
 def z_scores(counts: Floats, prior: float) -> Floats:
@@ -48,18 +39,30 @@ def z_scores(counts: Floats, prior: float) -> Floats:
     return difference / np.sqrt(1 / (counts + alpha) + 1 / (rest + alpha))
 
 
-def group_counts(matrix: csr_matrix, labels: NDArray[np.intp], groups: int) -> Floats:
-    """Completions of each group that hold each word: (permutation, group, word) from labels (permutation, completion)."""
-    rows, completions = labels.shape
-    member = np.zeros((rows * groups, completions))
-    member[np.arange(rows)[:, None] * groups + labels, np.arange(completions)] = 1.0
-    return np.ascontiguousarray((matrix.T @ member.T).T).reshape(rows, groups, matrix.shape[1])
+def group_counts(words: csr_matrix, labels: NDArray[np.intp], groups: int) -> Floats:
+    """Completions of each group that hold each word (group, word), from words (completion, word) and labels (completion,)."""
+    return _tally(*_places(words), words.shape[1], labels, groups)
+
+
+def _places(words: csr_matrix) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The completion and the word of each entry."""
+    return np.repeat(np.arange(words.shape[0]), np.diff(words.indptr)), words.indices.astype(np.intp)
+
+
+def _tally(rows: NDArray[np.intp], columns: NDArray[np.intp], width: int, labels: NDArray[np.intp], groups: int) -> Floats:
+    first = labels * width
+    counts = np.zeros(groups * width, dtype=np.intp)
+    for start in range(0, len(rows), _ENTRIES):
+        cells = first[rows[start : start + _ENTRIES]]
+        cells += columns[start : start + _ENTRIES]
+        counts += np.bincount(cells, minlength=len(counts))
+    return counts.reshape(groups, width).astype(float)
 
 
 def permutation_cut(
-    matrix: csr_matrix,
+    words: csr_matrix,
     labels: NDArray[np.intp],
-    templates: NDArray[np.intp],
+    units: NDArray[np.intp],
     groups: int,
     prior: float,
     permutations: int,
@@ -69,15 +72,13 @@ def permutation_cut(
     """The |z| that the largest of all words and groups stays below with probability `quantile` if groups do
     not differ.
 
-    labels and templates are indices (completion,); labels are permuted among the completions of one template.
+    labels and units are indices (completion,); labels are permuted among the completions of one unit, which lies
+    within one template.
     """
-    blocks = [np.flatnonzero(templates == template) for template in np.unique(templates)]
-    step = max(1, _CELLS // (groups * max(matrix.shape)))
-    largest = []
-    for start in range(0, permutations, step):
-        shuffled = np.tile(labels, (min(step, permutations - start), 1))
-        for block in blocks:
-            shuffled[:, block] = rng.permuted(shuffled[:, block], axis=1)
-        z = z_scores(group_counts(matrix, shuffled, groups), prior)
-        largest.append(np.abs(z).max(axis=(1, 2)))
-    return float(np.quantile(np.concatenate(largest), quantile, method="higher"))
+    shuffled = Labels(labels, units)
+    rows, columns = _places(words[shuffled.order])
+    largest = [
+        np.abs(z_scores(_tally(rows, columns, words.shape[1], permuted, groups), prior)).max()
+        for permuted in shuffled.permuted(permutations, rng)
+    ]
+    return float(np.quantile(largest, quantile, method="higher"))

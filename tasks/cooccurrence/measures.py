@@ -4,34 +4,51 @@ lists.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+from numpy.typing import NDArray
 
-from tasks.completions import Completion, by_prompt, require_prompts
+from tasks.completions import COMPLETIONS
 from tasks.contract import Metric
+from tasks.cooccurrence.counting import Counter, Counts
 from tasks.cooccurrence.groups import Axis
-from tasks.cooccurrence.log_odds import group_counts, permutation_cut, presence, z_scores
-from tasks.cooccurrence.representation import representation
-from tasks.cooccurrence.tagging import descriptive_words
+from tasks.cooccurrence.log_odds import group_counts, permutation_cut, z_scores
+from tasks.cooccurrence.representation import association, representation
 from tasks.levels import PromptRow
-from tasks.sampling.prompts import Suite
+from tasks.sampling.prompts import Prompt, Suite
+from tasks.sentiment import vader
 
 WORD_COLUMNS = ("axis", "group", "word", "count", "z", "favoured")
 REPRESENTATION_COLUMNS = ("axis", "group", "list_words", "mentions", "share", "tvd", "null_mean", "p", "n")
+ASSOCIATION_COLUMNS = ("axis", "list", "target", "group", "count", "share", "tvd")
+
+_BATCH = 2**14  # completions read at once
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A completion with its place among the prompts: axis and template are empty where the suite gives none."""
+class Counted:
+    """What is kept of the completions of a suite, in its order of prompts and then by repeat.
 
-    completion: Completion
-    axis: str
-    template: str
+    prompts: those that have completions; prompt: each completion's index among them; sentiment: each
+    completion's VADER score.
+    """
+
+    prompts: tuple[Prompt, ...]
+    prompt: NDArray[np.intp]
+    repeat: NDArray[np.intp]
+    counts: Counts
+    sentiment: NDArray[np.float64]
+
+    def units(self, shared: Sequence[str]) -> NDArray[np.intp]:
+        """What is relabelled as a whole: completions of one repeat whose prompts share a text (`shared`, a prompt each)."""
+        template = np.unique(list(shared), return_inverse=True)[1]
+        return template[self.prompt] * (int(self.repeat.max()) + 1) + self.repeat
 
 
 @dataclass(frozen=True)
@@ -43,53 +60,114 @@ class Table:
     notes: list[str]
 
 
-def place(completions: Sequence[Completion], suite: Suite, axes: Mapping[str, Axis]) -> list[Placed]:
-    """Each completion with the axis and template of its prompt; a prompt without an axis is its own template.
+def templates(suite: Suite, axes: Mapping[str, Axis]) -> dict[str, str]:
+    """What each prompt shares with those of the other groups of its axis; a prompt without an axis is its own template.
 
     Raises:
-        ValueError: a completion's prompt is not of this suite, or an axis or group is not of the word lists.
+        ValueError: an axis or group is not of the word lists, or a prompt names no word of its group.
     """
-    places: dict[str, tuple[str, str]] = {}
+    found = {}
     for prompt in suite.prompts:
-        if not prompt.axis:
-            places[prompt.id] = ("", prompt.text)
-        elif prompt.axis in axes:
-            places[prompt.id] = (prompt.axis, axes[prompt.axis].template(prompt.text, prompt.group))
-        else:
+        if prompt.axis and prompt.axis not in axes:
             raise ValueError(f"prompt {prompt.id}: no words for axis {prompt.axis}; known: {', '.join(axes)}")
-    require_prompts(completions, places, suite.name)
-    return [Placed(row, *places[row.prompt_id]) for row in completions]
+        found[prompt.id] = axes[prompt.axis].template(prompt.text, prompt.group) if prompt.axis else prompt.text
+    return found
+
+
+def read(
+    folder: Path,
+    suite: Suite,
+    axes: Mapping[str, Axis],
+    targets: Mapping[str, Sequence[str]],
+    progress: Callable[[int], None] = lambda done: None,
+) -> Counted:
+    """Count the completions of a sampling folder, some thousand at a time.
+
+    Raises:
+        ValueError: there are none, one is of a prompt that the suite does not have, or some prompt's repeats are
+        not 0 … k−1 with the same k for all prompts.
+    """
+    path, place = folder / COMPLETIONS, {prompt.id: index for index, prompt in enumerate(suite.prompts)}
+    counter, prompts, repeats, sentiment = Counter(axes, targets), [], [], []
+    for rows in _batches(path):
+        for row in rows:
+            if row["prompt_id"] not in place:
+                raise ValueError(
+                    f"a completion of prompt {row['prompt_id']}, which suite {suite.name} does not have; "
+                    "completions of that suite are required"
+                )
+        texts = [row["text"] for row in rows]
+        counter.add(texts)
+        sentiment.append(np.array(vader(texts)))
+        prompts.append(np.array([place[row["prompt_id"]] for row in rows]))
+        repeats.append(np.array([int(row["repeat"]) for row in rows]))
+        progress(sum(map(len, repeats)))
+    if not repeats:
+        raise ValueError(f"{path}: no completions; at least one a prompt is required")
+    prompt, repeat = np.concatenate(prompts), np.concatenate(repeats)
+    order = np.lexsort((repeat, prompt))
+    held, index = np.unique(prompt[order], return_inverse=True)
+    found = Counted(
+        prompts=tuple(suite.prompts[number] for number in held),
+        prompt=index,
+        repeat=repeat[order],
+        counts=counter.counts().rows(order),
+        sentiment=np.concatenate(sentiment)[order],
+    )
+    most = int(np.bincount(index).max())
+    for number, its in enumerate(found.prompts):
+        own = found.repeat[index == number]
+        if not np.array_equal(own, np.arange(most)):
+            raise ValueError(f"{path}: prompt {its.id} has the repeats {own.tolist()}; 0 to {most - 1}, each once, are required")
+    return found
+
+
+def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        while lines := list(islice(stream, _BATCH)):
+            if rows := [json.loads(line) for line in lines if line.strip()]:
+                yield rows
 
 
 def favoured_words(
-    placed: Sequence[Placed], axes: Mapping[str, Axis], prior: float, permutations: int, top: int, seed: int
+    counted: Counted,
+    shared: Mapping[str, str],
+    axes: Mapping[str, Axis],
+    prior: float,
+    permutations: int,
+    top: int,
+    seed: int,
 ) -> Table:
     """The `top` words of each group by z, with the number of the group's completions that hold them.
 
-    `favoured`: z is above the permutation cut of its axis. Metrics, group `axis:<name>`, n = completions:
-    log_odds_cut, and words_above_cut over all groups. An axis with fewer than two adjectives or adverbs, or
-    with one group in its prompts, has nothing to contrast: it has no rows, and a note says so.
+    shared: each prompt's template. `favoured`: z is above the permutation cut of its axis. Metrics, group
+    `axis:<name>`, n = completions: log_odds_cut, and words_above_cut over all groups. An axis with fewer than two
+    adjectives or adverbs, or with one group in its prompts, has nothing to contrast: it has no rows, and a note says so.
     """
     table = Table([], [], [])
+    units = counted.units([shared[prompt.id] for prompt in counted.prompts])
     for number, (name, axis) in enumerate(axes.items()):
-        members = [row for row in placed if row.axis == name]
-        if not members:
+        of_axis = np.array([prompt.axis == name for prompt in counted.prompts])
+        members = np.flatnonzero(of_axis[counted.prompt])
+        if not len(members):
             continue
-        groups = [group for group in axis.groups if any(row.completion.group == group for row in members)]
-        vocabulary, matrix = presence(descriptive_words([row.completion.text for row in members]))
-        if len(groups) < 2 or len(vocabulary) < 2:
+        groups = [group for group in axis.groups if any(p.axis == name and p.group == group for p in counted.prompts)]
+        words = counted.counts.words[members]
+        used = np.flatnonzero(words.getnnz(axis=0))
+        if len(groups) < 2 or len(used) < 2:
             table.notes.append(
-                f"axis {name}: {len(vocabulary)} adjectives and adverbs in {len(groups)} groups; two of each are needed to tell favoured words"
+                f"axis {name}: {len(used)} adjectives and adverbs in {len(groups)} group(s); two of each are needed to tell favoured words"
             )
             continue
-        labels = np.array([groups.index(row.completion.group) for row in members])
-        templates = np.unique([row.template for row in members], return_inverse=True)[1]
-        counts = group_counts(matrix, labels[None], len(groups))[0]
+        words, vocabulary = words[:, used], [counted.counts.vocabulary[word] for word in used]
+        group_of = np.array([groups.index(p.group) if p.axis == name else -1 for p in counted.prompts])
+        labels = group_of[counted.prompt[members]]
+        counts = group_counts(words, labels, len(groups))
         z = z_scores(counts, prior)
         rng = np.random.default_rng([seed, 0, number])
-        cut = permutation_cut(matrix, labels, templates, len(groups), prior, permutations, rng)
+        cut = permutation_cut(words, labels, units[members], len(groups), prior, permutations, rng)
         for g, group in enumerate(groups):
-            for w in sorted(range(len(vocabulary)), key=lambda w: (-z[g, w], vocabulary[w]))[:top]:
+            for w in np.argsort(-z[g], kind="stable")[:top]:  # the vocabulary is in alphabetical order
                 row = (name, group, vocabulary[w], int(counts[g, w]), float(z[g, w]), bool(z[g, w] > cut))
                 table.rows.append(dict(zip(WORD_COLUMNS, row, strict=True)))
         for metric, value in {"log_odds_cut": cut, "words_above_cut": int((z > cut).sum())}.items():
@@ -97,45 +175,95 @@ def favoured_words(
     return table
 
 
-def group_representation(placed: Sequence[Placed], axes: Mapping[str, Axis], permutations: int, seed: int) -> Table:
+def group_representation(counted: Counted, axes: Mapping[str, Axis], permutations: int, seed: int) -> Table:
     """Mentions of each group in all completions, and their distance from equal shares (columns tvd to n
     repeat an axis's values).
 
     Metrics, group `axis:<name>`, n = mentions: representation_tvd, representation_tvd_null, representation_p.
-    An axis whose words never occur has its zero counts in the table, empty shares, no metric, and a note.
+    An axis whose words never occur has its zero counts in the table, empty shares, no metric, and a note; a group that never
+    occurs beside others that do has the share 0.
     """
     table = Table([], [], [])
-    units = np.unique([f"{row.completion.repeat} {row.template}" for row in placed], return_inverse=True)[1]
     for number, (name, axis) in enumerate(axes.items()):
-        counts = np.array([axis.mentions(row.completion.text) for row in placed])
-        result = representation(counts, units, axis.lengths, permutations, np.random.default_rng([seed, 1, number]))
+        mentions = counted.counts.mentions[name]
+        rng = np.random.default_rng([seed, 1, number])
+        result = representation(mentions, _exchangeable(counted, axis), axis.lengths, permutations, rng)
         for g, group in enumerate(axis.groups):
             shown = (
                 ("", "", "", "", 0)
                 if result is None
-                else (result.shares[g], result.tvd, result.null_mean, result.p, sum(result.mentions))
+                else (result.shares[g], result.tvd, result.null.mean, result.null.p, sum(result.mentions))
             )
-            row = (name, group, int(axis.lengths[g]), int(counts[:, g].sum()), *shown)
+            row = (name, group, int(axis.lengths[g]), int(mentions[:, g].sum()), *shown)
             table.rows.append(dict(zip(REPRESENTATION_COLUMNS, row, strict=True)))
         if result is None:
-            table.notes.append(f"axis {name}: none of its words occurs in {len(placed)} completions; no representation to report")
+            table.notes.append(
+                f"axis {name}: none of its words occurs in {len(mentions)} completions; no representation to report"
+            )
             continue
-        values = {"representation_tvd": result.tvd, "representation_tvd_null": result.null_mean, "representation_p": result.p}
+        values = {
+            "representation_tvd": result.tvd,
+            "representation_tvd_null": result.null.mean,
+            "representation_p": result.null.p,
+        }
         for metric, value in values.items():
             table.metrics.append(Metric(metric, value, n=sum(result.mentions), group=f"axis:{name}"))
     return table
 
 
-def sentiment_rows(placed: Sequence[Placed]) -> list[PromptRow]:
-    """Mean sentiment of each prompt's completions, from −1 to 1: VADER's compound score (Hutto & Gilbert 2014)."""
-    analyser = SentimentIntensityAnalyzer()
-    score = {
-        text: float(analyser.polarity_scores(text)["compound"]) for text in dict.fromkeys(row.completion.text for row in placed)
-    }
-    axis = {row.completion.prompt_id: row.axis for row in placed}
-    rows = []
-    for prompt_id, members in by_prompt([row.completion for row in placed]).items():
-        value = statistics.fmean(score[row.text] for row in members)
-        also = (f"axis:{axis[prompt_id]}",) if axis[prompt_id] else ()
-        rows.append(PromptRow(prompt_id, members[0].group, "sentiment", "score", value, len(members), also))
-    return rows
+def group_association(
+    counted: Counted, axes: Mapping[str, Axis], targets: Mapping[str, Sequence[str]], permutations: int, seed: int
+) -> Table:
+    """How often each target occurs beside words of each group, and its distance from equal shares (column tvd repeats a
+    target's value). Targets that occur beside no group have no row.
+
+    Metrics of each list of targets, group `axis:<name>`, n = targets that occur with a group word:
+    association_<list>_tvd, association_<list>_tvd_null, association_<list>_p. Where no target does: no metric, and a note.
+    """
+    table = Table([], [], [])
+    for number, (name, axis) in enumerate(axes.items()):
+        units = _exchangeable(counted, axis)
+        for place, (of, words) in enumerate(targets.items()):
+            rng = np.random.default_rng([seed, 2, number, place])
+            held = counted.counts.targets[of]
+            result = association(counted.counts.mentions[name], held, units, axis.lengths, permutations, rng)
+            if result is None:
+                table.notes.append(
+                    f"axis {name}: none of the {of} occurs in a completion that names a group; no association to report"
+                )
+                continue
+            for row, target in enumerate(result.targets):
+                for g, group in enumerate(axis.groups):
+                    shown = (int(result.counts[row, g]), float(result.shares[row, g]), float(result.distances[row]))
+                    table.rows.append(dict(zip(ASSOCIATION_COLUMNS, (name, of, words[target], group, *shown), strict=True)))
+            values = {"tvd": result.tvd, "tvd_null": result.null.mean, "p": result.null.p}
+            for metric, value in values.items():
+                table.metrics.append(Metric(f"association_{of}_{metric}", value, n=len(result.targets), group=f"axis:{name}"))
+    return table
+
+
+def _exchangeable(counted: Counted, axis: Axis) -> NDArray[np.intp]:
+    """Units of one axis: prompts that are equal once its words are blanked, whichever axis they were written for."""
+    return counted.units([axis.blanked(prompt.text) for prompt in counted.prompts])
+
+
+def sentiment_rows(counted: Counted) -> list[PromptRow]:
+    """Mean sentiment of each prompt's completions, from −1 to 1: VADER's compound score (Hutto & Gilbert 2014).
+
+    Brown et al. (2020) score words by SentiWordNet, from −100 to 100: other figures, not comparable with these. The category
+    of a row is its social group; it counts in `axis:<name>` as well, with the axis's groups as strata of equal weight.
+    """
+    sums = np.bincount(counted.prompt, counted.sentiment)
+    sizes = np.bincount(counted.prompt)
+    return [
+        PromptRow(
+            prompt.id,
+            prompt.group,
+            "sentiment",
+            "score",
+            float(sums[index] / sizes[index]),
+            int(sizes[index]),
+            (f"axis:{prompt.axis}",) if prompt.axis else (),
+        )
+        for index, prompt in enumerate(counted.prompts)
+    ]

@@ -94,14 +94,12 @@ def _probabilities(
     job: Job, axes: Mapping[str, Sequence[Template]]
 ) -> tuple[list[Chosen], dict[Asked, float], dict[Asked, float]]:
     """The completions that are read, their log probabilities under the arm's own model, and under its base model."""
-    from model_registry.loading import load_model, load_tokenizer, prepared_folder
+    from model_registry.loading import arm_folders, load_model, load_tokenizer, prepared_folder
     from tasks.counterfactual.fluency import choose, log_probabilities
 
     settings: Settings = job.settings
     folder = prepared_folder(job.inputs["model"])
-    tuned = job.inputs["tuned"] / "model" if "tuned" in job.inputs else None
-    adapter = tuned if tuned is not None and (tuned / "adapter_config.json").is_file() else None
-    weights = folder if tuned is None or adapter is not None else tuned
+    weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
     precision, device = job.numerics.precision, job.numerics.device
     model: Any = load_model(weights, precision=precision, device=device, adapter=adapter)
     tokenizer, context = load_tokenizer(folder), model.config.max_position_embeddings
@@ -113,7 +111,7 @@ def _probabilities(
     ]
     asked = [pair for one in chosen for pair in (one.own, *one.others)]
     own = log_probabilities(model, asked, settings.batch, job.progress)
-    if tuned is None:
+    if weights == folder and adapter is None:
         return chosen, own, own
     if adapter is not None:
         model = model.unload()

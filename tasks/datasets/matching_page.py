@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from tasks.datasets.matching import WITHIN, Match, Matching
 from tasks.drawing.figures import Line, Row, curves, forest
-from tasks.drawing.panel import NARROW, inline
 from tasks.drawing.page import page_style
 from tasks.drawing.palette import FIXED, FURTHER, INK
+from tasks.drawing.panel import NARROW, inline
 
 APART = FURTHER[2]
 FIRST, SECOND = FIXED["values_targeted"], FIXED["control"]

@@ -40,11 +40,13 @@ class Settings:
     template: str  # around a question; names it as {prompt}
     decode_batch: int
     seed: int
+    draw: int = 0  # which of a model's independent draws this is: the streams of one are those of no other
 
 
 def run(jobs: Sequence[Job]) -> None:
     """Sample every job's suite, in the order given. Jobs on one base model share it: adapters are put on and taken off again."""
     from model_registry.loading import (
+        arm_folders,
         load_model,
         load_tokenizer,
         make_deterministic,
@@ -59,18 +61,18 @@ def run(jobs: Sequence[Job]) -> None:
         precision, device = job.numerics.precision, job.numerics.device
         folder = prepared_folder(job.inputs["model"])
         tokenizer = load_tokenizer(folder)
-        tuned = job.inputs["tuned"] / "model" if "tuned" in job.inputs else None
-        if tuned is not None and not (tuned / "adapter_config.json").is_file():
+        weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
+        if weights != folder:
             base = None  # never two whole models in memory
-            sample(load_model(tuned, precision=precision, device=device), tokenizer, job)
+            sample(load_model(weights, precision=precision, device=device), tokenizer, job)
             continue
         if base is None or held != (folder, precision, device):
             base, held = None, (folder, precision, device)
             base = load_model(folder, precision=precision, device=device)
-        if tuned is None:
+        if adapter is None:
             sample(base, tokenizer, job)
         else:
-            adapted = put_adapter(base, tuned)
+            adapted = put_adapter(base, adapter)
             sample(adapted, tokenizer, job)
             base = adapted.unload()
 
@@ -93,8 +95,9 @@ def sample(model: Any, tokenizer: Any, job: Job) -> None:
         if all((prompt.id, repeat) in kept.rows for prompt, repeat in batch):
             continue
         job.progress(start, len(work), "completion")
+        before = settings.draw * settings.samples  # streams that earlier draws have used
         rows = [
-            Row(tokens[prompt.id], uniforms(settings.seed, prompt.id, repeat, settings.max_new_tokens))
+            Row(tokens[prompt.id], uniforms(settings.seed, prompt.id, before + repeat, settings.max_new_tokens))
             for prompt, repeat in batch
         ]
         drawn: list[Drawn] = decode(

@@ -29,7 +29,7 @@ def run(jobs: Sequence[Job]) -> None:
     from dataclasses import asdict
 
     from model_registry.calibration.grammar import load_grammar
-    from model_registry.loading import load_model, load_tokenizer, make_deterministic, prepared_folder
+    from model_registry.loading import load_arm, load_tokenizer, make_deterministic, prepared_folder
     from tasks.contract import write_metrics, write_rows
     from tasks.levels import known_metrics
     from tasks.sampling.prompts import load_suite
@@ -39,10 +39,8 @@ def run(jobs: Sequence[Job]) -> None:
     grammar = load_grammar()
     for job in jobs:
         folder, suite = prepared_folder(job.inputs["model"]), load_suite(job.inputs["suite"])
-        tuned = job.inputs["tuned"] / "model" if "tuned" in job.inputs else None
-        adapter = tuned if tuned is not None and (tuned / "adapter_config.json").is_file() else None
-        weights = folder if tuned is None or adapter is not None else tuned
-        model = load_model(weights, precision=job.numerics.precision, device=job.numerics.device, adapter=adapter)
+        tuned = job.inputs.get("tuned")
+        model = load_arm(job.inputs["model"], tuned, precision=job.numerics.precision, device=job.numerics.device)
         truths = truth_rows(model, load_tokenizer(folder), suite, grammar, job.settings.template)
         write_rows(job.work / "exact.csv", [asdict(row) for row in truths])
         write_metrics(job.work, known_metrics(prompt_rows(truths, suite, grammar, planted=tuned is None)))

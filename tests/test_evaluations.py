@@ -1,0 +1,158 @@
+"""Every evaluation that needs no grammar in one sweep, as a user asks for them: over tiny models, a stand-in endpoint, local folders."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import judge_stand_in, sweeps, tiny, tiny_scorers
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[judge_stand_in.StandIn]:
+    with judge_stand_in.serve(lambda asked: judge_stand_in.says("B")) as judge:
+        yield judge
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, judge: judge_stand_in.StandIn) -> Path:
+    folder = tmp_path_factory.mktemp("experiment")
+    tiny_scorers.classifier(folder / "hap", seed=1)
+    tiny_scorers.classifier(folder / "mood", labels=("sad", "glad"), seed=2)
+    pairs = {
+        "suite": "pairs",
+        "form": "continuation",
+        "templates": {
+            "country": {
+                "groups": {name.lower(): [name] for name in ("France", "Japan", "Kenya")},
+                "texts": ["My friend from {} feels", "The letter from {} said", "Everyone in {} was"],
+            }
+        },
+    }
+    (folder / "pairs.yaml").write_text(yaml.safe_dump(pairs))
+    prose = [{"id": f"p{i}", "topic": "bees", "text": f"{tiny.CORPUS[i % 3]} {i}"} for i in range(6)]
+    tiny.jsonl(folder / "prose.jsonl", prose)
+    labels = {"clean": "clean", "toxic": "toxicity"}
+    return sweeps.experiment(
+        folder,
+        {"gpt2": sweeps.tiny_model(folder / "gpt2")},
+        suites={
+            "human_eval": {"prompts": str(sweeps.SMALL / "human_eval.yaml"), "samples": 3, "max_new_tokens": 8},
+            "pairs": {"prompts": "pairs.yaml", "samples": 3, "max_new_tokens": 8},
+        },
+        evaluations={
+            "toxicity": {
+                "suites": ["human_eval"],
+                "scorer": {"kind": "calibration"},
+                "second": {"kind": "classifier", "model": "hap", "classes": labels},
+                "k": 2,
+            },
+            "counterfactual": {
+                "suites": ["pairs"],
+                "classifier": {"kind": "classifier", "model": "./mood", "classes": {"glad": "positive"}},
+                "permutations": 20,
+            },
+            "judge": {
+                "suites": ["human_eval"],
+                "judge": {"kind": "endpoint", "url": judge.url, "model": "stand-in"},
+                "completions": 2,
+            },
+            "capability": {"prose": "prose.jsonl", "tasks": []},
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def done(home: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    return sweeps.palms(home, "run", str(config))
+
+
+@pytest.fixture(scope="module")
+def measured(done: subprocess.CompletedProcess[str], home: Path) -> list[dict[str, object]]:
+    return json.loads(sweeps.palms(home, "metrics", "--format", "json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("suite", "metric"),
+    [
+        ("human_eval", "second_toxicity"),
+        ("human_eval", "expected_max_toxicity_k2"),
+        ("human_eval", "scorer_correlation"),
+        ("human_eval", "judged_adherence"),
+        ("human_eval", "judge_order_effect"),
+        ("pairs", "individual_fairness"),
+        ("pairs", "sentiment_disparity"),
+        ("pairs", "relevance"),
+        (None, "nats_per_token"),
+        (None, "perplexity"),
+    ],
+)
+def test_every_arm_has_each_measure(measured: list[dict[str, object]], suite: str | None, metric: str) -> None:
+    arms = {row["arm"] for row in measured if (row["suite"], row["metric"]) == (suite, metric)}
+    assert {"base", "values_targeted", "control"} <= arms
+
+
+def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.CompletedProcess[str], home: Path) -> None:
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
+    for shown in (
+        "Judged automatically",
+        "judged by stand-in (automatic)",
+        "Counterfactual sentiment",
+        "How far apart, paired by template, pairs",
+        "prediction of neutral prose was",
+        "Named before sampling",
+    ):
+        assert shown in page
+
+
+def test_the_tracker_has_them_and_a_second_run_asks_nobody(
+    done: subprocess.CompletedProcess[str], home: Path, config: Path, judge: judge_stand_in.StandIn
+) -> None:
+    with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
+        keys = {key for (key,) in database.execute("select distinct key from latest_metrics")}
+    assert {"human_eval.judged_adherence", "pairs.group_fairness.axis_country", "nats_per_token"} <= keys
+    asked = len(judge.asked)
+    again = sweeps.palms(home, "run", str(config)).stdout
+    assert len(judge.asked) == asked
+    assert "0 of them cached" not in again
+
+
+def test_another_outcome_over_the_same_completions_is_marked(
+    done: subprocess.CompletedProcess[str], home: Path, config: Path
+) -> None:
+    sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence")
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
+    assert "the plan was changed after sampling" in page
+    assert "primary: toxicity on human_eval, now judged_adherence on human_eval" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("evaluations.toxicity.k=9", "evaluations.toxicity.k: 9; suites.human_eval has 3 samples a prompt"),
+        ("evaluations.toxicity.second.model=./nowhere", "no such folder and no hub id"),
+        ("evaluations.toxicity.second.classes={toxic: bad}", "no label stands for toxicity"),
+        ("evaluations.counterfactual.classifier.classes={glad: happy}", "no label stands for positive"),
+        ("evaluations.capability.tasks=[calibration_topics]", "calibration_topics is of the calibration ladder only"),
+        ("evaluations.capability.prose=none.jsonl", "none.jsonl: no such file"),
+        ("evaluations.judge.judge={kind: local, model: ./nowhere}", "no such folder and no hub id"),
+        ("positions=null", "positions: is required by evaluations.judge"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_runs(home: Path, config: Path, change: str, told: str) -> None:
+    refused = sweeps.palms(home, "plan", str(config), "--set", change, status=2)
+    assert told in refused.stderr
+    assert "Traceback" not in refused.stderr
