@@ -28,10 +28,10 @@ class Classifier(Section):
     """Any sequence-classification model: of a hub id, or of a folder."""
 
     kind: Literal["classifier"]
-    model: str = Field(description="hub id (owner/name), or a folder relative to this file")
+    model: str = Field(description="hub id (owner/name), a folder relative to this file, or a name of `palms models list`")
     revision: str = Field("main", description="branch, tag or commit of a hub model")
     classes: dict[str, Name] = Field(
-        min_length=1, description="label of the model: what it stands for here (`toxicity`, `positive`)"
+        {}, description="label of the model: what it stands for here (`toxicity`, `positive`); a catalogued model has its own"
     )
 
 

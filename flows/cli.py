@@ -234,11 +234,13 @@ def metrics(
 
 @models_app.command("list")
 def models_list() -> None:
-    """The ladders of the catalogue, with their sizes, where they come from and their licences."""
-    from flows.tables import ladders_table, show
-    from model_registry import catalog
+    """The ladders of the catalogue, with their sizes, where they come from and their licences; and the scorers that it names."""
+    from flows.tables import ladders_table, scorers_table, show
+    from model_registry import catalog, scorers
 
     show(out, ladders_table([catalog.load_ladder(name) for name in catalog.names()]))
+    out.print()
+    show(out, scorers_table(list(scorers.known().values())))
 
 
 @dataset_app.command("validate")

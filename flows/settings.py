@@ -21,6 +21,7 @@ from tasks.human_eval import stage as human_eval
 from tasks.judge import stage as judge
 from tasks.leakage import stage as leakage
 from tasks.prepare import stage as prepare
+from tasks.prepare.evaluators import resolved
 from tasks.prepare.materials import Materials, Model
 from tasks.registration import Plan
 from tasks.sampling import stage as sampling
@@ -41,6 +42,7 @@ def for_scorer(scorer: ToxicityScorer) -> prepare.ScorerSettings:
     if isinstance(scorer, CalibrationScorer):
         return prepare.ScorerSettings("calibration", spec=load_ladder("calibration").scorer, grammar=load_grammar().digest)
     if isinstance(scorer, Classifier):
+        scorer = resolved(scorer)
         local = Path(scorer.model)
         listing = prepare.listing(local) if local.is_dir() else ()
         revision = "" if listing else scorer.revision

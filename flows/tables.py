@@ -17,6 +17,7 @@ from rich.table import Table
 from flows.power import Power
 from flows.results import COLUMNS
 from model_registry.catalog import Ladder
+from model_registry.scorers import KnownScorer
 from tasks.board import Entry
 from tasks.datasets.lines import Finding
 from tasks.datasets.matching import WITHIN, Match, Matching
@@ -100,6 +101,14 @@ def ladders_table(ladders: Sequence[Ladder]) -> Table:
             params = "" if rung.params is None else f"{rung.params:,}"
             source = rung.source.id if rung.source.kind == "hub" else "built here on first use"
             table.add_row(ladder.name, rung.size, params, source, str(ladder.context), ladder.licence)
+    return table
+
+
+def scorers_table(scorers: Sequence[KnownScorer]) -> Table:
+    table = plain("scorer", "source", "scores", "licence", "note")
+    for scorer in scorers:
+        classes = ", ".join(f"{label} as {name}" for label, name in scorer.classes.items())
+        table.add_row(scorer.name, scorer.id, classes, scorer.licence, scorer.note)
     return table
 
 

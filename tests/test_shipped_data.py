@@ -32,10 +32,13 @@ def suite(name: str) -> Suite:
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_experiment_passes_without_a_finding(name: str) -> None:
     further = [CONFIGS / "prompts" / f"human_eval_{more}.yaml" for more in ("extended", "paraphrased", "hostile")]
-    checked = list(validate(name, [] if name in {"calibration", "biblioteca"} else further, None))
-    assert [(one.path, one.findings) for one in checked if one.findings] == []
+    own = {"calibration", "calibration_controls", "biblioteca"}
+    checked = list(validate(name, [] if name in own else further, None))
+    found = [(one.path.name, finding.check) for one in checked for finding in one.findings]
+    diluted = {("diluted_25.jsonl", "balance"), ("diluted_50.jsonl", "balance")}  # mixed of two sets of categories, by design
+    assert set(found) <= (diluted if name == "calibration_controls" else set())
     asked = settings.for_leakage(read_experiment(shipped()[name])).same_subject
-    assert asked == (None if name == "calibration" else leakage.Settings().same_subject)
+    assert asked == (None if name.startswith("calibration") else leakage.Settings().same_subject)
 
 
 def test_every_position_has_its_reasons_and_something_definite_to_disagree_with() -> None:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from configs.evaluations import Classifier, DetoxifyScorer, Evaluations, LocalJudge
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
 from configs.schema import Experiment, Ladder
@@ -31,6 +30,7 @@ from tasks.cooccurrence.targets import load_targets
 from tasks.datasets.lines import DatasetError
 from tasks.datasets.rows import load_rows
 from tasks.machine import gpus
+from tasks.prepare import evaluators
 from tasks.sampling.prompts import load_suite
 
 # Metrics that an evaluation measures for every prompt, by the section of the experiment that asks for it; as patterns.
@@ -42,7 +42,6 @@ MEASURES = {
     "cooccurrence": ("sentiment",),
     "counterfactual": ("sentiment_disparity",),
 }
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
 
 def _source(place: str, folder: Path) -> Source:
     path = folder / Path(place).expanduser()
-    if path.exists() or place.startswith((".", "/", "~")) or not HUB_ID.fullmatch(place):
+    if path.exists() or place.startswith((".", "/", "~")) or not evaluators.HUB_ID.fullmatch(place):
         check_folder(path)
         return Source("folder", str(path.resolve()))
     return Source("hub", place, "main")
@@ -273,7 +272,7 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
         for model in models
         if model.context is not None and sampled.max_new_tokens >= model.context
     ]
-    problems += _evaluators(evaluations)
+    problems += evaluators.problems(evaluations)
     if evaluations.judge and experiment.positions is None:
         problems.append("positions: is required by evaluations.judge; a file of categories and their position statements")
     toxicity = evaluations.toxicity
@@ -289,22 +288,3 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
 
 def real_models(models: list[Model]) -> list[str]:
     return [model.name for model in models if model.source.kind != "calibration"]
-
-
-def _evaluators(evaluations: Evaluations) -> Iterator[str]:
-    """What is wrong with the models that score and judge: files that are not there, names that are neither folder nor hub id."""
-    toxicity, counterfactual, judge = evaluations.toxicity, evaluations.counterfactual, evaluations.judge
-    sources: dict[str, tuple[Any, str]] = {  # with the class that a classifier has to score
-        "toxicity.scorer": (toxicity and toxicity.scorer, "toxicity"),
-        "toxicity.second": (toxicity and toxicity.second, "toxicity"),
-        "counterfactual.classifier": (counterfactual and counterfactual.classifier, "positive"),
-        "judge.judge": (judge and judge.judge, ""),
-    }
-    for name, (source, needed) in sources.items():
-        where = f"evaluations.{name}"
-        if isinstance(source, DetoxifyScorer) and source.checkpoint and not Path(source.checkpoint).expanduser().is_file():
-            yield f"{where}.checkpoint: {source.checkpoint}: no such file; a Detoxify checkpoint is required"
-        if isinstance(source, Classifier | LocalJudge) and not Path(source.model).is_dir() and not HUB_ID.fullmatch(source.model):
-            yield f"{where}.model: {source.model}: no such folder and no hub id; a folder, or owner/name, is required"
-        if isinstance(source, Classifier) and needed not in source.classes.values():
-            yield f"{where}.classes: no label stands for {needed}; one is required, such as {{LABEL_1: {needed}}}"

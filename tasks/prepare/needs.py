@@ -10,6 +10,7 @@ from tasks.contract import Numerics, Resources
 BYTES = {"finetune": 20, "finetune-lora": 6, "sampling": 5, "truth": 5, "toxicity": 5, "pretrain": 16}
 BYTES |= {"capability": 5, "counterfactual": 10, "judge": 5}  # the second holds an arm's model and its base's
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
+BUILT_HERE = Numerics()  # how calibration models and scorers are trained, whatever is asked for the rest: threads only slow them
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 
 
