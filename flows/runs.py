@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.evaluations import CalibrationScorer
 from configs.problems import BadInput
 from configs.read import find_experiment, read_experiment
 from configs.schema import Experiment
@@ -54,7 +55,8 @@ class Run:
     def calibration(self) -> bool:
         """Whether any number comes from the calibration ladder or its scorer."""
         toxicity = self.experiment.evaluations.toxicity
-        return self.materials.calibration or (toxicity is not None and toxicity.scorer.kind == "calibration")
+        scorers = (toxicity.scorer, toxicity.second) if toxicity else ()
+        return self.materials.calibration or any(isinstance(scorer, CalibrationScorer) for scorer in scorers)
 
     def tracked(self) -> Tracked:
         """What the tracker is to show, as of now."""

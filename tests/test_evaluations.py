@@ -149,6 +149,8 @@ def test_another_outcome_over_the_same_completions_is_marked(
         ("evaluations.capability.tasks=[calibration_topics]", "calibration_topics is of the calibration ladder only"),
         ("evaluations.capability.prose=none.jsonl", "none.jsonl: no such file"),
         ("evaluations.judge.judge={kind: local, model: ./nowhere}", "no such folder and no hub id"),
+        ("evaluations.judge.judge.key_variable=NO_SUCH_KEY", "environment variable NO_SUCH_KEY is not set"),
+        ("evaluations.toxicity.second.model=granite-guardian", "did you mean 'granite-guardian-hap-38m'?"),
         ("positions=null", "positions: is required by evaluations.judge"),
     ],
 )

@@ -5,12 +5,13 @@ Loads and fetches nothing: `tasks.prepare.stage` does.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from configs.evaluations import Classifier, DetoxifyScorer, Evaluations, LocalJudge
+from configs.evaluations import Classifier, DetoxifyScorer, EndpointJudge, Evaluations, LocalJudge
 from configs.problems import accepted
 from model_registry import scorers
 
@@ -41,6 +42,8 @@ def problems(evaluations: Evaluations) -> Iterator[str]:
             yield f"{where}.checkpoint: {source.checkpoint}: no such file; a Detoxify checkpoint is required"
         if isinstance(source, LocalJudge) and not _there(source.model):
             yield f"{where}.model: {source.model}: no such folder and no hub id; a folder, or owner/name, is required"
+        if isinstance(source, EndpointJudge) and source.key_variable and not os.environ.get(source.key_variable):
+            yield f"{where}.key_variable: the environment variable {source.key_variable} is not set; the judge's key is read from it"
         if isinstance(source, Classifier):
             classifier = resolved(source)
             if not _there(classifier.model):
