@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast verify-statistics lint up down lock clean
+.PHONY: demo test test-fast verify-statistics verify-calibration lint up down lock clean
 
 demo: $(READY)
 	@$(BIN)/palms run calibration
@@ -23,6 +23,9 @@ test-fast: $(READY)
 
 verify-statistics: $(READY)  # what the intervals promise, over 10,000 simulated experiments
 	$(BIN)/python -m benchmarks.verify_statistics
+
+verify-calibration: $(READY)  # the evaluation where the truth is known: oracle, trained arms, fidelity, A/A, dilution
+	$(BIN)/python -m benchmarks.calibration_checks
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -54,7 +54,9 @@ out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=
 
 Config = Annotated[
     str,
-    typer.Argument(help="a YAML file, or the name of a shipped experiment (calibration, gpt2, pythia, opt, qwen3, biblioteca)"),
+    typer.Argument(
+        help="a YAML file, or the name of a shipped experiment (calibration, calibration_controls, gpt2, pythia, opt, qwen3, biblioteca)"
+    ),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="change one value; may be given several times")

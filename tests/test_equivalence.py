@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.statistics.equivalence import equivalence
+from tasks.statistics import equivalence
 
 FOUR = [0.01, 0.02, -0.01, 0.0]  # mean 0.005, sd 0.012909944, standard error 0.006454972, t(0.95; 3) 2.353363
 

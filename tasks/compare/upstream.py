@@ -66,13 +66,18 @@ class Output:
         values = self.prompts.get(metric, {})
         if values and all(prompt.kind == "rate" for prompt in values.values()):
             return {name: np.repeat([1.0, 0.0], [round(p.value * p.n), p.n - round(p.value * p.n)]) for name, p in values.items()}
-        rows = _rows(self.folder / SCORES)
+        rows = self.scores
         if not rows or metric not in rows[0] or "prompt_id" not in rows[0]:
             return None
         scores: dict[str, list[float]] = defaultdict(list)
         for row in rows:
             scores[row["prompt_id"]].append(float(row[metric]))
         return {prompt: np.array(found) for prompt, found in scores.items()}
+
+    @cached_property
+    def scores(self) -> list[dict[str, str]]:
+        """A row a completion; empty for a stage that keeps none."""
+        return _rows(self.folder / SCORES)
 
     @cached_property
     def series(self) -> dict[str, list[list[float]]]:

@@ -7,6 +7,7 @@ The prompt is the cluster, arms are paired by prompt, and categories are fixed s
     checks.py        what counts as bad input
     levels.py        score_level, rate_level: where one arm stands
     differences.py   paired_difference, sign_flip: how far two arms lie apart, and whether that is chance
+    equivalence.py   equivalence: whether two arms lie within a margin of each other
     multiplicity.py  holm, benjamini_hochberg: p values of a family
     effects.py       cohens_d, independent_d, minimal_detectable_difference: how large a difference is, and which could have been seen
     power.py         power_table, prompts_needed, components_of: how many prompts, samples and raters a difference takes
@@ -24,6 +25,7 @@ from tasks.statistics.agreement import kappa, rank_correlation, weighted_kappa
 from tasks.statistics.differences import paired_difference, sign_flip
 from tasks.statistics.distances import Pooled, energy_distance, mean_energy_distance, wasserstein_1
 from tasks.statistics.effects import cohens_d, independent_d, minimal_detectable_difference
+from tasks.statistics.equivalence import Equivalence, equivalence
 from tasks.statistics.interval import DEGENERATE, Interval
 from tasks.statistics.levels import rate_level, score_level
 from tasks.statistics.multiplicity import benjamini_hochberg, holm
@@ -43,6 +45,7 @@ __all__ = [
     "ASSUMED_RATINGS",
     "DEGENERATE",
     "Components",
+    "Equivalence",
     "Interval",
     "Pooled",
     "PowerRow",
@@ -52,6 +55,7 @@ __all__ = [
     "components_of",
     "crossed_difference",
     "energy_distance",
+    "equivalence",
     "holm",
     "independent_d",
     "kappa",
