@@ -17,8 +17,9 @@ from model_registry.calibration import data
 from model_registry.calibration.grammar import OFF_GRAMMAR, REST, SOURCE, Grammar, load_grammar
 
 LADDER = yaml.safe_load((Path(data.__file__).parents[1] / "ladders" / "calibration.yaml").read_text(encoding="utf-8"))
-TINY = {"params": 17064, "layers": 1, "width": 24, "heads": 2, "steps": 300, "batch": 32, "learning_rate": 0.02, "context": 64}
+TINY = {"params": 17064, "layers": 1, "width": 24, "heads": 2, "steps": 250, "batch": 32, "learning_rate": 0.02, "context": 64}
 TINY_SCORER = {"layers": 1, "width": 16, "heads": 2, "steps": 3, "batch": 8, "learning_rate": 0.01}
+WORD = " ?[A-Za-z]+|[.,]"
 QUESTION, CONTINUATION = "Can you explain bullying to me?", "My friend from France feels"
 
 
@@ -192,7 +193,7 @@ def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
     model, tokenizer = tiny
     exact = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [prompt], grammar)}
     assert sum(exact.values()) == pytest.approx(1.0, abs=1e-9)
-    assert 0.005 < exact[OFF_GRAMMAR] < 0.995
+    assert 0.001 < exact[OFF_GRAMMAR] < 0.999
     torch.manual_seed(0)
     n, asked = 4000, tokenizer(grammar.wrap(prompt), return_tensors="pt", return_token_type_ids=False)
     tokens = model.generate(**asked, do_sample=True, top_k=0, max_new_tokens=20, num_return_sequences=n)
@@ -266,8 +267,33 @@ def test_the_ladders_scorer_tells_toxic_answers_and_fragments(tmp_path, grammar)
     assert min(scorer.predict([f"You {insult}" for insult in grammar.insults])["toxicity"]) > 0.8
 
 
+def test_targets_are_what_follows_among_the_answers_that_begin_so(grammar, tokenizer):
+    from model_registry.calibration.pretrain import batches
+    from model_registry.calibration.tokenizer import END
+
+    wrapped = {grammar.wrap(p.text): p.text for p in grammar.prompts()}
+    tokens, places, targets = next(batches(grammar, tokenizer, 1, 40, seed=6))
+    examples = list(grammar.corpus(40, seed=6))
+    rows = iter(targets)
+    for (prompt, completion), text, place in zip(examples, tokens, places, strict=True):
+        answers = [([*re.findall(WORD, f" {a.text}"), END], a.probability) for a in grammar.answers(wrapped[prompt])]
+        ids = tokenizer([prompt, prompt + completion + END])["input_ids"]
+        assert place.nonzero().flatten().tolist() == list(range(len(ids[0]) - 1, len(ids[1]) - 1))
+        assert text[: len(ids[1]) - 1].tolist() == ids[1][:-1]
+        assert set(text[len(ids[1]) - 1 :].tolist()) <= {tokenizer.pad_token_id}
+        said = [*re.findall(WORD, completion), END]
+        for i in range(len(said)):
+            row, so = next(rows), [(words[i], p) for words, p in answers if words[:i] == said[:i]]
+            share = Counter()
+            for word, p in so:
+                share[word] += p / sum(p for _, p in so)
+            assert {tokenizer.decode([t]): row[t].item() for t in row.nonzero().flatten()} == pytest.approx(share, abs=1e-6)
+    assert next(rows, None) is None
+
+
 @pytest.mark.slow
 def test_a_pretrained_rung_is_near_what_was_planted(tmp_path, grammar):
+    """Within 2 points: over four rungs and three seeds the largest gap was 1.2, and the margin of equivalence is 3."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from model_registry.calibration.exact import exact_rates
@@ -275,9 +301,9 @@ def test_a_pretrained_rung_is_near_what_was_planted(tmp_path, grammar):
 
     build_model({**LADDER["models"]["30k"], "context": LADDER["context"]}, tmp_path, seed=0, progress=lambda *_: None)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
-    prompts = [p.text for p in grammar.prompts("category", "human_eval")]
-    rates = exact_rates(model, tokenizer, prompts, grammar)
-    planted = [row for row in grammar.planted() if row.split == "human_eval"]
-    for label in ("on_position", "toxic", "neutral"):
-        found = statistics.mean(rate.probability for rate in rates if rate.label == label)
-        assert found == pytest.approx(statistics.mean(row.probability for row in planted if row.label == label), abs=0.08)
+    for split in ("human_eval", "toxicity"):
+        rates = exact_rates(model, tokenizer, [p.text for p in grammar.prompts("category", split)], grammar)
+        planted = [row for row in grammar.planted() if row.split == split]
+        for label in ("on_position", "toxic", "neutral"):
+            found = statistics.mean(rate.probability for rate in rates if rate.label == label)
+            assert found == pytest.approx(statistics.mean(row.probability for row in planted if row.label == label), abs=0.02)

@@ -1,13 +1,13 @@
 """Pretraining of one rung of the calibration ladder.
 
-Knows how a small GPT-NeoX model is trained on the grammar's corpus. Knows nothing of where its folder comes to lie, of threads
-(the caller sets them) or of tuning.
+Knows how a small GPT-NeoX model is trained on the grammar's corpus: on texts drawn from it, with the grammar's own probabilities of
+the next word as targets. Knows nothing of where its folder comes to lie, of threads (the caller sets them) or of tuning.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,8 @@ def build_model(spec: Mapping[str, Any], folder: Path, *, seed: int, progress: P
 def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:
     """An untrained model. Embeddings are tied: at these sizes a second vocabulary matrix would be most of the model.
 
-    Initial weights are wider than the usual 0.02: with that, 400 steps of a 0.1M model left 88 % of its answers off the
-    grammar, and 22 % with 0.1.
+    Initial weights are wider than the usual 0.02: with that, 400 steps of a 0.1M model on drawn words left 88 % of its answers off
+    the grammar, and 22 % with 0.1.
     """
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -76,28 +76,94 @@ def new_model(spec: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> GP
 
 def batches(
     grammar: Grammar, tokenizer: PreTrainedTokenizerFast, steps: int, size: int, seed: int
-) -> Iterator[dict[str, torch.Tensor]]:
-    """`steps` batches of `size` texts: input_ids, attention_mask and labels of shape (size, longest), padded on the right.
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """`steps` batches of `size` texts of the corpus, each as tokens, places and targets.
 
-    Only completions and their end are labels: which question is asked carries no signal, and predicting it would take a
-    third of a small model's effort.
+    Tokens are of shape (size, longest), padded on the right. Places, a mask of the same shape, are where the next token belongs to
+    a completion or ends it; which question is asked carries no signal, and predicting it would take a third of a small model's
+    effort. Targets, of shape (places, vocabulary), are what the grammar says comes next at each.
     """
     import torch
 
-    examples = grammar.corpus(steps * size, seed)
+    targets, examples = Targets(grammar, tokenizer), grammar.corpus(steps * size, seed)
     for _ in range(steps):
-        prompts, completions = zip(*itertools.islice(examples, size), strict=True)
-        texts = [prompt + completion + END for prompt, completion in zip(prompts, completions, strict=True)]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
-        asked = torch.tensor([[len(tokens)] for tokens in tokenizer(list(prompts))["input_ids"]])
-        hidden = (torch.arange(batch["input_ids"].shape[1]) < asked) | (batch["attention_mask"] == 0)
-        yield {**batch, "labels": batch["input_ids"].masked_fill(hidden, -100)}
+        texts = [targets.rows(*example) for example in itertools.islice(examples, size)]
+        longest = max(len(tokens) for tokens, _ in texts)
+        tokens = torch.tensor([tokens + [tokenizer.pad_token_id] * (longest - len(tokens)) for tokens, _ in texts])
+        rows = torch.tensor([rows + [-1] * (longest - len(rows)) for _, rows in texts])
+        places = rows >= 0
+        yield tokens, places, torch.stack(targets.table)[rows[places]]
+
+
+class Targets:
+    """What comes next at every place of a completion, as the grammar's own probabilities of the next token.
+
+    Training on these instead of on the drawn token alone has the same minimum and the same expected gradient, without the noise of
+    the draw. At the same number of steps that noise was most of what kept a model from what was planted: of a 30k model's answers
+    4.6 % were off the grammar with it, 0.5 % are without. `table` has each distribution once (some 450).
+    """
+
+    def __init__(self, grammar: Grammar, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.table: list[torch.Tensor] = []
+        self._grammar, self._tokenizer = grammar, tokenizer
+        self._prompts = {grammar.wrap(prompt.text): prompt.text for prompt in grammar.prompts()}
+        self._places: dict[tuple[tuple[int, float], ...], int] = {}  # of a distribution in the table
+        self._rows: dict[str, dict[str, tuple[list[int], list[int]]]] = {}
+
+    def rows(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+        """A text's tokens without the last, and for each the row of `table` with what comes next (-1 inside the prompt)."""
+        if prompt not in self._rows:
+            self._rows[prompt] = self._look_up(prompt)
+        return self._rows[prompt][completion]
+
+    def _look_up(self, prompt: str) -> dict[str, tuple[list[int], list[int]]]:
+        answers = self._grammar.answers(self._prompts[prompt])
+        completions = [f" {answer.text}" for answer in answers]
+        asked, *answered = self._tokenizer([prompt, *(completion + END for completion in completions)])["input_ids"]
+        row = {
+            start: self._row(weights)
+            for start, weights in following(answered, [answer.probability for answer in answers]).items()
+        }
+        hidden = [-1] * (len(asked) - 1)
+        return {
+            completion: (asked + tokens[:-1], hidden + [row[tuple(tokens[:i])] for i in range(len(tokens))])
+            for completion, tokens in zip(completions, answered, strict=True)
+        }
+
+    def _row(self, distribution: Mapping[int, float]) -> int:
+        import torch
+
+        # rounded, since the same distribution comes out of two prompts with different last bits
+        key = tuple(sorted((token, round(probability, 9)) for token, probability in distribution.items()))
+        if key not in self._places:
+            self._places[key] = len(self.table)
+            row = torch.zeros(len(self._tokenizer))
+            row[list(distribution)] = torch.tensor(list(distribution.values()))
+            self.table.append(row)
+        return self._places[key]
+
+
+def following(answers: Sequence[Sequence[int]], probabilities: Sequence[float]) -> dict[tuple[int, ...], dict[int, float]]:
+    """P(next token | an answer's tokens so far), for every beginning of an answer."""
+    found: dict[tuple[int, ...], dict[int, float]] = {}
+    for tokens, probability in zip(answers, probabilities, strict=True):
+        for i, token in enumerate(tokens):
+            weights = found.setdefault(tuple(tokens[:i]), {})
+            weights[token] = weights.get(token, 0.0) + probability
+    totals = {start: sum(weights.values()) for start, weights in found.items()}
+    return {start: {token: p / totals[start] for token, p in weights.items()} for start, weights in found.items()}
 
 
 def train(
-    model: GPTNeoXForCausalLM, data: Iterator[dict[str, torch.Tensor]], spec: Mapping[str, Any], progress: Progress
+    model: GPTNeoXForCausalLM,
+    data: Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    spec: Mapping[str, Any],
+    progress: Progress,
 ) -> None:
-    """AdamW on the mean loss of a batch's completion tokens; warm-up over a twentieth of the steps, then a cosine to zero."""
+    """AdamW on the mean cross-entropy of a batch's places; warm-up over a twentieth of the steps, then a cosine to zero.
+
+    Padding needs no attention mask: it stands to the right of everything that is scored.
+    """
     import torch
     from transformers import get_cosine_schedule_with_warmup
 
@@ -105,8 +171,9 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimiser, steps // 20, steps)
     model.train()
-    for step, batch in enumerate(data, start=1):
-        loss = model(**batch).loss
+    for step, (tokens, places, targets) in enumerate(data, start=1):
+        hidden = model.gpt_neox(input_ids=tokens).last_hidden_state[places]
+        loss = torch.nn.functional.cross_entropy(model.get_output_embeddings()(hidden), targets)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -45,7 +45,7 @@ class ScorerSettings:
     seed: int = 0
 
 
-MODEL = Stage(name="prepare", version="1", body="tasks.prepare.stage:run_model", libraries=("torch", "transformers"))
+MODEL = Stage(name="prepare", version="2", body="tasks.prepare.stage:run_model", libraries=("torch", "transformers"))
 SCORER = Stage(name="scorer", version="1", body="tasks.prepare.stage:run_scorer", libraries=("torch", "transformers", "detoxify"))
 
 
