@@ -130,7 +130,8 @@ def truth(found: Comparison) -> Section:
     lead = "Measured: the share of sampled answers. Exact: the model's own rate, computed without sampling. "
     lead += "Planted: what the grammar was given; only base has one. "
     if known:
-        lead += f"{sum(bool(row.covered) for row in known)} of {len(known)} measured 95% intervals hold the exact rate. "
+        lead += f"{sum(bool(row.covered) for row in known)} of {len(known)} measured 95% intervals hold the exact rate"
+        lead += " (arms and sizes share their random numbers prompt by prompt, so misses come together). "
     if errors:
         low, high = words.difference(min(errors), "rate"), words.difference(max(errors), "rate")
         lead += f"Fit error of base, exact {words.MINUS} planted, lies between {low} and {high} percentage points. "
