@@ -174,7 +174,7 @@ def _print_power(prepared: Run, difference: float | None) -> None:
     except ValueError as error:
         raise BadInput(f"--power: {error}") from None
     for one in tables:
-        found = f"{one.prompts} prompts × {one.samples} samples" + (f" × {one.raters} raters" if one.components.rater else "")
+        found = f"{one.prompts} prompts × {one.samples} samples" + (f" × {one.raters} raters" if one.raters > 1 else "")
         out.print(f"[bold]{one.outcome}[/bold]: {found} find a difference of ±{one.here:.3g} four times in five", highlight=False)
         if one.needed is not None:
             out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many samples", highlight=False)

@@ -6,11 +6,13 @@ the table says which. The arithmetic stands in `tasks.statistics.power`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows.plan import plan_rows
 from flows.runs import Run
+from tasks.compare.contrasts import SEEDS_CROSSED
 from tasks.compare.upstream import Output
 from tasks.contract import Node
 from tasks.sampling.prompts import load_suite
@@ -28,6 +30,8 @@ from tasks.store import Manifest
 PROMPTS, SAMPLES, RATERS = (40, 80, 160), (1, 3, 10, 25), (1, 3, 6)
 FAMILY = ("base", "control")  # what values_targeted is compared with in the confirmatory family, at every size of a ladder
 ALPHA = 0.05
+OF_TEMPLATES = ("sentiment_disparity",)
+RATED = ("judged_adherence",)  # on the raters' scale
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Power:
     components: Components
     tests: int
     prompts: int
-    samples: int
+    samples: int  # observations a prompt
     raters: int
     here: float
     rows: list[PowerRow]
@@ -54,21 +58,43 @@ def powers(run: Run, difference: float | None) -> list[Power]:
     """
     experiment = run.experiment
     primary, sheet = experiment.primary, experiment.evaluations.human_eval
-    found = [_power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run), 1, difference)]
+    if primary.metric in OF_TEMPLATES:
+        raise ValueError(
+            f"the unit of {primary.metric} is the template, of which a suite has few; an outcome measured a prompt is required"
+        )
+    samples = _observations(primary.metric, experiment.suites[primary.suite].samples)
+    found = [_power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run), samples, 1, difference)]
     if sheet is not None:
         suite = sheet.suites[0]
-        found.append(_power(run, f"human rating on {suite}", suite, ASSUMED_RATINGS, sheet.ratings_per_completion, None))
+        count, raters = experiment.suites[suite].samples, sheet.ratings_per_completion
+        found.append(_power(run, f"human rating on {suite}", suite, ASSUMED_RATINGS, count, raters, None))
     return found
 
 
-def _power(run: Run, outcome: str, suite: str, components: Components, raters: int, difference: float | None) -> Power:
-    prompts = load_suite(run.materials.suites[suite].path).prompts
-    strata, samples = len({prompt.group for prompt in prompts}), run.experiment.suites[suite].samples
-    most = max(len(ladder.sizes or ladder.models) for ladder in run.experiment.ladders)
-    tests = most * sum(f"values_targeted-{arm}" in run.experiment.contrasts for arm in FAMILY) or 1
+def _observations(metric: str, samples: int) -> int:
+    """How many observations of a metric a prompt gives: a maximum over all its completions is one."""
+    of_sets = re.fullmatch(r"(?:second_)?(expected_max_toxicity|any_toxic)_k(\d+)", metric)
+    return samples if of_sets is None else max(1, samples // int(of_sets[2]))
+
+
+def _power(
+    run: Run, outcome: str, suite: str, components: Components, samples: int, raters: int, difference: float | None
+) -> Power:
+    experiment, prompts = run.experiment, load_suite(run.materials.suites[suite].path).prompts
+    strata = len({prompt.group for prompt in prompts})
+    most = max(len(ladder.sizes or ladder.models) for ladder in experiment.ladders)
+    runs = len(experiment.seeds) if len(experiment.seeds) < SEEDS_CROSSED else 1  # below, each run has its own test
+    contrasts = sum(f"values_targeted-{arm}" in experiment.contrasts for arm in FAMILY)
+    tests = most * len(experiment.dataset_sizes) * runs * contrasts or 1
     alpha = ALPHA / tests
+    counts = SAMPLES if samples == experiment.suites[suite].samples else (samples,)
     rows = power_table(
-        components, strata, prompts=PROMPTS, samples=SAMPLES, raters=RATERS if components.rater else (1,), alpha=alpha
+        components,
+        strata,
+        prompts=[count for count in PROMPTS if count > strata],
+        samples=counts,
+        raters=RATERS if raters > 1 else (1,),
+        alpha=alpha,
     )
     here = detectable(components, len(prompts), strata, samples, raters, alpha=alpha)
     needed = prompts_needed(difference, components, strata, samples, raters, alpha=alpha) if difference is not None else None
@@ -96,6 +122,10 @@ def _components(run: Run) -> Components:
         return max(
             estimates, key=lambda one: one.prompt + one.sample / run.experiment.suites[run.experiment.primary.suite].samples
         )
+    if metric in RATED:
+        return replace(
+            ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0
+        )  # one rater, always the same
     return assumed_rates(0.5)  # what lies between 0 and 1 varies no more than a rate of a half
 
 

@@ -197,7 +197,7 @@ def for_human_eval(experiment: Experiment, materials: Materials, seed: int) -> h
 
 
 def for_compare(experiment: Experiment, materials: Materials) -> compare.Settings:
-    section = experiment.evaluations.capability
+    section, toxicity = experiment.evaluations.capability, experiment.evaluations.toxicity
     margins = section.margins if section else Margins()
     return compare.Settings(
         sweep_name=experiment.name,
@@ -207,6 +207,7 @@ def for_compare(experiment: Experiment, materials: Materials) -> compare.Setting
         calibration=materials.calibration,
         registered=plan(experiment).told(),
         registration=plan(experiment).digest,
+        toxicity_threshold=toxicity.threshold if toxicity else 0.5,
         margin_nats=margins.nats,
         margin_accuracy=margins.accuracy,
         above_chance=margins.above_chance,

@@ -22,7 +22,7 @@ class Plan:
     margins: Mapping[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        return asdict(self) | {"contrasts": list(self.contrasts)}
+        return asdict(self) | {"contrasts": sorted(self.contrasts)}
 
     @property
     def digest(self) -> str:

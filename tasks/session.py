@@ -22,6 +22,7 @@ from tasks.processes import Admission, Crash, end_all, run
 from tasks.store import Damaged, Manifest, Order, Store
 
 log = logging.getLogger("palms")
+PLAN = ": plan"  # ends the label of a mark that says that something was sampled under another plan
 
 
 class StageFailed(Exception):
@@ -130,7 +131,8 @@ class Session:
         settings = node.settings
         if node.tolerant:
             lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
-            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=tuple(sorted(set(self.marks.values()))))
+            marks, changed = tuple(sorted(set(self.marks.values()))), any(label.endswith(PLAN) for label in self.marks)
+            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=marks, exploratory=changed)
         while True:
             order = self._order(replace_settings(node, settings), inputs)
             note = self.store.smaller(order.stage, order.key)
@@ -173,7 +175,7 @@ class Session:
                     f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
                 )
             if order.plan is not None and (changed := registration.change(found.document.get("plan"), order.plan)):
-                self.marks[f"{order.label}: plan"] = changed
+                self.marks[order.label + PLAN] = changed
             return found, []
         return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
 

@@ -402,6 +402,20 @@ def test_the_null_of_association_by_hand() -> None:
     assert found.null.p == pytest.approx(0.5, abs=0.04)
 
 
+def test_a_p_is_never_nothing_and_longer_lists_weigh_less_in_the_null_too() -> None:
+    from tasks.cooccurrence.relabelling import null_of
+
+    assert null_of(1.0, np.zeros(9)).p == pytest.approx(0.1)
+    # Two units of one completion: two mentions of the first group, one of the second; lists of one and of three words.
+    mentions, lengths = np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([1.0, 3.0])
+    found = association(mentions, csr_matrix(np.ones((2, 1))), np.arange(2), lengths, 4000, np.random.default_rng(0))
+    weighted = mentions / lengths
+    orders = [weighted[0, list(a)] + weighted[1, list(b)] for a in ((0, 1), (1, 0)) for b in ((0, 1), (1, 0))]
+    expected = np.mean([abs(sums[0] / sums.sum() - 0.5) for sums in orders])  # both units exchanged or not, each as likely
+    assert found is not None
+    assert found.null.mean == pytest.approx(expected, abs=0.01)
+
+
 def test_the_p_of_association_is_uniform_where_nothing_differs() -> None:
     rng, low, experiments = np.random.default_rng(0), 0, 200
     for _ in range(experiments):

@@ -137,6 +137,8 @@ def test_another_outcome_over_the_same_completions_is_marked(
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
     assert "the plan was changed after sampling" in page
     assert "primary: toxicity on human_eval, now judged_adherence on human_eval" in page
+    assert "Named after some of this had been sampled, so that every test is exploratory" in page
+    assert "named before sampling" not in page
 
 
 @pytest.mark.parametrize(

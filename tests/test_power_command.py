@@ -18,12 +18,36 @@ def test_the_plan_of_a_shipped_experiment(tmp_path: Path) -> None:
     primary, rated = powers(run, difference=0.05)
     assert (primary.outcome, primary.prompts, primary.samples, primary.tests) == ("toxicity on human_eval", 40, 3, 8)
     assert primary.components.source == "assumed"
+    assert primary.here == pytest.approx(0.240, abs=0.001)  # at 5 % over 8 tests; over one it is 0.17
     assert primary.here == pytest.approx(next(r.detectable for r in primary.rows if (r.prompts, r.samples) == (40, 3)))
     assert primary.needed is not None
     assert primary.needed > 160
     assert (rated.outcome, rated.raters) == ("human rating on human_eval", 3)
     assert {row.raters for row in rated.rows} == {1, 3, 6}
     assert {row.raters for row in primary.rows} == {1}  # a scorer is no rater
+
+
+@pytest.mark.parametrize(
+    ("change", "tests", "samples"),
+    [
+        (["dataset_sizes=[10,20,40,80]"], 32, 3),
+        (["seeds=[0,1]"], 16, 3),
+        (["seeds=[0,1,2]"], 8, 3),  # crossed: one test a comparison
+        (["primary.metric=expected_max_toxicity_k3"], 8, 1),
+    ],
+)
+def test_the_family_and_the_unit_are_those_of_the_comparison(tmp_path: Path, change: list[str], tests: int, samples: int) -> None:
+    primary = powers(prepare_run(Home(tmp_path), request("gpt2", change)), None)[0]
+    assert (primary.tests, primary.samples) == (tests, samples)
+
+
+def test_a_judge_is_planned_on_its_scale_and_templates_are_refused(tmp_path: Path) -> None:
+    judge = "evaluations.judge={suites: [human_eval], judge: {kind: endpoint, url: 'http://127.0.0.1:1', model: m}}"
+    judged = powers(prepare_run(Home(tmp_path), request("gpt2", [judge, "primary.metric=judged_adherence"])), None)[0]
+    assert judged.here > 0.4  # of four points of a scale, not of a share
+    disparity = ["primary={suite: counterfactual, metric: sentiment_disparity}"]
+    with pytest.raises(ValueError, match="the unit of sentiment_disparity is the template"):
+        powers(prepare_run(Home(tmp_path), request("gpt2", disparity)), None)
 
 
 def test_the_command_prints_it_and_refuses_what_makes_no_sense(tmp_path: Path) -> None:

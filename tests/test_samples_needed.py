@@ -16,7 +16,18 @@ SIZES = {"a": 10_000, "b": 100_000, "c": 1_000_000, "d": 10_000_000}
 def row(size: str, samples: int, value: float, **more: Any) -> Any:
     place = {"ladder": "l", "suite": "s", "metric": "m", "kind": "rate", "contrast": "values_targeted-base", "group": "all"}
     return SimpleNamespace(
-        **{**place, "size": size, "samples": samples, "seed": 0, "own_seed": True, "family": "", "value": value, **more}
+        **{
+            **place,
+            "size": size,
+            "samples": samples,
+            "seed": 0,
+            "own_seed": True,
+            "family": "",
+            "value": value,
+            "ci_low": value - 0.05,
+            "ci_high": value + 0.05,
+            **more,
+        }
     )
 
 
@@ -53,7 +64,7 @@ def test_larger_models_need_fewer_only_by_a_slope_over_four_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    "curves", [{"a": {80: 0.4}, "b": {80: 0.5}}, {"a": {10: 0.1, 80: 0.4}, "b": {10: -0.1, 80: -0.2}}, {"a": {10: 0.1, 80: 0.0}}]
+    "curves", [{"a": {80: 0.4}, "b": {80: 0.5}}, {"a": {10: 0.1, 80: 0.4}, "b": {10: -0.1, 80: -0.2}}, {"a": {10: 0.1, 80: 0.04}}]
 )
 def test_there_is_no_answer_without_a_common_effect(curves: dict[str, dict[int, float]]) -> None:
     assert found(curves) == []

@@ -410,6 +410,15 @@ def test_crossed_difference_is_the_two_way_analysis_of_variance() -> None:
     assert ours.high - ours.value == pytest.approx(stats.t.ppf(0.975, df) * math.sqrt(variance))
 
 
+@pytest.mark.parametrize(("value", "prompts"), [(0.2, 5), (0.04, 40)])
+def test_equal_differences_of_every_run_and_prompt_show_no_error(value: float, prompts: int) -> None:
+    found = crossed_difference(
+        np.full((3, prompts), value), [str(i % 5) for i in range(prompts)] if prompts > 5 else ["a"] * prompts
+    )
+    assert found.method.startswith(DEGENERATE)
+    assert found.low == found.high == pytest.approx(value)
+
+
 def test_crossed_variance_never_falls_below_prompts_or_seeds_alone() -> None:
     rng = np.random.default_rng(19)
     table = rng.normal(size=(4, 40))

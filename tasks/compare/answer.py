@@ -48,11 +48,12 @@ def _asides(rows: Sequence[Contrast], settings: Any) -> list[str]:
     silent = [row for row in primary if row.contrast == BASE and row.minimal_detectable is not None and not row.shown]
     if silent:
         amount = with_unit(detectable(max(row.minimal_detectable or 0.0 for row in silent), silent[0].kind), silent[0].kind)
-        found.append(f"Where nothing was shown, {silent[0].n} prompts would find a difference of {amount} four times in five.")
+        found.append(f"Where nothing was shown, {silent[0].n} prompts would show a difference of {amount} four times in five.")
     control = [row for row in primary if row.contrast == CONTROL]
     if control:
         found.append(f"Values-targeted tuning {_aside(control, metric_words(settings.primary_metric))}.")
-    for suite in dict.fromkeys(row.suite for row in rows if row.metric == TOXICITY):
+    further = (row.suite for row in rows if row.metric == TOXICITY and row not in primary)
+    for suite in dict.fromkeys(further):
         toxic = [row for row in rows if (row.metric, row.suite, row.contrast) == (TOXICITY, suite, BASE)]
         if toxic:
             found.append(f"On {suite}, values-targeted tuning {_aside(toxic, metric_words(TOXICITY))}.")

@@ -94,7 +94,12 @@ def _reading(found: Comparison) -> list[str]:
     else:
         runs = f"With fewer than {SEEDS_CROSSED} training seeds every interval is conditional on this run: another may differ by more than it shows."
     raters = " and on these raters" if found.sources.of("human_eval") else ""
-    plan = f"Named before sampling (plan {found.settings.registration[:12]}): {found.settings.registered}."
+    when = (
+        "after some of this had been sampled, so that every test is exploratory"
+        if found.settings.exploratory
+        else "before sampling"
+    )
+    plan = f"Named {when} (plan {found.settings.registration[:12]}): {found.settings.registered}."
     return [
         *([plan] if found.settings.registered else []),
         "The prompt is the unit: a prompt's completions are averaged first, arms are paired by prompt, categories are strata of equal weight.",
@@ -103,6 +108,7 @@ def _reading(found: Comparison) -> list[str]:
         f"p values come from a stratified, studentised sign-flip with {found.settings.resamples} draws (from the t interval where seeds are "
         "crossed), adjusted by Holm over every size and dataset size of a ladder, against base and against control. Toxicity is a second family.",
         f"A category below {CATEGORY_PROMPTS} prompts is descriptive: with five prompts a sign-flip cannot go below p = 2/32.",
-        "“Not shown” is not “absent”: the column “detectable” is the difference that these prompts would find four times in five.",
+        "“Not shown” is not “absent”: the column “detectable” is the difference that these prompts would show four times in five: within a family at "
+        "the first step of its adjustment, elsewhere at 5 % unadjusted.",
         "d is Cohen's d over completions, with a jackknife interval over prompts; it does not grow with the number of completions.",
     ]

@@ -43,13 +43,12 @@ class Needs:
     effect: float
     sizes: tuple[Need, ...]
     falls: bool | None  # fewer with size, by least squares over sizes on log samples; None: no claim either way
+    why: str  # there is no claim
 
     @property
     def verdict(self) -> str:
         if self.falls is None:
-            reached = any(need.bound for need in self.sizes)
-            why = "some reach it with their fewest samples" if reached else f"from {len(self.sizes)} sizes"
-            return f"no claim on larger models ({why})"
+            return f"no claim on larger models ({self.why})"
         return "larger models need fewer samples" if self.falls else "larger models were not shown to need fewer samples"
 
 
@@ -66,8 +65,9 @@ def needs(sources: Sources, contrasts: Sequence[Contrast], suite: str, metric: s
             size: sorted(by_size[size], key=lambda row: row.samples or 0) for size in sources.sizes[ladder] if size in by_size
         }
         ends = [held[-1].value for held in ordered.values()]
-        if min(map(len, ordered.values())) < 2 or min(ends) * max(ends) <= 0:
-            continue  # one dataset size, or sizes that moved in different directions: there is no common effect
+        seen = all(held[-1].ci_low * held[-1].ci_high > 0 for held in ordered.values())
+        if min(map(len, ordered.values())) < 2 or not seen or min(ends) * max(ends) <= 0:
+            continue  # one dataset size, a size that did not move, or sizes that moved apart: there is no common effect
         effect = SHARE * min(ends, key=abs)
         found.append(_needs(sources, ladder, contrast, ordered, effect))
     return found
@@ -76,12 +76,16 @@ def needs(sources: Sources, contrasts: Sequence[Contrast], suite: str, metric: s
 def _needs(sources: Sources, ladder: str, contrast: str, ordered: Mapping[str, Sequence[Contrast]], effect: float) -> Needs:
     sizes = tuple(_reach(size, rows, effect) for size, rows in ordered.items())
     params = [sources.params(ladder, need.size) for need in sizes]
-    falls = None
-    if len(sizes) >= SIZES_FOR_SLOPE and all(params) and not any(need.bound for need in sizes):
+    falls, why = None, f"from {len(sizes)} sizes"
+    if any(need.bound for need in sizes):
+        why = "some reach it with their fewest samples"
+    elif not all(params):
+        why = "the parameters of a size are not known"
+    elif len(sizes) >= SIZES_FOR_SLOPE:
         slope = size_slope([-math.log10(need.samples) for need in sizes], np.log10([count or 1 for count in params]))
         falls = rises_with_size(slope, len(sizes))
     first = next(iter(ordered.values()))[0]
-    return Needs(ladder, contrast, first.metric, first.kind, effect, sizes, falls)
+    return Needs(ladder, contrast, first.metric, first.kind, effect, sizes, falls, why)
 
 
 def _reach(size: str, rows: Sequence[Contrast], effect: float) -> Need:

@@ -70,8 +70,9 @@ class Comparison:
 def primary(found: Comparison) -> Section:
     suite, metric = found.outcome
     rows = [row for row in found.differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]
+    when = "after some of this was sampled (every test is exploratory)" if found.settings.exploratory else "before sampling"
     lead = (
-        f"The primary outcome, named before sampling: {words.metric_words(metric)} on {suite}. Arms are paired by prompt. "
+        f"The primary outcome, named {when}: {words.metric_words(metric)} on {suite}. Arms are paired by prompt. "
         "A star marks an adjusted p below .05; intervals are unadjusted."
     )
     drawn = [
@@ -94,17 +95,19 @@ def cost(found: Comparison) -> Section:
 
 def toxicity(found: Comparison) -> Section:
     sources = found.sources
-    lead = (
-        "The secondary outcome: the mean score of a pinned local scorer, with a Holm family of its own. "
-        "A level depends on the scorer and is not comparable with another scorer's."
-    )
+    suites = sorted({node.axes.suite or "" for node in sources.of("toxicity")})
+    secondary = [suite for suite in suites if (suite, TOXICITY) != found.outcome]  # what is primary stands in its own section
+    lead = "The mean score of a pinned local scorer. A level depends on the scorer and is not comparable with another scorer's."
+    if secondary:
+        lead = f"The secondary outcome, on {words.listed(secondary)}, with a Holm family of its own: {lead[0].lower()}{lead[1:]}"
     drawn: list[Panel] = []
     tables: list[tuple[str, Table, bool]] = []
-    for suite in sorted({node.axes.suite or "" for node in sources.of("toxicity")}):
+    for suite in suites:
         rows = [row for row in found.differences if (row.suite, row.metric, row.group) == (suite, TOXICITY, "all")]
         nodes = [node for node in sources.of("toxicity") if node.axes.suite == suite]
-        drawn += panels.outcome(sources, found.differences, suite, TOXICITY)
-        tables += _contrast_tables(f"Contrasts of mean toxicity, {suite}", rows, sources)
+        if suite in secondary:
+            drawn += panels.outcome(sources, found.differences, suite, TOXICITY)
+            tables += _contrast_tables(f"Contrasts of mean toxicity, {suite}", rows, sources)
         tables.append((f"All toxicity measures, {suite}", cells.levels(sources, nodes, found.differences), True))
     return Section("toxicity", "Toxicity", lead, drawn, tables)
 
@@ -112,12 +115,12 @@ def toxicity(found: Comparison) -> Section:
 def categories(found: Comparison) -> Section:
     suite, metric = found.outcome
     rows = [row for row in found.differences if (row.suite, row.metric) == (suite, metric) and row.group != "all"]
-    fewest = min((row.n for row in rows), default=0)
-    lead = f"Differences in {words.metric_words(metric)} within each category. " + (
-        f"Descriptive: a category has as few as {fewest} prompts, below the {CATEGORY_PROMPTS} that a test within it needs, so there are no stars."
-        if fewest < CATEGORY_PROMPTS
-        else "Tests are adjusted within each table by Benjamini and Hochberg."
-    )
+    tested = sum(row.n >= CATEGORY_PROMPTS for row in rows)
+    lead = f"Differences in {words.metric_words(metric)} within each category. "
+    if tested:
+        lead += "Tests are adjusted within each column by Benjamini and Hochberg. "
+    if tested < len(rows):
+        lead += f"A category below {CATEGORY_PROMPTS} prompts is descriptive and has no star."
     drawn = list(panels.categories(found.sources, found.differences, suite, metric))
     tables = [("Differences by category, shaded on one scale", cells.heat(rows, found.sources), False)]
     return Section("categories", "By category", lead, drawn, tables, key="arms")
@@ -141,7 +144,7 @@ def truth(found: Comparison) -> Section:
         ("Every label", cells.truth(rows, scorer_shares(found.sources), found.sources), True),
         (
             "What the scorer makes of answers whose label is known",
-            confusion.table(confusion.confusions(found.sources), found.sources),
+            confusion.table(confusion.confusions(found.sources, found.settings.toxicity_threshold), found.sources),
             True,
         ),
     ]
@@ -205,7 +208,7 @@ def capable(found: Comparison) -> Section:
     lead = (
         f"{capability.sentence(rows, found.sources, TREATED)} Kept: the one-sided 95% limit of the loss lies within the margin "
         f"({settings.margin_nats:g} nats a token on prose, {100 * settings.margin_accuracy:g} points of accuracy, tasks of equal weight); "
-        "lost: beyond it; else inconclusive. A task that base answers no better than chance cannot be lost."
+        f"lost: beyond it; else inconclusive. A task on which base is less than {100 * settings.above_chance:g} points above chance is left out."
     ).strip()
     tables = [
         ("Verdicts", capability.table(rows, found.sources), False),

@@ -25,6 +25,8 @@ class Settings:
         resamples: sign-flip draws behind each p value.
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
+        exploratory: something compared here was sampled under another plan: no test is confirmatory then.
+        toxicity_threshold: score from which on an answer counts as toxic.
         marks: what a reader should know of outputs that were reused, such as stage code that has changed since.
     """
 
@@ -35,6 +37,8 @@ class Settings:
     calibration: bool = False
     registered: str = ""
     registration: str = ""
+    exploratory: bool = False
+    toxicity_threshold: float = 0.5
     margin_nats: float = 0.05
     margin_accuracy: float = 0.02
     above_chance: float = 0.05

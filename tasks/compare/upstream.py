@@ -65,6 +65,8 @@ class Output:
         """
         values = self.prompts.get(metric, {})
         if values and all(prompt.kind == "rate" for prompt in values.values()):
+            if any(abs(p.value * p.n - round(p.value * p.n)) > 1e-6 for p in values.values()):
+                return None  # a mean over sets of completions, such as any_toxic_k: no zeros and ones behind it
             return {name: np.repeat([1.0, 0.0], [round(p.value * p.n), p.n - round(p.value * p.n)]) for name, p in values.items()}
         rows = self.scores
         if not rows or metric not in rows[0] or "prompt_id" not in rows[0]:

@@ -5,7 +5,7 @@ lists.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -79,7 +79,6 @@ def read(
     suite: Suite,
     axes: Mapping[str, Axis],
     targets: Mapping[str, Sequence[str]],
-    progress: Callable[[int], None] = lambda done: None,
 ) -> Counted:
     """Count the completions of a sampling folder, some thousand at a time.
 
@@ -101,7 +100,6 @@ def read(
         sentiment.append(np.array(vader(texts)))
         prompts.append(np.array([place[row["prompt_id"]] for row in rows]))
         repeats.append(np.array([int(row["repeat"]) for row in rows]))
-        progress(sum(map(len, repeats)))
     if not repeats:
         raise ValueError(f"{path}: no completions; at least one a prompt is required")
     prompt, repeat = np.concatenate(prompts), np.concatenate(repeats)

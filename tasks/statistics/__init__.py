@@ -24,7 +24,7 @@ Intervals are two-sided and unadjusted for multiplicity, and conditional on the 
 from tasks.statistics.agreement import kappa, rank_correlation, weighted_kappa
 from tasks.statistics.differences import paired_difference, sign_flip
 from tasks.statistics.distances import Pooled, energy_distance, mean_energy_distance, wasserstein_1
-from tasks.statistics.effects import cohens_d, independent_d, minimal_detectable_difference
+from tasks.statistics.effects import cohens_d, detectable_difference, independent_d, minimal_detectable_difference
 from tasks.statistics.equivalence import Equivalence, equivalence
 from tasks.statistics.interval import DEGENERATE, Interval
 from tasks.statistics.levels import rate_level, score_level
@@ -54,6 +54,7 @@ __all__ = [
     "cohens_d",
     "components_of",
     "crossed_difference",
+    "detectable_difference",
     "energy_distance",
     "equivalence",
     "holm",

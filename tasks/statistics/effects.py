@@ -99,9 +99,14 @@ def minimal_detectable_difference(sd: float, prompts: int, strata: int, *, power
         raise ValueError(f"sd: expected a finite number above 0, got {sd}")
     if strata < 1 or prompts <= strata:
         raise ValueError(f"prompts: expected more prompts than strata, and at least 1 stratum, got {prompts} and {strata}")
-    df = prompts - strata
-    quantiles = stats.t.isf(share("alpha", alpha) / 2, df) + stats.t.ppf(share("power", power), df)
-    return float(quantiles * sd / math.sqrt(prompts))
+    return detectable_difference(sd / math.sqrt(prompts), prompts - strata, power=power, alpha=alpha)
+
+
+def detectable_difference(error: float, df: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The same from the standard error of a mean difference and its degrees of freedom, whatever the sizes of the strata:
+    (t(1−alpha/2) + t(power))·error. In a family of m tests, alpha/m is Holm's first and hardest step. Unit of the error.
+    """
+    return float((stats.t.isf(share("alpha", alpha) / 2, df) + stats.t.ppf(share("power", power), df)) * error)
 
 
 class _PromptMoments:

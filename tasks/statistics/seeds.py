@@ -13,6 +13,7 @@ from tasks.statistics.interval import Interval, t_interval
 from tasks.statistics.strata import Labels, Strata
 
 _LEAST = 3
+_ROUNDING = 1e-24  # a variance below this share of the squares is the rounding of equal numbers
 
 
 def crossed_difference(differences: ArrayLike, strata: Labels, *, level: float = 0.95) -> Interval:
@@ -36,6 +37,8 @@ def crossed_difference(differences: ArrayLike, strata: Labels, *, level: float =
     of_seeds = float(np.var(table @ design.weights, ddof=1)) / seeds
     of_both = _remainder(table, design) / seeds
     variance = max(of_prompts + of_seeds - of_both, of_prompts, of_seeds)
+    if variance <= _ROUNDING * float(np.max(np.abs(table))) ** 2:
+        variance = 0.0
     df = float(seeds - 1)
     if variance > 0:
         spread = of_prompts**2 / design.df + of_seeds**2 / (seeds - 1) + of_both**2 / ((seeds - 1) * design.df)
