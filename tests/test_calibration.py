@@ -186,6 +186,7 @@ def test_same_seed_same_bytes(tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", [QUESTION, CONTINUATION])
 def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
     from model_registry.calibration.exact import exact_rates
@@ -203,6 +204,7 @@ def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
         assert abs(found[label] / n - p) < 4.5 * (p * (1 - p) / n) ** 0.5 + 1 / n, label
 
 
+@pytest.mark.slow
 def test_exact_rates_are_those_of_each_answer_scored_alone(tiny, grammar):
     from model_registry.calibration.exact import exact_rates
 

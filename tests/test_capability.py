@@ -128,6 +128,7 @@ def test_neither_context_nor_special_tokens_are_scored(small: tuple[Any, Any]) -
     assert score(model, wrapping, Paragraph("p", text)).tokens == len(answered)  # its first token has the start before it
 
 
+@pytest.mark.slow
 def test_unfit_texts_are_refused(small: tuple[Any, Any], rung: Path, tmp_path: Path) -> None:
     model, tokenizer = small
     with pytest.raises(ValueError, match="paragraph one: no token to score"):
@@ -162,6 +163,7 @@ def test_bad_prose_files_are_refused_with_their_line(tmp_path: Path, lines: str,
         read_paragraphs(path)
 
 
+@pytest.mark.slow
 def test_shipped_prose_is_in_each_models_vocabulary(rung: Path) -> None:
     assert len(read_paragraphs(CONFIGS / "prompts/neutral_text.jsonl")) == 100
     tokenizer, grammar = load_tokenizer(rung / "model"), load_grammar()
@@ -197,6 +199,7 @@ def test_topic_items_have_one_answer_of_their_question() -> None:
     assert {item.target for item in items} == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_a_pretrained_model_answers_and_a_random_one_guesses(rung: Path, topics: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from model_registry.calibration.pretrain import new_model
 
@@ -216,6 +219,7 @@ def test_a_pretrained_model_answers_and_a_random_one_guesses(rung: Path, topics:
     assert harness.content_digest(able) == harness.content_digest(guessed) != harness.content_digest(able[:-1])
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_each_choice_scored_alone(rung: Path, topics: Any) -> None:
     model, tokenizer = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
     noise = torch.Generator().manual_seed(3)
@@ -304,6 +308,7 @@ def local_task(folder: Path, name: str, split: str, rows: list[dict[str, Any]], 
     return TaskManager(include_path=str(folder), include_defaults=False).load([name])["tasks"][name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_default_tasks_are_answered_by_their_likeliest_choice(
     small: tuple[Any, Any], rung: Path, tmp_path: Path, name: str
@@ -391,6 +396,7 @@ def arms(rung: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]
     return done
 
 
+@pytest.mark.slow
 def test_every_arm_is_measured_as_itself(arms: dict[str, Ran], rung: Path) -> None:
     values = {name: {(m.metric, m.group): m.value for m in read_metrics(one.work)} for name, one in arms.items()}
     assert values["adapter"] == pytest.approx(values["merged"], rel=1e-3)
@@ -414,6 +420,7 @@ def with_manifest(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_equal_work_gives_equal_bytes_and_a_restart_goes_on(arms: dict[str, Ran], rung: Path, tmp_path: Path) -> None:
     alone = measure(tmp_path / "alone", rung)
     run([alone.job])
@@ -428,6 +435,7 @@ def test_equal_work_gives_equal_bytes_and_a_restart_goes_on(arms: dict[str, Ran]
     assert [n for n, (old, new) in enumerate(zip(before, after, strict=True)) if old != new] == [1]
 
 
+@pytest.mark.slow
 def test_prose_alone_needs_no_harness(rung: Path, tmp_path: Path) -> None:
     only = measure(tmp_path, rung, tasks=())
     run([only.job])
@@ -435,6 +443,7 @@ def test_prose_alone_needs_no_harness(rung: Path, tmp_path: Path) -> None:
     assert read_json(only.work / "harness.json") == {}
 
 
+@pytest.mark.slow
 def test_a_broken_arm_has_lost_and_a_copy_of_base_has_kept(arms: dict[str, Ran]) -> None:
     inputs = {name: with_manifest(arms[work].work) for name, work in (("b", "base"), ("c", "base"), ("x", "broken"))}
     places = {

@@ -165,6 +165,7 @@ def test_every_architecture_can_be_tuned(architecture: str, settings: Settings, 
     assert ("model/adapter_model.safetensors" in files) == (settings.method == "lora")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [SETTINGS, LORA], ids=["full", "lora"])
 def test_equal_runs_write_equal_bytes_without_paths_and_say_nothing(
     settings: Settings, prepared: Path, dataset: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -181,6 +182,7 @@ def test_equal_runs_write_equal_bytes_without_paths_and_say_nothing(
     assert {name for name in one if one[name] != other[name]} >= {"series.json"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "settings"),
     [("gpt2", SETTINGS), ("gpt2", LORA), ("gpt_neox", SETTINGS), ("opt-350m", LORA)],

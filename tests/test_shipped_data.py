@@ -29,7 +29,9 @@ def suite(name: str) -> Suite:
     return load_suite(CONFIGS / "prompts" / f"{name}.yaml")
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize(
+    "name", [name if name in {"gpt2", "biblioteca"} else pytest.param(name, marks=pytest.mark.slow) for name in shipped()]
+)
 def test_every_shipped_experiment_passes_without_a_finding(name: str) -> None:
     further = [CONFIGS / "prompts" / f"human_eval_{more}.yaml" for more in ("extended", "paraphrased", "hostile")]
     own = {"calibration", "calibration_controls", "biblioteca"}
