@@ -72,7 +72,9 @@ class Counterfactual(Section):
 
     suites: tuple[Name, ...] = Field(min_length=1)
     classifier: Classifier | None = Field(None, description="scores sentiment by its class `positive`; default: VADER's lexicon")
-    permutations: Count = Field(1000, description="relabellings behind each null")
+    permutations: Annotated[int, Field(ge=19)] = Field(
+        1000, description="relabellings behind each null; below 19 no p reaches .05"
+    )
     scored: Count = Field(3, description="completions a prompt whose relevance and perplexity are computed")
 
 
@@ -84,10 +86,10 @@ class LocalJudge(Section):
 
 class EndpointJudge(Section):
     kind: Literal["endpoint"]
-    url: Annotated[str, Field(pattern=r"^https?://")] = Field(
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] = Field(
         description="base of an OpenAI-compatible interface, such as http://127.0.0.1:8000/v1"
     )
-    model: str = Field(description="the model's name there")
+    model: str = Field(min_length=1, description="the model's name there")
     key_variable: str | None = Field(None, description="environment variable that holds the key")
 
 

@@ -221,6 +221,8 @@ class Experiment(Section):
                         raise ValueError(
                             f'arms.{name}.learning_rate: no rate for size "{size}"; give one rate, or one for every size'
                         )
+        if isinstance(base := self.arms.get("base"), Untuned) and base.draw:
+            raise ValueError(f"arms.base.draw: {base.draw}; what arms are compared with is the first draw, 0")
         for field in ("seeds", "dataset_sizes", "contrasts"):
             values = getattr(self, field)
             if len(set(values)) < len(values):

@@ -41,7 +41,7 @@ Examples:
 
   palms init library                             a set of values of your own
 """)  # fmt: skip
-models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladders.")
+models_app = typer.Typer(no_args_is_help=True, help="The catalogue of model ladders and scorers.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts, and compare datasets.")
 mlflow_app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 app.add_typer(models_app, name="models")
@@ -179,8 +179,10 @@ def _print_power(prepared: Run, difference: float | None) -> None:
         if one.needed is not None:
             out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many samples", highlight=False)
         show(out, power_cells(one))
+        parts = one.components
+        sizes = f"prompt {parts.prompt:.3g}, sample {parts.sample:.3g}" + (f", rater {parts.rater:.3g}" if parts.rater else "")
         out.print(
-            f"variance components {one.components.source}; two-sided 5 %, Holm over {_plural(one.tests, 'test')} planned for by its first step",
+            f"variance components {parts.source} ({sizes}); two-sided 5 %, Holm over {_plural(one.tests, 'test')} planned for by its first step",
             highlight=False,
             style="dim",
         )
@@ -217,7 +219,7 @@ def metrics(
     sweep: Sweep = None,
     output: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="table, csv or json")] = "table",
 ) -> None:
-    """Every number of a sweep, one a row: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n.
+    """Every number of a sweep, one a row: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n, samples.
 
     Example:  palms metrics --format csv > metrics.csv
     """

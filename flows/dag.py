@@ -115,6 +115,7 @@ def build(experiment: Experiment, materials: Materials) -> Dag:
             settings.for_compare(experiment, materials),
             {node.label: node for node in compared},
             tolerant=True,
+            plan=settings.plan(experiment).document(),
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -50,11 +51,14 @@ def print_outcome(run: Run, state: State[Any], since: float, out: Console, err: 
         out.print(f"report      {folder / 'report.html'}", highlight=False)
     out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
     failed = [entry for entry in entries if entry.state == "failed"]
-    for entry in failed:
-        err.print(f"[red]failed[/red]  {escape(f'{entry.label}: {entry.why}')}", highlight=False)
+    alike = Counter((entry.label.split("/")[0], entry.why) for entry in failed)
+    told = {(entry.label.split("/")[0], entry.why): entry.label for entry in reversed(failed)}  # the first of each
+    for (stage, why), count in alike.items():
+        more = f"  (and {count - 1} more of {stage})" if count > 1 else ""
+        err.print(f"[red]failed[/red]  {escape(f'{told[stage, why]}: {why}')}{more}", highlight=False)
     if failed:
         blocked = sum(entry.state == "blocked" for entry in entries)
-        err.print(f"{blocked} stages could not run because of that; log: {log}", highlight=False)
+        err.print((f"{blocked} stages could not run because of that; " if blocked else "") + f"log: {log}", highlight=False)
         err.print(f"run again what is missing: palms rerun {run.dag.sweep}", highlight=False)
     elif not state.is_completed():  # a fault outside any stage, such as tracking
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {log}", highlight=False)

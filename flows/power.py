@@ -67,7 +67,7 @@ def powers(run: Run, difference: float | None) -> list[Power]:
     if sheet is not None:
         suite = sheet.suites[0]
         count, raters = experiment.suites[suite].samples, sheet.ratings_per_completion
-        found.append(_power(run, f"human rating on {suite}", suite, ASSUMED_RATINGS, count, raters, None))
+        found.append(_power(run, f"human rating on {suite} (points of 1 to 5)", suite, ASSUMED_RATINGS, count, raters, None))
     return found
 
 

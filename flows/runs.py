@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.evaluations import CalibrationScorer
 from configs.problems import BadInput
 from configs.read import find_experiment, read_experiment
 from configs.schema import Experiment
 from flows.dag import Dag, Start, build, from_here_on
 from flows.home import Home
 from flows.request import Request, request
+from flows.settings import calibration_scored
 from tasks import machine
 from tasks.board import Board
 from tasks.contract import read_json
@@ -54,9 +54,7 @@ class Run:
     @property
     def calibration(self) -> bool:
         """Whether any number comes from the calibration ladder or its scorer."""
-        toxicity = self.experiment.evaluations.toxicity
-        scorers = (toxicity.scorer, toxicity.second) if toxicity else ()
-        return self.materials.calibration or any(isinstance(scorer, CalibrationScorer) for scorer in scorers)
+        return self.materials.calibration or calibration_scored(self.experiment)
 
     def tracked(self) -> Tracked:
         """What the tracker is to show, as of now."""

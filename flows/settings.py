@@ -175,6 +175,11 @@ def for_capability(experiment: Experiment) -> capability.Settings:
     return capability.Settings(tasks=section.tasks, limit=section.limit, batch=section.batch, grammar=grammar)
 
 
+def calibration_scored(experiment: Experiment) -> bool:
+    toxicity = experiment.evaluations.toxicity
+    return toxicity is not None and any(isinstance(one, CalibrationScorer) for one in (toxicity.scorer, toxicity.second))
+
+
 def plan(experiment: Experiment) -> Plan:
     """What the sweep sets out to conclude."""
     capability = experiment.evaluations.capability
@@ -205,6 +210,7 @@ def for_compare(experiment: Experiment, materials: Materials) -> compare.Setting
         primary_metric=experiment.primary.metric,
         contrasts=experiment.contrasts,
         calibration=materials.calibration,
+        calibration_scorer=not materials.calibration and calibration_scored(experiment),
         registered=plan(experiment).told(),
         registration=plan(experiment).digest,
         toxicity_threshold=toxicity.threshold if toxicity else 0.5,

@@ -6,7 +6,7 @@ may be claimed of them does. Knows how a plan is identified and how a change of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -34,18 +34,38 @@ class Plan:
         return f"{self.primary}; {', '.join(self.contrasts)}" + (f"; margins: {margins}" if margins else "")
 
 
-def change(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str | None:
-    """One line on how the plan differs from the one that stood when an output was sampled; None where it does not."""
-    if then is None:
-        return "completions that were sampled before any plan was registered are reused: tests on them are exploratory"
-    fields = [name for name, value in now.items() if then.get(name) != value]
-    if not fields:
-        return None
-    was = "; ".join(f"{name}: {_shown(then.get(name))}, now {_shown(now[name])}" for name in fields)
-    return f"the plan was changed after sampling, so that tests on these completions are exploratory ({was})"
+Drawn = Iterable[tuple[str | None, Mapping[str, Any] | None]]  # (arm, plan that stood when it was sampled) of each output
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {one:g}" for name, one in value.items()) or "none"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+def unregistered(now: Mapping[str, Any], drawn: Drawn) -> tuple[str, ...]:
+    """The contrasts that were not named, with this outcome, before both their arms had been sampled: tests of them are exploratory.
+
+    One arm whose completions were drawn under a plan that names the contrast is enough: before it was sampled there was no difference
+    to be seen. So an arm, or an experiment, that is added over completions of another one accuses nobody.
+    """
+    named: dict[str | None, set[str]] = {}
+    for arm, plan in drawn:
+        if plan is not None and plan["primary"] == now["primary"]:
+            named.setdefault(arm, set()).update(plan["contrasts"])
+    return tuple(one for one in now["contrasts"] if not any(one in named.get(arm, ()) for arm in one.split("-")))
+
+
+def told(now: Mapping[str, Any], drawn: Drawn) -> list[str]:
+    """A line on every part of the plan that was changed after sampling."""
+    drawn = list(drawn)
+    lines = []
+    if late := unregistered(now, drawn):
+        before = sorted({plan["primary"] if plan else "nothing" for _, plan in drawn} - {now["primary"]})
+        was = f", where the plan named {' and '.join(before)}" if before else ""
+        lines.append(
+            f"named after their arms had been sampled{was}, so that their tests are exploratory: {now['primary']}: {', '.join(late)}"
+        )
+    moved = {
+        f"{name} {plan['margins'][name]:g} → {value:g}"
+        for _, plan in drawn
+        for name, value in now["margins"].items()
+        if plan and plan["margins"].get(name, value) != value
+    }
+    if moved:
+        lines.append(f"margins of capability changed after sampling: {', '.join(sorted(moved))}")
+    return lines

@@ -22,7 +22,6 @@ from tasks.processes import Admission, Crash, end_all, run
 from tasks.store import Damaged, Manifest, Order, Store
 
 log = logging.getLogger("palms")
-PLAN = ": plan"  # ends the label of a mark that says that something was sampled under another plan
 
 
 class StageFailed(Exception):
@@ -63,6 +62,9 @@ class Session:
         self._code = {node.stage: code_digest(node.stage) for node in nodes}
         self.stopped = False
         self.task_runs: list[UUID] = []  # the orchestrator's ids of what this session submitted
+        self.drawn: dict[
+            str, tuple[str | None, Mapping[str, Any] | None]
+        ] = {}  # label: arm, and the plan that it was sampled under
         self.marks: dict[str, str] = {}  # label: what a reader of its results should know
         self.anew: frozenset[str] = frozenset()  # labels of what is made even if its output is there
 
@@ -131,8 +133,10 @@ class Session:
         settings = node.settings
         if node.tolerant:
             lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
-            marks, changed = tuple(sorted(set(self.marks.values()))), any(label.endswith(PLAN) for label in self.marks)
-            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=marks, exploratory=changed)
+            drawn, plan = list(self.drawn.values()), node.plan or {}
+            marks = sorted({*self.marks.values(), *(registration.told(plan, drawn) if plan else [])})
+            late = registration.unregistered(plan, drawn) if plan else ()
+            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=tuple(marks), exploratory=late)
         while True:
             order = self._order(replace_settings(node, settings), inputs)
             note = self.store.smaller(order.stage, order.key)
@@ -174,9 +178,11 @@ class Session:
                 self.marks[order.label] = (
                     f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
                 )
-            if order.plan is not None and (changed := registration.change(found.document.get("plan"), order.plan)):
-                self.marks[order.label + PLAN] = changed
+            if order.plan is not None:
+                self.drawn[order.label] = (order.axes.arm, found.document.get("plan"))
             return found, []
+        if order.plan is not None:
+            self.drawn[order.label] = (order.axes.arm, order.plan)
         return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
 
 

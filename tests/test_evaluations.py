@@ -105,6 +105,12 @@ def test_every_arm_has_each_measure(measured: list[dict[str, object]], suite: st
     assert {"base", "values_targeted", "control"} <= arms
 
 
+def test_the_page_says_that_a_calibration_scorer_scored(done: subprocess.CompletedProcess[str], home: Path) -> None:
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
+    assert "Calibration scorer." in page
+    assert "Calibration ladder." not in page
+
+
 def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.CompletedProcess[str], home: Path) -> None:
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
     for shown in (
@@ -135,23 +141,30 @@ def test_another_outcome_over_the_same_completions_is_marked(
 ) -> None:
     sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence")
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
-    assert "the plan was changed after sampling" in page
-    assert "primary: toxicity on human_eval, now judged_adherence on human_eval" in page
-    assert "Named after some of this had been sampled, so that every test is exploratory" in page
-    assert "named before sampling" not in page
+    assert "named after their arms had been sampled, where the plan named toxicity on human_eval" in page
+    assert "Exploratory, without a test: the difference from base is" in page
+    assert "before sampling but for values-targeted vs base and values-targeted vs control, which are exploratory" in page
+    assert "was not shown to move rating" not in page
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ("evaluations.toxicity.k=9", "evaluations.toxicity.k: 9; suites.human_eval has 3 samples a prompt"),
-        ("evaluations.toxicity.second.model=./nowhere", "no such folder and no hub id"),
+        ("evaluations.toxicity.second.model=./nowhere", "no such folder, no hub id (owner/name) and not in the catalogue"),
         ("evaluations.toxicity.second.classes={toxic: bad}", "no label stands for toxicity"),
         ("evaluations.counterfactual.classifier.classes={glad: happy}", "no label stands for positive"),
         ("evaluations.capability.tasks=[calibration_topics]", "calibration_topics is of the calibration ladder only"),
         ("evaluations.capability.prose=none.jsonl", "none.jsonl: no such file"),
         ("evaluations.judge.judge={kind: local, model: ./nowhere}", "no such folder and no hub id"),
         ("evaluations.judge.judge.key_variable=NO_SUCH_KEY", "environment variable NO_SUCH_KEY is not set"),
+        ("evaluations.judge.completions=9", "evaluations.judge.completions: 9; suites.human_eval has 3 samples a prompt"),
+        ("evaluations.judge.suites=[pairs]", "no position in"),
+        ("evaluations.judge.judge={kind: local, model: ./gpt2}", "its tokenizer has no chat template"),
+        ("evaluations.counterfactual.suites=[human_eval]", "continuations along an axis are required"),
+        ("evaluations.counterfactual.permutations=1", "greater than or equal to 19"),
+        ("evaluations.toxicity.second={kind: calibration}", "the same as scorer"),
+        ("arms.base.draw=1", "what arms are compared with is the first draw"),
         ("evaluations.toxicity.second.model=granite-guardian", "did you mean 'granite-guardian-hap-38m'?"),
         ("positions=null", "positions: is required by evaluations.judge"),
     ],

@@ -22,7 +22,7 @@ def test_the_plan_of_a_shipped_experiment(tmp_path: Path) -> None:
     assert primary.here == pytest.approx(next(r.detectable for r in primary.rows if (r.prompts, r.samples) == (40, 3)))
     assert primary.needed is not None
     assert primary.needed > 160
-    assert (rated.outcome, rated.raters) == ("human rating on human_eval", 3)
+    assert (rated.outcome, rated.raters) == ("human rating on human_eval (points of 1 to 5)", 3)
     assert {row.raters for row in rated.rows} == {1, 3, 6}
     assert {row.raters for row in primary.rows} == {1}  # a scorer is no rater
 

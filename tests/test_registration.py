@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.home import Home
 from flows.request import request
 from flows.runs import prepare_run
-from tasks.registration import Plan, change
+from tasks.registration import Plan, told, unregistered
 from tests import toy
 
 PLAN = Plan("on_position on human_eval", ("values_targeted-base",), {"nats": 0.05})
@@ -25,29 +25,49 @@ def test_a_plan_has_one_digest_and_any_part_of_it_moves_it() -> None:
     assert len({plan.digest for plan in (PLAN, *others)}) == 4
 
 
-def test_a_change_is_told_with_what_stood_before() -> None:
-    now = replace(PLAN, primary="toxicity on human_eval", margins={"nats": 0.1})
-    told = change(PLAN.document(), now.document())
-    assert told is not None
-    assert "primary: on_position on human_eval, now toxicity on human_eval" in told
-    assert "margins: nats 0.05, now nats 0.1" in told
-    assert "contrasts" not in told
-    assert change(PLAN.document(), PLAN.document()) is None
-    assert "before any plan was registered" in (change(None, PLAN.document()) or "")
+NOW = PLAN.document()
 
 
-def test_an_output_that_was_made_under_another_plan_is_marked_and_not_made_again(tmp_path: Path) -> None:
-    def once(plan: Plan) -> tuple[str, list[str]]:
+def test_another_outcome_over_the_same_completions_is_exploratory_and_told() -> None:
+    now = replace(PLAN, primary="toxicity on human_eval").document()
+    drawn = [("base", NOW), ("values_targeted", NOW)]
+    assert unregistered(now, drawn) == ("values_targeted-base",)
+    (line,) = told(now, drawn)
+    assert "where the plan named on_position on human_eval" in line
+    assert "toxicity on human_eval: values_targeted-base" in line
+    assert unregistered(NOW, drawn) == ()
+    assert told(NOW, drawn) == []
+
+
+def test_an_arm_that_is_added_over_kept_completions_accuses_nobody() -> None:
+    now = replace(PLAN, contrasts=("base_again-base", "values_targeted-base")).document()
+    drawn = [("base", NOW), ("values_targeted", NOW), ("base_again", now)]
+    assert unregistered(now, drawn) == ()
+    seen = [("base", NOW), ("values_targeted", NOW), ("base_again", NOW)]  # all three had been there to be looked at
+    assert unregistered(now, seen) == ("base_again-base",)
+
+
+def test_changed_margins_are_told_and_make_no_test_exploratory() -> None:
+    now = replace(PLAN, margins={"nats": 0.1}).document()
+    drawn = [("base", NOW), ("values_targeted", NOW)]
+    assert unregistered(now, drawn) == ()
+    assert told(now, drawn) == ["margins of capability changed after sampling: nats 0.05 → 0.1"]
+
+
+def test_completions_without_a_plan_name_nothing() -> None:
+    assert unregistered(NOW, [("base", None), ("values_targeted", None)]) == ("values_targeted-base",)
+    assert "where the plan named nothing" in told(NOW, [("base", None), ("values_targeted", None)])[0]
+
+
+def test_an_output_that_was_made_under_another_plan_is_noted_and_not_made_again(tmp_path: Path) -> None:
+    def once(plan: Plan) -> tuple[str, object]:
         node = replace(toy.node("drawn"), plan=plan.document())
         session = toy.session(tmp_path, [node])
-        return toy.make(session, node), list(session.marks.values())
+        return toy.make(session, node), session.drawn[node.label][1]
 
-    assert once(PLAN) == ("not run before", [])
-    assert once(PLAN) == ("hit", [])
-    made, marks = once(replace(PLAN, primary="toxicity on human_eval"))
-    assert made == "hit"
-    assert len(marks) == 1
-    assert "the plan was changed after sampling" in marks[0]
+    assert once(PLAN) == ("not run before", NOW)
+    assert once(PLAN) == ("hit", NOW)
+    assert once(replace(PLAN, primary="toxicity on human_eval")) == ("hit", NOW)
 
 
 def test_every_sampled_output_carries_the_plan_and_the_comparison_states_it(tmp_path: Path) -> None:

@@ -45,7 +45,11 @@ def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
 def _asides(rows: Sequence[Contrast], settings: Any) -> list[str]:
     primary = [row for row in rows if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
     found = []
-    silent = [row for row in primary if row.contrast == BASE and row.minimal_detectable is not None and not row.shown]
+    silent = [
+        row
+        for row in primary
+        if row.contrast == BASE and row.minimal_detectable is not None and row.p_adjusted is not None and not row.shown
+    ]
     if silent:
         amount = with_unit(detectable(max(row.minimal_detectable or 0.0 for row in silent), silent[0].kind), silent[0].kind)
         found.append(f"Where nothing was shown, {silent[0].n} prompts would show a difference of {amount} four times in five.")
@@ -66,21 +70,25 @@ def speaking(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def largest(rows: Sequence[Contrast]) -> list[Contrast]:
-    """Only the largest dataset size of each ladder."""
+    """Only the largest dataset size of each ladder, and what was tuned on nothing."""
     most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
-    return [row for row in rows if (row.samples or 0) == most[row.ladder]]
+    return [row for row in rows if row.samples in (None, most[row.ladder])]
 
 
 def _sentence(rows: Sequence[Contrast], ladder: str, several: bool, settings: Any) -> str:
     start = f"On the {ladder} ladder, tuning" if several else "Tuning"
     samples = f"{rows[0].samples} samples" if rows[0].samples else "the values-targeted data"
     name = metric_words(settings.primary_metric)
+    if all(row.p_adjusted is None for row in rows):
+        return f"Exploratory, without a test: {_still(rows)}, in {name}, after tuning on {samples}."
     if not any(row.shown for row in rows):
         return f"{start} on {samples} was not shown to move {name}{' at any size' if len(rows) > 1 else ''}: {_still(rows)}."
     return f"{start} on {samples} {_moved(rows, name)}."
 
 
 def _aside(rows: Sequence[Contrast], name: str) -> str:
+    if all(row.p_adjusted is None for row in rows):
+        return f"was not tested for {name} (exploratory): {_still(rows)}"
     return _moved(rows, name) if any(row.shown for row in rows) else f"was not shown to move {name}: {_still(rows)}"
 
 

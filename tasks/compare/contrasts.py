@@ -270,7 +270,7 @@ def _difference(
         p=p,
         p_adjusted=None,
         adjustment="",
-        family=_family(first, family, group, axes, where, settings.exploratory),
+        family=_family(first, family, group, axes, where, first.contrast in settings.exploratory),
         note="; ".join(notes),
     )
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from tasks.compare import answer, capability, cells, panels, words
 from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED, TREATED
-from tasks.compare.sections import ALL, Comparison, Section
+from tasks.compare.sections import ALL, Comparison, Section, named
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import page_style
 from tasks.drawing.palette import variable
@@ -94,12 +94,7 @@ def _reading(found: Comparison) -> list[str]:
     else:
         runs = f"With fewer than {SEEDS_CROSSED} training seeds every interval is conditional on this run: another may differ by more than it shows."
     raters = " and on these raters" if found.sources.of("human_eval") else ""
-    when = (
-        "after some of this had been sampled, so that every test is exploratory"
-        if found.settings.exploratory
-        else "before sampling"
-    )
-    plan = f"Named {when} (plan {found.settings.registration[:12]}): {found.settings.registered}."
+    plan = f"Named {named(found)} (plan {found.settings.registration[:12]}): {found.settings.registered}."
     return [
         *([plan] if found.settings.registered else []),
         "The prompt is the unit: a prompt's completions are averaged first, arms are paired by prompt, categories are strata of equal weight.",

@@ -70,9 +70,8 @@ class Comparison:
 def primary(found: Comparison) -> Section:
     suite, metric = found.outcome
     rows = [row for row in found.differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]
-    when = "after some of this was sampled (every test is exploratory)" if found.settings.exploratory else "before sampling"
     lead = (
-        f"The primary outcome, named {when}: {words.metric_words(metric)} on {suite}. Arms are paired by prompt. "
+        f"The primary outcome, named {named(found)}: {words.metric_words(metric)} on {suite}. Arms are paired by prompt. "
         "A star marks an adjusted p below .05; intervals are unadjusted."
     )
     drawn = [
@@ -84,6 +83,14 @@ def primary(found: Comparison) -> Section:
     if needed := samples.needs(found.sources, found.differences, suite, metric):
         tables.append(("Samples that each size needs for the same difference", cells.needs(needed, found.sources), False))
     return Section("primary", "Primary outcome", lead, drawn, tables)
+
+
+def named(found: Comparison) -> str:
+    """When the outcome was: before sampling, but for contrasts that were added later."""
+    late = found.settings.exploratory
+    return "before sampling" + (
+        f" but for {words.listed([words.arm_words(one) for one in late])}, which are exploratory" if late else ""
+    )
 
 
 def cost(found: Comparison) -> Section:

@@ -20,12 +20,13 @@ class Settings:
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
         contrasts: pairs of arms, "treated-reference".
         calibration: the numbers come from the calibration ladder; the report then says so at the top.
+        calibration_scorer: the models are real, and a scorer is the calibration ladder's.
         registered, registration: outcome, contrasts and margins as they were named before sampling, in words and as a digest.
         margin_nats, margin_accuracy, above_chance: margins of non-inferiority of capability (`capability`).
         resamples: sign-flip draws behind each p value.
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
-        exploratory: something compared here was sampled under another plan: no test is confirmatory then.
+        exploratory: the contrasts that were not named with this outcome before both their arms had been sampled.
         toxicity_threshold: score from which on an answer counts as toxic.
         marks: what a reader should know of outputs that were reused, such as stage code that has changed since.
     """
@@ -35,9 +36,10 @@ class Settings:
     primary_metric: str
     contrasts: tuple[str, ...] = ("values_targeted-base", "values_targeted-control")
     calibration: bool = False
+    calibration_scorer: bool = False
     registered: str = ""
     registration: str = ""
-    exploratory: bool = False
+    exploratory: tuple[str, ...] = ()
     toxicity_threshold: float = 0.5
     margin_nats: float = 0.05
     margin_accuracy: float = 0.02

@@ -21,7 +21,7 @@ import httpx
 from tasks.judge.judge import Request, Verdict
 from tasks.judge.rubric import LETTERS, ratings_of
 
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each further try
+PAUSES = (1.0, 2.0, 4.0)  # seconds before each further try; the stage as a whole is tried again later
 LONGEST = 60.0  # seconds that an endpoint's Retry-After is followed
 ANSWER = re.compile(rf"[\W_]*([{LETTERS}])[\W_]*")  # the letter, with nothing but marks around it: "B", "(B)", "**B**."
 

@@ -32,7 +32,7 @@ class Settings:
     completions: int | None = None  # judged a prompt, the first ones; None: all
     checked: float = 0.2  # share of them that is judged in the other order of the options too
     max_tokens: int = 8  # of an endpoint's answer
-    timeout_s: float = 300.0  # that an endpoint may be silent
+    timeout_s: float = 120.0  # that an endpoint may be silent
     threads: int = 4  # requests to an endpoint at once
     seed: int = 0  # of the orders
 

@@ -42,15 +42,24 @@ def problems(evaluations: Evaluations) -> Iterator[str]:
             yield f"{where}.checkpoint: {source.checkpoint}: no such file; a Detoxify checkpoint is required"
         if isinstance(source, LocalJudge) and not _there(source.model):
             yield f"{where}.model: {source.model}: no such folder and no hub id; a folder, or owner/name, is required"
+        if isinstance(source, LocalJudge) and Path(source.model).is_dir() and not _chats(Path(source.model)):
+            yield f"{where}.model: {source.model}: its tokenizer has no chat template; an instruction-tuned model is required"
         if isinstance(source, EndpointJudge) and source.key_variable and not os.environ.get(source.key_variable):
             yield f"{where}.key_variable: the environment variable {source.key_variable} is not set; the judge's key is read from it"
         if isinstance(source, Classifier):
             classifier = resolved(source)
             if not _there(classifier.model):
                 listed = accepted(source.model, list(scorers.known()))
-                yield f"{where}.model: {source.model}: no such folder and no hub id; a folder, owner/name, or one of the catalogue: {listed}"
+                yield f"{where}.model: {source.model}: no such folder, no hub id (owner/name) and not in the catalogue; {listed}"
             elif needed not in classifier.classes.values():
                 yield f"{where}.classes: no label stands for {needed}; one is required, such as {{LABEL_1: {needed}}}"
+
+
+def _chats(folder: Path) -> bool:
+    config = folder / "tokenizer_config.json"
+    return (folder / "chat_template.jinja").is_file() or (
+        config.is_file() and "chat_template" in config.read_text(encoding="utf-8")
+    )
 
 
 def _there(model: str) -> bool:

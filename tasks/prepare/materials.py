@@ -111,6 +111,7 @@ def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Mat
             positions = load_positions(place(experiment.positions))
             positions_file = File.of(place(experiment.positions))
         _check_rated(experiment, suites, positions)
+        _check_pairs(experiment, suites)
     group_words = _group_words(experiment, folder, suites, problems)
     target_words = _target_words(experiment, folder, problems)
     named = experiment.evaluations.capability and experiment.evaluations.capability.prose
@@ -189,16 +190,29 @@ def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File
 
 
 def _check_rated(experiment: Experiment, suites: Mapping[str, File], positions: Mapping[str, Position]) -> None:
-    """Raters are shown a position statement: one for every category of the suites that they rate."""
-    if experiment.evaluations.human_eval is None:
-        return
-    if experiment.positions is None:
-        raise BadInput("positions: is required by evaluations.human_eval; a file of categories and their position statements")
-    for name in experiment.evaluations.human_eval.suites:
+    """Raters and judges are shown a position statement: one for every category of the suites that they rate."""
+    asked = {name: section for name in ("human_eval", "judge") if (section := getattr(experiment.evaluations, name))}
+    if asked and experiment.positions is None:
+        raise BadInput(
+            f"positions: is required by evaluations.{next(iter(asked))}; a file of categories and their position statements"
+        )
+    for name in dict.fromkeys(suite for section in asked.values() for suite in section.suites):
         for prompt in load_suite(suites[name].path).prompts if name in suites else ():
             if prompt.group not in positions:
                 where = f"{suites[name].path}: prompt {prompt.id}"
                 raise BadInput(f'{where}: category "{prompt.group}" has no position in {experiment.positions}')
+
+
+def _check_pairs(experiment: Experiment, suites: Mapping[str, File]) -> None:
+    """Counterfactual prompts are openings that go along an axis; the stage says which pairs they form."""
+    section = experiment.evaluations.counterfactual
+    for name in section.suites if section else ():
+        suite = load_suite(suites[name].path) if name in suites else None
+        if suite and (suite.form != "continuation" or not any(prompt.axis for prompt in suite.prompts)):
+            raise BadInput(
+                f"evaluations.counterfactual.suites: {name} is of form {suite.form}, with"
+                f"{'' if any(prompt.axis for prompt in suite.prompts) else 'out'} axes; continuations along an axis are required"
+            )
 
 
 def _reported(path: Path) -> None:
@@ -273,15 +287,20 @@ def _check_evaluations(experiment: Experiment, models: list[Model], problems: li
         if model.context is not None and sampled.max_new_tokens >= model.context
     ]
     problems += evaluators.problems(evaluations)
-    if evaluations.judge and experiment.positions is None:
-        problems.append("positions: is required by evaluations.judge; a file of categories and their position statements")
-    toxicity = evaluations.toxicity
-    if toxicity and toxicity.k:
-        problems += [
-            f"evaluations.toxicity.k: {toxicity.k}; suites.{name} has {experiment.suites[name].samples} samples a prompt, and no fewer are required"
-            for name in toxicity.suites
-            if experiment.suites[name].samples < toxicity.k
-        ]
+    toxicity, judge, counterfactual = evaluations.toxicity, evaluations.judge, evaluations.counterfactual
+    if toxicity and toxicity.second == toxicity.scorer:
+        problems.append("evaluations.toxicity.second: the same as scorer; another one, or none, is accepted")
+    asked = {
+        "toxicity.k": (toxicity, toxicity and toxicity.k),
+        "judge.completions": (judge, judge and judge.completions),
+        "counterfactual.scored": (counterfactual, counterfactual and counterfactual.scored),
+    }
+    problems += [
+        f"evaluations.{field}: {count}; suites.{name} has {experiment.suites[name].samples} samples a prompt, and no fewer are required"
+        for field, (section, count) in asked.items()
+        for name in (section.suites if section and count else ())
+        if count and experiment.suites[name].samples < count
+    ]
     if evaluations.capability and GRAMMAR_TASK in evaluations.capability.tasks and real_models(models):
         problems.append(f"evaluations.capability.tasks: {GRAMMAR_TASK} is of the calibration ladder only; leave it out")
 
