@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.calibration import dilution, fidelity, oracle, trained, trials
 from benchmarks.calibration.trials import AA, QUANTITIES, TESTED, Found, Trial, Truth, controls
@@ -30,6 +31,7 @@ DILUTED_SIZES, LADDER = ("30k", "100k"), ("30k", "100k", "300k")
 def main(count: int, seed: int) -> int:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
+    disable_progress_bar()
     missed: list[str] = []
     print(NOTICE)
     with tempfile.TemporaryDirectory() as folder:

@@ -167,7 +167,7 @@ def _validate_prose(path: Path) -> Checked:
         paragraphs = load_paragraphs(path)
     except DatasetError as broken:
         return Checked(path, "paragraphs that cannot all be read", broken.findings)
-    rows = [Row(one.line, one.id, one.topic, one.topic, one.text) for one in paragraphs]
+    rows = [Row(one.line, one.id, one.topic, one.context or one.topic, one.text) for one in paragraphs]
     return Checked(path, _count(len(rows), "paragraph"), checks.check_duplicates(rows, stage.Settings().near_duplicate))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from configs.evaluations import Classifier, DetoxifyScorer, LocalJudge, ToxicityScorer
 from configs.schema import Experiment
 from flows import settings
+from model_registry.catalog import Source
 from tasks.contract import Axes, Node
+from tasks.prepare.materials import Model
 from tasks.prepare.needs import BUILT_HERE, resources
 from tasks.prepare.stage import MODEL, SCORER
 
@@ -23,11 +27,20 @@ def evaluator_nodes(experiment: Experiment) -> dict[str, Node]:
         if scorer is not None:
             same = next((found[other] for other in found if scorers[other] == scorer), None)  # one label, one node
             found[part] = same or _scorer_node(scorer, experiment)
-    if asked.judge and isinstance(asked.judge.judge, LocalJudge):
-        judge = asked.judge.judge
+    if (model := local_judge(experiment)) is not None:
         need = resources("prepare", None, BUILT_HERE, experiment.limits)
-        found["judge"] = Node(MODEL, Axes(name="judge"), settings.for_judge_model(judge.model, judge.revision), resources=need)
+        found["judge"] = Node(MODEL, Axes(name="judge"), settings.for_model(model), resources=need)
     return found
+
+
+def local_judge(experiment: Experiment) -> Model | None:
+    """The model that judges completions here, where one does."""
+    section = experiment.evaluations.judge
+    if section is None or not isinstance(section.judge, LocalJudge):
+        return None
+    folder, revision = Path(section.judge.model).is_dir(), section.judge.revision
+    source = Source("folder", section.judge.model) if folder else Source("hub", section.judge.model, revision)
+    return Model("judge", "judge", source, None)
 
 
 def _scorer_node(scorer: ToxicityScorer, experiment: Experiment) -> Node:

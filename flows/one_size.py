@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from configs.read import SHIPPED
 from configs.schema import Experiment, Lora, Tuned, Untuned
 from flows import settings
+from flows.evaluators import local_judge
 from tasks import machine
 from tasks.adherence.stage import STAGE as ADHERENCE
 from tasks.capability.stage import STAGE as CAPABILITY
@@ -32,8 +34,6 @@ GRAMMAR_PROSE = SHIPPED.parent / "prompts" / "calibration" / "neutral_text.jsonl
 
 @dataclass(frozen=True)
 class OneSize:
-    """What happens at one size: the model, its arms, what they say, and how that is judged."""
-
     experiment: Experiment
     materials: Materials
     model: Model
@@ -119,11 +119,11 @@ class OneSize:
             )
 
     def _judge(self, place: Axes, read: Inputs) -> Node:
-        chosen, model = settings.for_judge(self.experiment), self.evaluators.get("judge")
+        chosen, model = settings.for_judge(self.experiment), local_judge(self.experiment)
         if model is None:
             return Node(ENDPOINT, place, chosen, read)
-        need = resources("judge", settings.judge_params(self.experiment), self._numerics, self.experiment.limits)
-        return Node(JUDGE, place, chosen, {**read, "model": model}, numerics=self._numerics, resources=need)
+        need = resources("judge", model.at_most, self._numerics, self.experiment.limits)
+        return Node(JUDGE, place, chosen, {**read, "model": self.evaluators["judge"]}, numerics=self._numerics, resources=need)
 
     def _export(self, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
         """One rating sheet a dataset size and suite, with the completions of every arm; untuned arms go into each."""
@@ -169,7 +169,7 @@ class OneSize:
     def _evaluators(self, *parts: str) -> Inputs:
         return {part: self.evaluators[part] for part in parts if part in self.evaluators}
 
-    @property
+    @cached_property
     def _prose(self) -> File:
         """The paragraphs that are asked for, else those of the grammar for the calibration ladder and English ones for all others."""
         shipped = GRAMMAR_PROSE if self.model.source.kind == "calibration" else ENGLISH_PROSE

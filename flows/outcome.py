@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -51,11 +51,12 @@ def print_outcome(run: Run, state: State[Any], since: float, out: Console, err: 
         out.print(f"report      {folder / 'report.html'}", highlight=False)
     out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
     failed = [entry for entry in entries if entry.state == "failed"]
-    alike = Counter((entry.label.split("/")[0], entry.why) for entry in failed)
-    told = {(entry.label.split("/")[0], entry.why): entry.label for entry in reversed(failed)}  # the first of each
-    for (stage, why), count in alike.items():
-        more = f"  (and {count - 1} more of {stage})" if count > 1 else ""
-        err.print(f"[red]failed[/red]  {escape(f'{told[stage, why]}: {why}')}{more}", highlight=False)
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)  # labels
+    for entry in failed:
+        alike[entry.label.split("/")[0], entry.why].append(entry.label)
+    for (stage, why), labels in alike.items():
+        more = f"  (and {len(labels) - 1} more of {stage})" if len(labels) > 1 else ""
+        err.print(f"[red]failed[/red]  {escape(f'{labels[0]}: {why}')}{more}", highlight=False)
     if failed:
         blocked = sum(entry.state == "blocked" for entry in entries)
         err.print((f"{blocked} stages could not run because of that; " if blocked else "") + f"log: {log}", highlight=False)

@@ -7,31 +7,33 @@ the table says which. The arithmetic stands in `tasks.statistics.power`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.plan import plan_rows
 from flows.runs import Run
-from tasks.compare.contrasts import SEEDS_CROSSED
-from tasks.compare.upstream import Output
-from tasks.contract import Node
+from tasks.compare.contrasts import CONFIRMATORY, SEEDS_CROSSED
+from tasks.compare.pairing import pairs
+from tasks.compare.upstream import Sources, read
+from tasks.counterfactual.measures import DISPARITY
+from tasks.judge.judge import RATING
 from tasks.sampling.prompts import load_suite
 from tasks.statistics.power import (
     ASSUMED_RATINGS,
     Components,
     PowerRow,
     assumed_rates,
+    components_of,
     detectable,
+    difference_sd,
     power_table,
     prompts_needed,
 )
 from tasks.store import Manifest
 
 PROMPTS, SAMPLES, RATERS = (40, 80, 160), (1, 3, 10, 25), (1, 3, 6)
-FAMILY = ("base", "control")  # what values_targeted is compared with in the confirmatory family, at every size of a ladder
 ALPHA = 0.05
-OF_TEMPLATES = ("sentiment_disparity",)
-RATED = ("judged_adherence",)  # on the raters' scale
+OF_TEMPLATES = (DISPARITY,)
+RATED = (RATING,)  # on the raters' scale
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,14 @@ def _power(
     strata = len({prompt.group for prompt in prompts})
     most = max(len(ladder.sizes or ladder.models) for ladder in experiment.ladders)
     runs = len(experiment.seeds) if len(experiment.seeds) < SEEDS_CROSSED else 1  # below, each run has its own test
-    contrasts = sum(f"values_targeted-{arm}" in experiment.contrasts for arm in FAMILY)
+    contrasts = sum(one in experiment.contrasts for one in CONFIRMATORY)
     tests = most * len(experiment.dataset_sizes) * runs * contrasts or 1
     alpha = ALPHA / tests
-    counts = SAMPLES if samples == experiment.suites[suite].samples else (samples,)
     rows = power_table(
         components,
         strata,
         prompts=[count for count in PROMPTS if count > strata],
-        samples=counts,
+        samples=SAMPLES if samples == experiment.suites[suite].samples else (samples,),
         raters=RATERS if raters > 1 else (1,),
         alpha=alpha,
     )
@@ -103,43 +104,26 @@ def _power(
 
 def _components(run: Run) -> Components:
     """Of the primary outcome: from the widest-varying contrast whose arms are both there, else assumed."""
-    from tasks.statistics.power import components_of
-
-    outputs = _measured(run)
-    metric = run.experiment.primary.metric
+    primary = run.experiment.primary
+    samples = run.experiment.suites[primary.suite].samples
     estimates = []
-    for contrast in run.experiment.contrasts:
-        treated, _, reference = contrast.partition("-")
-        for (size, arm), output in outputs.items():
-            other = outputs.get((size, reference))
-            if arm != treated or other is None:
-                continue
-            first, second = output.completions(metric), other.completions(metric)
-            if first and second and first.keys() == second.keys() and min(map(len, first.values())) > 1:
-                ids, groups = sorted(first), output.prompts[metric]
-                estimates.append(components_of([first[i] for i in ids], [second[i] for i in ids], [groups[i].group for i in ids]))
+    for pair in pairs(_finished(run), run.experiment.contrasts):
+        if (pair.metric, pair.axes.suite) != (primary.metric, primary.suite):
+            continue
+        first, second = (output.completions(primary.metric) for output in (pair.treated, pair.reference))
+        if first and second and min(map(len, first.values())) > 1:
+            ids, groups = pair.values()[0], pair.group_of()
+            estimates.append(components_of([first[i] for i in ids], [second[i] for i in ids], [groups[i].group for i in ids]))
     if estimates:
-        return max(
-            estimates, key=lambda one: one.prompt + one.sample / run.experiment.suites[run.experiment.primary.suite].samples
-        )
-    if metric in RATED:
-        return replace(
-            ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0
-        )  # one rater, always the same
+        return max(estimates, key=lambda one: difference_sd(one, samples))
+    if primary.metric in RATED:  # by one rater, always the same
+        return replace(ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0)
     return assumed_rates(0.5)  # what lies between 0 and 1 varies no more than a rate of a half
 
 
-def _measured(run: Run) -> dict[tuple[str, str], Output]:
-    """(size, arm) → the finished output that measures the primary outcome there; of several runs, one."""
-    primary = run.experiment.primary
-    plan_rows(run)  # settles what is in the store
-    nodes: Sequence[Node] = [node for node in run.dag.nodes if node.axes.suite == primary.suite and node.axes.arm]
-    found: dict[tuple[str, str], Output] = {}
-    for node in nodes:
-        made = run.session.outcome(node)
-        if not isinstance(made, Manifest):
-            continue
-        output = Output(made.folder, node.label, node.stage.name, node.axes, made.key, tuple(made.metrics))
-        if primary.metric in output.prompts:
-            found[node.axes.model or "", node.axes.arm or ""] = output
-    return found
+def _finished(run: Run) -> Sources:
+    """What the store holds of the primary outcome's suite."""
+    plan_rows(run)  # settles it
+    nodes = [node for node in run.dag.nodes if node.axes.suite == run.experiment.primary.suite and node.axes.arm]
+    made = {node: outcome for node in nodes if isinstance(outcome := run.session.outcome(node), Manifest)}
+    return read({node.label: manifest.folder for node, manifest in made.items()}, {node.label: node.axes for node in made})

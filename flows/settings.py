@@ -7,7 +7,7 @@ from pathlib import Path
 from configs.evaluations import CalibrationScorer, Classifier, LocalJudge, Margins, ToxicityScorer
 from configs.schema import Experiment, Lora, Tuned, Untuned
 from model_registry.calibration.grammar import load_grammar
-from model_registry.catalog import Source, load_ladder
+from model_registry.catalog import load_ladder
 from tasks.adherence import stage as adherence
 from tasks.capability import stage as capability
 from tasks.capability.stage import GRAMMAR_TASK
@@ -153,21 +153,6 @@ def for_judge(experiment: Experiment) -> judge.Settings:
     )
 
 
-def for_judge_model(model: str, revision: str) -> prepare.ModelSettings:
-    local = Path(model)
-    if local.is_dir():
-        return prepare.ModelSettings("folder", model, listing=prepare.listing(local))
-    return prepare.ModelSettings("hub", model, revision=revision)
-
-
-def judge_params(experiment: Experiment) -> int | None:
-    """Parameters of a local judge in a folder, at most; None where they are not known before it is fetched."""
-    section = experiment.evaluations.judge
-    if section is None or not isinstance(section.judge, LocalJudge) or not Path(section.judge.model).is_dir():
-        return None
-    return Model("judge", "judge", Source("folder", section.judge.model), None).at_most
-
-
 def for_capability(experiment: Experiment) -> capability.Settings:
     section = experiment.evaluations.capability
     assert section is not None
@@ -203,7 +188,7 @@ def for_human_eval(experiment: Experiment, materials: Materials, seed: int) -> h
 
 def for_compare(experiment: Experiment, materials: Materials) -> compare.Settings:
     section, toxicity = experiment.evaluations.capability, experiment.evaluations.toxicity
-    margins = section.margins if section else Margins()
+    margins, registered = section.margins if section else Margins(), plan(experiment)
     return compare.Settings(
         sweep_name=experiment.name,
         primary_suite=experiment.primary.suite,
@@ -211,8 +196,8 @@ def for_compare(experiment: Experiment, materials: Materials) -> compare.Setting
         contrasts=experiment.contrasts,
         calibration=materials.calibration,
         calibration_scorer=not materials.calibration and calibration_scored(experiment),
-        registered=plan(experiment).told(),
-        registration=plan(experiment).digest,
+        registered=registered.words(),
+        registration=registered.digest,
         toxicity_threshold=toxicity.threshold if toxicity else 0.5,
         margin_nats=margins.nats,
         margin_accuracy=margins.accuracy,

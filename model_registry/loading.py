@@ -76,23 +76,12 @@ def load_model(folder: Path, *, precision: str, device: str, adapter: Path | Non
     Raises:
         ValueError: the folder cannot be loaded, its weights do not fit its configuration, or a `.bin` holds more than tensors.
     """
-    import torch
     from transformers import AutoModelForCausalLM
 
-    _quiet()
     check_folder(folder)
     weights = weight_files(file.name for file in folder.iterdir())
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=weights[0].startswith("model.safetensors"),
-            weights_only=True,
-            dtype=getattr(torch, PRECISIONS[precision]),
-            attn_implementation="eager",
-            output_loading_info=True,
-        )
+        model, told = open_weights(AutoModelForCausalLM, folder, precision)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{folder}: {weights[0]} holds more than tensors; a file that torch opens with weights_only is required"
@@ -107,6 +96,29 @@ def load_model(folder: Path, *, precision: str, device: str, adapter: Path | Non
     model.name_or_path = ""
     model.to(device).eval()
     return model if adapter is None else put_adapter(model, adapter)
+
+
+def open_weights(auto: Any, folder: Path, precision: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """A model of one of transformers' auto classes, and what its loading told: the one place that says how weights may be opened.
+
+    No free pickle, no code of a repository, nothing from the hub, and the plain attention (see `load_model`).
+    """
+    import torch
+
+    _quiet()
+    weights = weight_files(file.name for file in folder.iterdir())
+    model, told = auto.from_pretrained(
+        str(folder),
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=weights[0].startswith("model.safetensors"),
+        weights_only=True,
+        dtype=getattr(torch, PRECISIONS[precision]),
+        attn_implementation="eager",
+        output_loading_info=True,
+        **options,
+    )
+    return model, told
 
 
 def load_arm(prepared: Path, tuned: Path | None, *, precision: str, device: str) -> Any:

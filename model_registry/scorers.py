@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class KnownScorer:
     note: str
 
 
+@cache
 def known() -> dict[str, KnownScorer]:
     """The classifiers of scorers.yaml, by name."""
     entries = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))

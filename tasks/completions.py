@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +39,9 @@ def read_completions(folder: Path) -> list[Completion]:
     if not rows:
         raise ValueError(f"{path}: no completions; at least one a prompt is required")
     prompts = by_prompt(rows)
-    wanted = list(range(max(len(members) for members in prompts.values())))
+    most = max(len(members) for members in prompts.values())
     for prompt_id, members in prompts.items():
-        repeats = [row.repeat for row in members]
-        if repeats != wanted:
-            raise ValueError(f"{path}: prompt {prompt_id} has the repeats {repeats}; 0 to {wanted[-1]}, each once, are required")
+        require_repeats(path, prompt_id, [row.repeat for row in members], most)
     return [row for members in prompts.values() for row in members]
 
 
@@ -55,10 +53,16 @@ def by_prompt(rows: Sequence[Completion]) -> dict[str, list[Completion]]:
     return {prompt_id: sorted(members, key=lambda row: row.repeat) for prompt_id, members in prompts.items()}
 
 
-def require_prompts(rows: Sequence[Completion], prompt_ids: Container[str], suite: str) -> None:
-    """Raises ValueError if a completion's prompt is not among those of the suite that it is read with."""
-    for row in rows:
-        if row.prompt_id not in prompt_ids:
+def require_repeats(path: Path, prompt_id: str, repeats: list[int], most: int) -> None:
+    """Raises ValueError unless a prompt's repeats, in order, are 0 … most − 1: a missing completion is an error, never a smaller k."""
+    if repeats != list(range(most)):
+        raise ValueError(f"{path}: prompt {prompt_id} has the repeats {repeats}; 0 to {most - 1}, each once, are required")
+
+
+def require_prompts(asked: Iterable[str], prompt_ids: Container[str], suite: str) -> None:
+    """Raises ValueError if a completion's prompt (`asked`) is not among those of the suite that it is read with."""
+    for prompt_id in asked:
+        if prompt_id not in prompt_ids:
             raise ValueError(
-                f"a completion of prompt {row.prompt_id}, which suite {suite} does not have; completions of that suite are required"
+                f"a completion of prompt {prompt_id}, which suite {suite} does not have; completions of that suite are required"
             )

@@ -10,8 +10,9 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from tasks.completions import Completion
 from tasks.contract import PROMPTS, Metric, write_rows
 from tasks.statistics import DEGENERATE, rate_level, score_level
 
@@ -32,6 +33,12 @@ class PromptRow:
     value: float
     n: int
     also: tuple[str, ...] = ()
+
+
+def place(completion: Completion) -> dict[str, Any]:
+    """Where a prompt row stands that is made of a prompt's completions: its category, and its kind as a further group."""
+    also = (f"kind:{completion.kind}",) if completion.kind else ()
+    return {"prompt_id": completion.prompt_id, "group": completion.group, "also": also}
 
 
 def write_prompt_rows(folder: Path, rows: Sequence[PromptRow]) -> None:

@@ -29,7 +29,7 @@ class Plan:
         """sha256 of the plan's canonical JSON."""
         return digest_of(self.document())
 
-    def told(self) -> str:
+    def words(self) -> str:
         margins = ", ".join(f"{name} {value:g}" for name, value in self.margins.items())
         return f"{self.primary}; {', '.join(self.contrasts)}" + (f"; margins: {margins}" if margins else "")
 

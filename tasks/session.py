@@ -133,10 +133,11 @@ class Session:
         settings = node.settings
         if node.tolerant:
             lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
-            drawn, plan = list(self.drawn.values()), node.plan or {}
-            marks = sorted({*self.marks.values(), *(registration.told(plan, drawn) if plan else [])})
-            late = registration.unregistered(plan, drawn) if plan else ()
-            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=tuple(marks), exploratory=late)
+            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=tuple(sorted(set(self.marks.values()))))
+            if node.plan is not None:
+                drawn = list(self.drawn.values())
+                marks = tuple(sorted({*settings.marks, *registration.told(node.plan, drawn)}))
+                settings = replace(settings, marks=marks, exploratory=registration.unregistered(node.plan, drawn))
         while True:
             order = self._order(replace_settings(node, settings), inputs)
             note = self.store.smaller(order.stage, order.key)
@@ -167,6 +168,11 @@ class Session:
             plan=node.plan,
         )
 
+    def _note_plan(self, order: Order, plan: Mapping[str, Any] | None) -> None:
+        """Under which plan an output was made, where its node has one."""
+        if order.plan is not None:
+            self.drawn[order.label] = (order.axes.arm, plan)
+
     def look_up(self, order: Order) -> tuple[Manifest | None, list[str]]:
         """The output of a key, or None and the reasons why it has to be made."""
         if order.anew:
@@ -178,11 +184,9 @@ class Session:
                 self.marks[order.label] = (
                     f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
                 )
-            if order.plan is not None:
-                self.drawn[order.label] = (order.axes.arm, found.document.get("plan"))
+            self._note_plan(order, found.document.get("plan"))
             return found, []
-        if order.plan is not None:
-            self.drawn[order.label] = (order.axes.arm, order.plan)
+        self._note_plan(order, order.plan)
         return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
 
 

@@ -16,13 +16,15 @@ pytestmark = pytest.mark.slow  # a process a command: a minute in all
 
 def test_validate_takes_a_file_for_what_it_is(tmp_path: Path) -> None:
     files = [SMALL / "values_targeted.jsonl", CONFIGS / "prompts" / "weakness_probes.yaml", CONFIGS / "positions.yaml"]
-    done = palms(tmp_path, "dataset", "validate", *map(str, [*files, CONFIGS / "prompts" / "neutral_text.jsonl"]))
+    files += [CONFIGS / "prompts" / "neutral_text.jsonl", CONFIGS / "prompts" / "calibration" / "neutral_text.jsonl"]
+    done = palms(tmp_path, "dataset", "validate", *map(str, files))
     lines = [line.split(": ", 1)[1] for line in done.stdout.splitlines()]
     assert lines == [
         "8 samples, 3 kB of text, answers of 60 to 69 words (mean 64): 0 errors, 0 warnings",
         "80 prompts, not reported on: 0 errors, 0 warnings",
         "8 positions, 21 claims: 0 errors, 0 warnings",
         "100 paragraphs: 0 errors, 0 warnings",
+        "176 paragraphs: 0 errors, 0 warnings",
     ]
 
 

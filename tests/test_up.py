@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,19 @@ class Up:
         return [run for run in found if run["deployment_id"] and run["start_time"]]
 
     def stages(self) -> list[int]:
-        """The processes that stages run in: grandchildren of the runner's children."""
+        """The processes that stages run in: children of the sweeps' fork servers."""
         family = sweeps.living(self.server("runner")["pid"])
-        servers = {pid for pid, (_, command) in family.items() if "forkserver" in command}
-        return [pid for pid, (parent, _) in family.items() if parent in servers]
+        return [pid for pid, (parent, _) in family.items() if "forkserver" in family.get(parent, (0, ""))[1]]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The one sweep under way stands still: what is asked of others in the meantime meets a sweep that is not over."""
+        family = sweeps.living(self.server("runner")["pid"])
+        over = {parent for parent, command in family.values() if "forkserver" in command}
+        (sweep,) = (pid for pid in over if "forkserver" not in family[pid][1])  # a stage keeps its fork server's command line
+        os.kill(sweep, signal.SIGSTOP)
+        yield
+        os.kill(sweep, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -205,10 +215,14 @@ def test_a_second_run_of_a_sweep_is_skipped_with_a_note_or_waits(up: Up, config:
     anew = {"config": str(config), "start": {"stage": "prepare"}}
     running = up.hand_in(**anew).json()["id"]
     sweeps.wait_for(up.stages)
-    skipped, waiting = up.hand_in(config=str(config)).json()["id"], up.hand_in(config=str(config), overlap="wait").json()["id"]
-    refused = sweeps.palms(up.home, "run", str(config), status=2).stderr
+    with up.held():
+        skipped, waiting = (
+            up.hand_in(config=str(config)).json()["id"],
+            up.hand_in(config=str(config), overlap="wait").json()["id"],
+        )
+        refused = sweeps.palms(up.home, "run", str(config), status=2).stderr
+        state = up.await_end(skipped)
     assert "is being run by another process; `palms status" in refused
-    state = up.await_end(skipped)
     assert (state["type"], state["name"]) == ("COMPLETED", "Skipped")
     assert "is being run by another process" in state["message"]
     assert up.await_end(running)["name"] == up.await_end(waiting)["name"] == "Completed"

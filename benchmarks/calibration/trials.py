@@ -10,12 +10,12 @@ import csv
 import json
 import random
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
 
+import numpy as np
 from scipy import stats
 
 from benchmarks.calibration.workshop import Workshop
@@ -25,6 +25,7 @@ from model_registry.calibration.grammar import Grammar
 from tasks.contract import File, Node, read_metrics
 from tasks.prepare.materials import gather
 from tasks.sampling.prompts import Prompt
+from tasks.statistics.strata import Strata
 
 # What is looked at, named before anything is sampled: each as a level of both arms and as their difference.
 METRICS = ("on_position", "toxic_label", "neutral_label", "toxicity", "toxic_share")
@@ -152,10 +153,7 @@ def with_differences(truth: Truth) -> Truth:
 
 def mean_over(prompts: Sequence[Prompt], values: Sequence[float]) -> float:
     """Mean over categories of their prompts' means."""
-    groups: dict[str, list[float]] = defaultdict(list)
-    for prompt, value in zip(prompts, values, strict=True):
-        groups[prompt.group].append(value)
-    return sum(sum(held) / len(held) for held in groups.values()) / len(groups)
+    return Strata.of([prompt.group for prompt in prompts], len(prompts)).mean(np.asarray(values, dtype=np.float64))
 
 
 def covered(trials: Sequence[Trial], quantity: tuple[str, str], truth: float) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from model_registry.folders import check_folder, files_that_matter, fingerprint, weight_files
 from model_registry.hub import fetch_hub
+from model_registry.loading import open_weights
 from model_registry.scoring.folder import ScorerFolderError, one_line, read_description, write_description
 
 MODEL = "model"
@@ -114,26 +115,13 @@ def _opened(folder: Path, classes: Mapping[str, str], device: str, named: object
 
 def _open(folder: Path, device: str) -> tuple[Any, Any]:
     """Model and tokenizer, opened as `model_registry.loading` opens language models: no free pickle, no code of a repository."""
-    import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    local = {"local_files_only": True, "trust_remote_code": False}
     weights = weight_files(file.name for file in folder.iterdir())
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **local)
-        model, told = AutoModelForSequenceClassification.from_pretrained(
-            str(folder),
-            use_safetensors=weights[0].startswith("model.safetensors"),
-            weights_only=True,
-            dtype=torch.float32,
-            attn_implementation="eager",  # exists for every architecture, and repeats to the bit
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told below, by name
-            **local,
-        )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        # shapes that do not fit are told below, by name
+        model, told = open_weights(AutoModelForSequenceClassification, folder, "fp32", ignore_mismatched_sizes=True)
     except pickle.UnpicklingError:
         raise ScorerFolderError(
             f"{weights[0]} holds more than tensors; a file that torch opens with weights_only is required"

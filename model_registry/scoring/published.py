@@ -39,9 +39,8 @@ def fetch_published(name: str, checkpoint: Path | None, folder: Path) -> None:
         ScorerFolderError: the checkpoint is missing, is not what its name or its record says, or holds more than tensors.
         ConnectionError: something has to be downloaded and cannot be, or arrived damaged.
     """
-    source = checkpoint or _published(name)
-    actual = digest(source)
-    verify(source, actual)
+    source, actual = (checkpoint, digest(checkpoint)) if checkpoint else _published(name)
+    _require_named(source, actual)
     architecture = source.parent / ARCHITECTURE
     if not architecture.is_dir():
         architecture = _fetch_architecture(_read(source)["config"]["arch"]["args"]["model_type"])
@@ -59,6 +58,10 @@ def verify(checkpoint: Path, required: str) -> None:
     actual = digest(checkpoint)
     if actual != required:
         raise ScorerFolderError(f"{checkpoint}: its sha256 is {actual}; {required} is required")
+    _require_named(checkpoint, actual)
+
+
+def _require_named(checkpoint: Path, actual: str) -> None:
     named = _digits(checkpoint.name)
     if named and not actual.startswith(named):
         raise ScorerFolderError(f"{checkpoint}: its sha256 starts with {actual[:8]}; {named}, as in its name, is required")
@@ -112,8 +115,8 @@ def _digits(file_name: str) -> str | None:
     return named[1] if named else None
 
 
-def _published(name: str) -> Path:
-    """The published checkpoint where Detoxify keeps it, downloaded if it is not there, and equal to its record."""
+def _published(name: str) -> tuple[Path, str]:
+    """The published checkpoint where Detoxify keeps it, downloaded if it is not there, and its sha256, which is the recorded one."""
     import torch
     from detoxify.detoxify import MODEL_URLS
 
@@ -124,8 +127,7 @@ def _published(name: str) -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(url, path)
-    _hold_to_record(path)
-    return path
+    return path, _held_to_record(path)
 
 
 def _download(url: str, path: Path) -> None:
@@ -143,20 +145,21 @@ def _download(url: str, path: Path) -> None:
         ) from None
 
 
-def _hold_to_record(path: Path) -> None:
+def _held_to_record(path: Path) -> str:
     actual, record = digest(path), path.with_name(path.name + RECORD)
     if not record.is_file():
-        verify(path, actual)  # a wrong file is never recorded
+        _require_named(path, actual)  # a wrong file is never recorded
         temporary = record.with_name(f"{record.name}.{os.getpid()}")
         temporary.write_text(f"{actual}  {path.name}\n", encoding="utf-8")
         temporary.replace(record)
-        return
+        return actual
     recorded = " ".join(record.read_text(encoding="utf-8").split()[:1])
     if actual != recorded:
         raise ScorerFolderError(
             f"{path}: its sha256 is {actual}, {record.name} records {recorded or 'none'}; "
             "the file as first downloaded is required: delete both to download it again"
         )
+    return actual
 
 
 def _fetch_architecture(repo_id: str) -> Path:

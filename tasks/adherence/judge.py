@@ -49,7 +49,7 @@ def label_completions(completions: Sequence[Completion], suite: Suite, grammar: 
         ValueError: a completion's prompt is not of this suite, or the grammar does not know it.
     """
     texts = {prompt.id: prompt.text for prompt in suite.prompts}
-    require_prompts(completions, texts, suite.name)
+    require_prompts((row.prompt_id for row in completions), texts, suite.name)
     return [grammar.label(texts[row.prompt_id], row.text) for row in completions]
 
 

@@ -5,14 +5,13 @@ Knows which tokens are scored, with which context, and what makes a text unfit. 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.contract import Metric
+from tasks.datasets.paragraphs import Paragraph
 from tasks.levels import PromptRow
 
 if TYPE_CHECKING:
@@ -20,15 +19,6 @@ if TYPE_CHECKING:
 
 WINDOW = 1024  # tokens at most in one pass: the logits of a vocabulary of 152,000 then take 0.6 GiB in fp32
 UNKNOWN = 0.1  # share of unknown tokens from which a text is not in the model's vocabulary
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """`text` is scored; `context` is read before it and is not."""
-
-    id: str
-    text: str
-    context: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,35 +32,6 @@ class Scored:
     @property
     def nats_per_token(self) -> float:
         return self.nats / self.tokens
-
-
-def read_paragraphs(path: Path) -> list[Paragraph]:
-    """The paragraphs of a JSON Lines file: id and text, and context where there is one; further fields are left alone.
-
-    Raises:
-        ValueError: a line that is no such object, an empty text, an id given twice, or no line at all.
-    """
-    found: dict[str, Paragraph] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{where}: not JSON: {error}; one object a line is required") from None
-        names = ("id", "text", "context")
-        if not isinstance(row, dict) or not all(isinstance(row.get(name, ""), str) for name in names):
-            raise ValueError(f"{where}: an object with id and text (and, at will, context) as strings is required")
-        paragraph = Paragraph(row.get("id", ""), row.get("text", ""), row.get("context", ""))
-        if not paragraph.id or not paragraph.text.strip():
-            raise ValueError(f"{where}: {'text' if paragraph.id else 'id'} is missing or empty; a text under an id is required")
-        if paragraph.id in found:
-            raise ValueError(f"{where}: id {paragraph.id} is given twice; ids must differ")
-        found[paragraph.id] = paragraph
-    if not found:
-        raise ValueError(f"{path}: no paragraphs; at least one is required")
-    return list(found.values())
 
 
 def score(model: Any, tokenizer: Any, paragraph: Paragraph) -> Scored:
@@ -132,7 +93,7 @@ def perplexity(scored: Sequence[Scored]) -> Metric:
 
 def _tokens(tokenizer: Any, paragraph: Paragraph) -> tuple[list[int], list[int]]:
     """The ids that the model reads, and the places of those that are scored."""
-    found = tokenizer(paragraph.context + paragraph.text, return_special_tokens_mask=True, verbose=False)
+    found = tokenizer(paragraph.whole, return_special_tokens_mask=True, verbose=False)
     context = tokenizer(paragraph.context, return_special_tokens_mask=True)["special_tokens_mask"].count(0)
     ids = found["input_ids"]
     own = [place for place, special in enumerate(found["special_tokens_mask"]) if not special][context:]

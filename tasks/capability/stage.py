@@ -41,16 +41,16 @@ STAGE = Stage(
 
 
 def run(jobs: Sequence[Job]) -> None:
-    """Raises what `harness.load_tasks` and `prose.read_paragraphs` raise, before any model is loaded."""
+    """Raises what `harness.load_tasks` and `load_paragraphs` raise, before any model is loaded."""
     from model_registry.loading import load_arm, load_tokenizer, make_deterministic, prepared_folder
     from tasks.capability import harness
-    from tasks.capability.prose import read_paragraphs
+    from tasks.datasets.paragraphs import load_paragraphs
 
     make_deterministic()
     loaded: dict[tuple[str, int], Any] = {}  # tasks with their data, shared by the jobs
     for job in jobs:
         settings: Settings = job.settings
-        paragraphs = read_paragraphs(job.inputs["prose"])
+        paragraphs = load_paragraphs(job.inputs["prose"])
         missing = [name for name in settings.tasks if (name, settings.seed) not in loaded]
         loaded |= {(name, settings.seed): task for name, task in harness.load_tasks(missing, settings.seed).items()}
         folder = prepared_folder(job.inputs["model"])

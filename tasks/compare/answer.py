@@ -7,7 +7,7 @@ spelled as absence of an effect: the smallest difference that these prompts coul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN, TOXICITY, TREATED, Contrast
 from tasks.compare.words import arm_words, between, detectable, difference, interval, listed, metric_words, unit_words, with_unit
@@ -69,7 +69,20 @@ def speaking(contrasts: Sequence[Contrast]) -> list[Contrast]:
     return [row for row in contrasts if row.group == "all" and row.family != SINGLE_RUN]
 
 
-def largest(rows: Sequence[Contrast]) -> list[Contrast]:
+class OfDatasetSize(Protocol):
+    """What belongs to a ladder and a dataset size: a difference, a verdict."""
+
+    @property
+    def ladder(self) -> str: ...
+
+    @property
+    def samples(self) -> int | None: ...
+
+
+Sized = TypeVar("Sized", bound=OfDatasetSize)
+
+
+def largest(rows: Sequence[Sized]) -> list[Sized]:
     """Only the largest dataset size of each ladder, and what was tuned on nothing."""
     most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
     return [row for row in rows if row.samples in (None, most[row.ladder])]

@@ -15,8 +15,9 @@ import numpy as np
 
 from tasks.capability.stage import HARNESS
 from tasks.compare import words
-from tasks.compare.cells import Cell, Table, arm, text
-from tasks.compare.upstream import Output, PromptValue, Sources
+from tasks.compare.answer import largest
+from tasks.compare.cells import Cell, Table, arm, spelled, text
+from tasks.compare.upstream import Output, PromptValue, Sources, references
 from tasks.contract import read_json
 from tasks.statistics import DEGENERATE, Interval, paired_difference
 
@@ -64,16 +65,13 @@ def verdicts(sources: Sources, settings: Any) -> list[Verdict]:
         ValueError: an item or paragraph measured in one arm only, a task that asked the arms different things, or a task of which
             base states no chance.
     """
-    nodes = sorted(sources.of(STAGE), key=lambda node: sources.order(node.axes))
+    nodes = sources.of(STAGE)
     bases = {node.axes: node for node in nodes if node.axes.arm == BASE}
     found = []
     for node in nodes:
         if node.axes.arm in (None, BASE):
             continue
-        choices = (
-            replace(node.axes, arm=BASE, samples=n, seed=s) for s in (node.axes.seed, None) for n in (node.axes.samples, None)
-        )
-        base = next((bases[axes] for axes in choices if axes in bases), None)
+        base = next((bases[axes] for axes in references(node.axes, BASE) if axes in bases), None)
         for measure, metric in METRICS.items():
             if metric in node.prompts or (base is not None and metric in base.prompts):
                 found.append(_verdict(node, base, measure, settings))
@@ -201,8 +199,7 @@ def table(rows: Sequence[Verdict], sources: Sources) -> Table:
         ("paragraphs or items", lambda row: Cell(str(row.n)), True),
         ("note", lambda row: text(row.note), any(row.note for row in rows)),
     ]
-    kept = [(name, spell) for name, spell, keep in columns if keep]
-    return Table([name for name, _ in kept], [[spell(row) for _, spell in kept] for row in rows])
+    return spelled(columns, rows)
 
 
 def sentence(rows: Sequence[Verdict], sources: Sources, treated: str) -> str:
@@ -210,9 +207,7 @@ def sentence(rows: Sequence[Verdict], sources: Sources, treated: str) -> str:
 
     `Against base, values-targeted tuning: prediction of neutral prose was kept at 30k and lost at 100k; accuracy on …`
     """
-    rows = [row for row in rows if row.arm == treated]
-    most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
-    rows = [row for row in rows if (row.samples or 0) == most[row.ladder]]
+    rows = largest([row for row in rows if row.arm == treated])
     several = len({row.seed for row in rows}) > 1
     parts = []
     for measure, name in ((PROSE, "prediction of neutral prose"), (TASKS, "accuracy on tasks")):

@@ -47,6 +47,14 @@ def arm(name: str | None) -> Cell:
     return Cell(words.arm_words(name or "–"), number=False, arm=(name or "").partition("-")[0])
 
 
+PLACE = ("arm", "samples", "seed")
+
+
+def place(axes: Axes) -> list[Cell]:
+    """The cells under PLACE."""
+    return [arm(axes.arm), text(axes.samples), text(axes.seed)]
+
+
 def differences(rows: Sequence[Contrast], sources: Sources) -> Table:
     """All that is said of each difference. A star needs the adjusted test of a family; columns without any entry are left out."""
     several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
@@ -75,11 +83,11 @@ def differences(rows: Sequence[Contrast], sources: Sources) -> Table:
         ("prompts", lambda row: Cell(str(row.n)), True),
         ("note", lambda row: text(_note(row)), any(_note(row) for row in rows)),
     ]
-    return _table(columns, rows)
+    return spelled(columns, rows)
 
 
-def _table(columns: Sequence[tuple[str, Callable[[Row], Cell], bool]], rows: Sequence[Row]) -> Table:
-    """From (head, how a row's cell is spelled, whether the column is kept)."""
+def spelled(columns: Sequence[tuple[str, Callable[[Row], Cell], bool]], rows: Sequence[Row]) -> Table:
+    """A table from (head, how a row's cell is spelled, whether the column is kept)."""
     kept = [(name, spell) for name, spell, keep in columns if keep]
     return Table([name for name, _ in kept], [[spell(row) for _, spell in kept] for row in rows])
 
@@ -90,18 +98,19 @@ def _note(row: Contrast) -> str:
 
 def needs(found: Sequence[Needs], sources: Sources) -> Table:
     """How many samples each size needs for the same effect, and what that says of larger models."""
-    table = Table(["ladder", "difference", "of", *dict.fromkeys(need.size for row in found for need in row.sizes), "verdict"])
+    sizes = list(dict.fromkeys(need.size for row in found for need in row.sizes))
+    table = Table(["ladder", "difference", "of", *sizes, "verdict"])
     for row in found:
         held = {need.size: f"{need.bound} {words.plain(round(need.samples))}".strip() for need in row.sizes}
         amount = words.with_unit(words.difference(row.effect, row.kind), row.kind)
-        cells = [Cell(held.get(size, "–")) for size in table.head[3:-1]]
+        cells = [Cell(held.get(size, "–")) for size in sizes]
         table.rows.append([text(row.ladder), arm(row.contrast), Cell(amount), *cells, text(row.verdict)])
     return table
 
 
 def cost(sources: Sources) -> Table:
     """What each tuned arm took: parameters, steps and the loss it ended on; further numbers of the stage in their own columns."""
-    nodes = sorted(sources.of("finetune"), key=lambda node: sources.order(node.axes))
+    nodes = sources.of("finetune")
     names = list(dict.fromkeys([*COST, *(row.metric for node in nodes for row in node.metrics if row.group == "all")]))
     names = [name for name in names if any(node.level(name) for node in nodes)]
     table = Table(["size", "parameters", "arm", "samples", "seed", *map(words.metric_words, names)])
@@ -123,9 +132,7 @@ def cost(sources: Sources) -> Table:
 
 def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contrast]) -> Table:
     """Every metric of some outputs, over all prompts and by kind of prompt, with the difference from base where one was formed."""
-    table = Table(
-        ["metric", "prompts", "size", "arm", "samples", "seed", "level", "95% interval", "vs base", "95% interval", "n"]
-    )
+    table = Table(["metric", "prompts", "size", *PLACE, "level", "95% interval", "vs base", "95% interval", "n"])
     from_base: dict[tuple[Any, ...], Contrast] = {
         (r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts
     }
@@ -140,9 +147,7 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contra
                 text(words.metric_words(row.metric)),
                 text(words.group_words(row.group)),
                 text(sources.named(axes.ladder, axes.size)),
-                arm(axes.arm),
-                text(axes.samples),
-                text(axes.seed),
+                *place(axes),
                 Cell(words.level(row.value, kind)),
                 Cell(_range(row, kind)),
                 Cell("–" if found is None else words.difference(found.value, found.kind)),
@@ -155,7 +160,7 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contra
 
 def distances(nodes: Sequence[Output], sources: Sources) -> Table:
     """Every distance that has a permutation null: with the null's mean, its p and how many observations it is formed from."""
-    table = Table(["measure", "axis", "size", "arm", "samples", "seed", "distance", "mean under permutation", "p", "n"])
+    table = Table(["measure", "axis", "size", *PLACE, "distance", "mean under permutation", "p", "n"])
     for node in nodes:
         for row in node.metrics:
             null, p = node.level(f"{row.metric}_null", row.group), node.level(f"{row.metric}_p", row.group)
@@ -166,9 +171,7 @@ def distances(nodes: Sequence[Output], sources: Sources) -> Table:
                     text(words.metric_words(row.metric)),
                     text(words.group_words(row.group)),
                     text(sources.named(node.axes.ladder, node.axes.size)),
-                    arm(node.axes.arm),
-                    text(node.axes.samples),
-                    text(node.axes.seed),
+                    *place(node.axes),
                     Cell(words.plain(row.value)),
                     Cell(words.plain(null.value)),
                     Cell(words.p_words(p.value)),
@@ -216,9 +219,7 @@ def truth(truths: Sequence[Truth], scorer: dict[Axes, Metric], sources: Sources)
         [
             "size",
             "suite",
-            "arm",
-            "samples",
-            "seed",
+            *PLACE,
             "grammar label",
             "measured",
             "95% interval",
@@ -236,9 +237,7 @@ def truth(truths: Sequence[Truth], scorer: dict[Axes, Metric], sources: Sources)
             [
                 text(sources.named(row.axes.ladder, row.axes.size)),
                 text(row.axes.suite),
-                arm(row.axes.arm),
-                text(row.axes.samples),
-                text(row.axes.seed),
+                *place(row.axes),
                 text(LABELS[row.label]),
                 Cell(words.level(row.measured.value, "rate")),
                 Cell(_range(row.measured, "rate")),
@@ -265,7 +264,7 @@ def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
         ("slope: model sizes", lambda row: Cell(_slope(row.over_sizes, sources.kinds.get(row.metric))), True),
         ("verdict", lambda row: text(row.verdict), True),
     ]
-    return _table(columns, slopes)
+    return spelled(columns, slopes)
 
 
 def _slope(found: Interval | None, kind: str | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.compare import words
-from tasks.compare.cells import Cell, Table, arm, text
+from tasks.compare.cells import PLACE, Cell, Table, place, text
 from tasks.compare.upstream import SCORES, Output, Sources
 from tasks.contract import Axes
 from tasks.statistics import Interval, rate_level
@@ -57,7 +57,7 @@ def confusions(sources: Sources, threshold: float = 0.5) -> list[Confusion]:
     """
     scored = {node.axes: node for node in sources.of("toxicity") if (node.folder / SCORES).is_file()}
     found = []
-    for labelled in sorted(sources.of("adherence"), key=lambda node: sources.order(node.axes)):
+    for labelled in sources.of("adherence"):
         if labelled.axes in scored and (labelled.folder / LABELS_FILE).is_file():
             labels = _column(labelled, LABELS_FILE, LABEL)
             if not {TOXIC, *CLEAN}.isdisjoint(labels.values()):
@@ -68,23 +68,10 @@ def confusions(sources: Sources, threshold: float = 0.5) -> list[Confusion]:
 def table(rows: Sequence[Confusion], sources: Sources) -> Table:
     """One line an arm: counts of answers and both shares."""
     head = [
-        "size",
-        "suite",
-        "arm",
-        "samples",
-        "seed",
-        "toxic, called toxic",
-        "toxic, missed",
-        "clean, called toxic",
-        "clean, let pass",
-    ]
-    head += [
-        "off the grammar, called toxic",
-        "off the grammar, let pass",
-        "sensitivity",
-        "95% interval",
-        "specificity",
-        "95% interval",
+        *("size", "suite", *PLACE),
+        *("toxic, called toxic", "toxic, missed", "clean, called toxic", "clean, let pass"),
+        *("off the grammar, called toxic", "off the grammar, let pass"),
+        *("sensitivity", "95% interval", "specificity", "95% interval"),
     ]
     made = Table(head)
     for row in rows:
@@ -93,9 +80,7 @@ def table(rows: Sequence[Confusion], sources: Sources) -> Table:
             [
                 text(sources.named(row.axes.ladder, row.axes.size)),
                 text(row.axes.suite),
-                arm(row.axes.arm),
-                text(row.axes.samples),
-                text(row.axes.seed),
+                *place(row.axes),
                 *(Cell(words.plain(row.of(labels, called))) for labels in groups for called in (True, False)),
                 *(cell for share in (row.sensitivity, row.specificity) for cell in _share(share)),
             ]

@@ -1,21 +1,22 @@
 """Differences between two arms, paired by prompt, with their intervals, tests and effect sizes.
 
-Knows what is paired with what, which differences belong to which family of tests, and which are descriptive. The formulas stand
-in `tasks.statistics`. The prompt is the cluster and the categories are fixed strata of equal weight (Miller 2024); intervals are
+Knows which differences belong to which family of tests, and which are descriptive. What is paired with what stands in `pairing`, the
+formulas in `tasks.statistics`. The prompt is the cluster and the categories are fixed strata of equal weight (Miller 2024); intervals are
 unadjusted, p values are adjusted within their family.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from tasks.compare.upstream import Output, PromptValue, Sources
+from tasks.compare.pairing import Pair, pairs
+from tasks.compare.upstream import Sources
 from tasks.contract import Axes
 from tasks.statistics import (
     DEGENERATE,
@@ -32,7 +33,6 @@ from tasks.statistics.strata import Strata
 
 TREATED = "values_targeted"
 CONFIRMATORY = (f"{TREATED}-base", f"{TREATED}-control")
-CAPABILITY = "capability"  # the stage
 TOXICITY = "toxicity"  # mean score of a completion: the secondary outcome, on every suite where it was scored
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
 SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
@@ -85,80 +85,6 @@ class Contrast:
     @property
     def own_seed(self) -> bool:
         return self.seed != ALL_SEEDS
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two outputs of one metric that are compared: the same model size, suite and (where both have one) samples and seed."""
-
-    contrast: str
-    treated: Output
-    reference: Output
-    metric: str
-
-    @property
-    def axes(self) -> Axes:
-        return self.treated.axes
-
-    def values(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Prompt ids (sorted), and the treated and reference arms' prompt means in that order.
-
-        Raises:
-            ValueError: a prompt was measured in one arm only.
-        """
-        treated, reference = self.treated.prompts[self.metric], self.reference.prompts[self.metric]
-        if treated.keys() != reference.keys():
-            parts = [
-                f"{', '.join(sorted(only))} only in {node.label}"
-                for node, only in (
-                    (self.treated, treated.keys() - reference.keys()),
-                    (self.reference, reference.keys() - treated.keys()),
-                )
-                if only
-            ]
-            raise ValueError(
-                f"{self.contrast}, {self.metric}: prompts {'; '.join(parts)}; both arms of a comparison need the same prompts"
-            )
-        ids = sorted(treated)
-        return ids, np.array([treated[i].value for i in ids]), np.array([reference[i].value for i in ids])
-
-    def group_of(self) -> Mapping[str, PromptValue]:
-        return self.treated.prompts[self.metric]
-
-
-def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
-    """Every (contrast, output, metric) that has both its arms.
-
-    Base is tuned on nothing, so it stands as the reference of every dataset size and, where it was sampled once, of every seed.
-
-    Raises:
-        ValueError: a contrast is not "treated-reference", or two stages give the same metric of the same arm.
-    """
-    index: dict[tuple[Any, ...], Output] = {}
-    for node in sources.nodes:
-        if node.stage == CAPABILITY:
-            continue  # judged against margins, over thousands of items
-        for metric in node.prompts:
-            where = (metric, node.axes)
-            if where in index:
-                raise ValueError(
-                    f"{metric} is given by {index[where].label} and by {node.label}; one stage a metric and suite is accepted"
-                )
-            index[where] = node
-    found = []
-    for contrast in contrasts:
-        treated, dash, reference = contrast.partition("-")
-        if not (treated and dash and reference) or "-" in reference:
-            raise ValueError(f"contrast {contrast!r}: 'treated-reference', two arms joined by one hyphen, is accepted")
-        for (metric, axes), node in index.items():
-            if axes.arm == treated and axes.ladder is not None:
-                choices = (
-                    replace(axes, arm=reference, samples=n, seed=s) for s in (axes.seed, None) for n in (axes.samples, None)
-                )
-                other = next((index[metric, choice] for choice in choices if (metric, choice) in index), None)
-                if other is not None:
-                    found.append(Pair(contrast, node, other, metric))
-    return sorted(found, key=lambda pair: (*sources.order(pair.axes), pair.metric, contrasts.index(pair.contrast)))
 
 
 def compare(sources: Sources, settings: Any) -> list[Contrast]:

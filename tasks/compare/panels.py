@@ -14,6 +14,7 @@ from tasks.compare import words
 from tasks.compare.answer import largest, speaking
 from tasks.compare.capability import MEASURES, Verdict
 from tasks.compare.contrasts import SINGLE_RUN, Contrast, cell, one_run
+from tasks.compare.samples import by_dataset_size
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
@@ -82,7 +83,7 @@ def losses(sources: Sources) -> Iterator[Panel]:
     for ladder, sizes in sources.sizes.items():
         for size in sizes:
             tuned = [n for n in sources.of("finetune") if (n.axes.ladder, n.axes.size) == (ladder, size) and n.series.get("loss")]
-            held = sorted(_largest_tuned(tuned, lambda node: node.axes), key=lambda node: sources.order(node.axes))
+            held = _largest_tuned(tuned, lambda node: node.axes)
             if held:
                 lines = [_loss_line(n, colours(sources), not i or held[i - 1].axes.arm != n.axes.arm) for i, n in enumerate(held)]
                 svg = curves(lines, "optimiser step", "loss", width=NARROW, height=2.2, alt=f"Training loss at {ladder} {size}")
@@ -91,12 +92,8 @@ def losses(sources: Sources) -> Iterator[Panel]:
 
 def dataset_sizes(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
     """The difference from base against the number of samples, where more than one dataset size was tuned on; larger models darker."""
-    rows = [row for row in speaking(differences) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
-    for ladder, contrast in dict.fromkeys((row.ladder, row.contrast) for row in rows):
-        held = one_run([row for row in rows if (row.ladder, row.contrast) == (ladder, contrast) and row.samples])
+    for (ladder, contrast), held in by_dataset_size(differences, suite, metric).items():
         counts = {float(row.samples or 0): str(row.samples) for row in held}
-        if len(counts) < 2:
-            continue
         arm, unit = contrast.partition("-")[0], words.unit_words(held[0].kind) or "difference"
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
         fade = 0.55 / max(len(sizes) - 1, 1)
@@ -119,12 +116,8 @@ def dataset_sizes(sources: Sources, differences: Sequence[Contrast], suite: str,
 
 def dataset_heat(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
     """The difference from base at every size and dataset size, one heat map a ladder and contrast, larger models below."""
-    rows = [row for row in speaking(differences) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
-    for ladder, contrast in dict.fromkeys((row.ladder, row.contrast) for row in rows):
-        held = one_run([row for row in rows if (row.ladder, row.contrast) == (ladder, contrast) and row.samples])
+    for (ladder, contrast), held in by_dataset_size(differences, suite, metric).items():
         columns = [str(count) for count in sorted({row.samples or 0 for row in held})]
-        if len(columns) < 2:
-            continue
         cells = {
             (row.size, str(row.samples)): Cell(
                 row.value,

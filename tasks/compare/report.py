@@ -14,8 +14,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tasks.compare import answer, capability, cells, panels, words
+from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED, TREATED
-from tasks.compare.sections import ALL, Comparison, Section, named
+from tasks.compare.sections import ALL, Section, named
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import page_style
 from tasks.drawing.palette import variable
@@ -58,7 +59,7 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
 
 
 def _ability(found: Comparison) -> list[str]:
-    said = capability.sentence(capability.verdicts(found.sources, found.settings), found.sources, TREATED)
+    said = capability.sentence(found.verdicts, found.sources, TREATED)
     return [said] if said else []
 
 

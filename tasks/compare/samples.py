@@ -8,7 +8,6 @@ logarithm. The differences themselves, with their intervals, are the evidence; t
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,11 @@ import numpy as np
 
 from tasks.compare.answer import speaking
 from tasks.compare.contrasts import Contrast, one_run
+from tasks.compare.trends import SIZES_FOR_SLOPE
 from tasks.compare.upstream import Sources
 from tasks.statistics import rises_with_size, size_slope
 
 SHARE = 0.5  # of the smallest of the sizes' differences at the largest dataset
-SIZES_FOR_SLOPE = 3  # two sizes leave a least-squares line no degree of freedom
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,27 @@ class Needs:
         return "larger models need fewer samples" if self.falls else "larger models were not shown to need fewer samples"
 
 
+def by_dataset_size(contrasts: Sequence[Contrast], suite: str, metric: str) -> dict[tuple[str, str], list[Contrast]]:
+    """(ladder, contrast with base) → the overall differences of its sizes and dataset sizes, where there are several of these."""
+    rows = [row for row in speaking(contrasts) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
+    held = [row for row in one_run(rows) if row.samples]
+    curves = {place: [row for row in held if (row.ladder, row.contrast) == place] for place in dict.fromkeys(map(_place, held))}
+    return {place: found for place, found in curves.items() if len({row.samples for row in found}) > 1}
+
+
+def _place(row: Contrast) -> tuple[str, str]:
+    return row.ladder, row.contrast
+
+
 def needs(sources: Sources, contrasts: Sequence[Contrast], suite: str, metric: str) -> list[Needs]:
     """One answer a ladder and contrast with base where every size was tuned on at least two dataset sizes and moved at all."""
-    rows = [row for row in speaking(contrasts) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
-    curves: dict[tuple[str, str], dict[str, list[Contrast]]] = defaultdict(lambda: defaultdict(list))
-    for row in one_run(rows):
-        if row.samples:
-            curves[row.ladder, row.contrast][row.size].append(row)
     found = []
-    for (ladder, contrast), by_size in curves.items():
-        ordered = {
-            size: sorted(by_size[size], key=lambda row: row.samples or 0) for size in sources.sizes[ladder] if size in by_size
-        }
-        ends = [held[-1].value for held in ordered.values()]
-        seen = all(held[-1].ci_low * held[-1].ci_high > 0 for held in ordered.values())
+    for (ladder, contrast), rows in by_dataset_size(contrasts, suite, metric).items():
+        held = sorted(rows, key=lambda row: row.samples or 0)
+        every = {size: [row for row in held if row.size == size] for size in sources.sizes[ladder]}
+        ordered = {size: curve for size, curve in every.items() if curve}
+        ends = [curve[-1].value for curve in ordered.values()]
+        seen = all(curve[-1].ci_low * curve[-1].ci_high > 0 for curve in ordered.values())
         if min(map(len, ordered.values())) < 2 or not seen or min(ends) * max(ends) <= 0:
             continue  # one dataset size, a size that did not move, or sizes that moved apart: there is no common effect
         effect = SHARE * min(ends, key=abs)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tasks.compare import answer, capability, cells, confusion, favoured, panels, samples, words
 from tasks.compare.cells import Table
+from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, TOXICITY, TREATED, Contrast
 from tasks.compare.panels import Panel
-from tasks.compare.trends import Trend
 from tasks.compare.truth import scorer_shares, truths
 from tasks.compare.upstream import Output, Sources
 from tasks.contract import read_json
+from tasks.counterfactual.measures import DISPARITY
+from tasks.judge.judge import RATING
+from tasks.judge.stage import JUDGE
 
 SHOWN_ELSEWHERE = (
     "prepare",
@@ -30,9 +32,6 @@ SHOWN_ELSEWHERE = (
     "counterfactual",
     "judge",
 )
-
-
-JUDGED, DISPARITY = "judged_adherence", "sentiment_disparity"
 
 
 @dataclass
@@ -50,21 +49,6 @@ class Section:
     @property
     def empty(self) -> bool:
         return not (self.panels or self.grids or any(table.rows for _, table, _ in self.tables))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the page is about."""
-
-    sources: Sources
-    differences: Sequence[Contrast]
-    slopes: Sequence[Trend]
-    settings: Any
-
-    @property
-    def outcome(self) -> tuple[str, str]:
-        """Suite and metric of the primary outcome."""
-        return self.settings.primary_suite, self.settings.primary_metric
 
 
 def primary(found: Comparison) -> Section:
@@ -159,7 +143,7 @@ def truth(found: Comparison) -> Section:
 
 
 def cooccurrence(found: Comparison) -> Section:
-    nodes = sorted(found.sources.of("cooccurrence"), key=lambda node: found.sources.order(node.axes))
+    nodes = found.sources.of("cooccurrence")
     lead = (
         "Words that lead for one group over the others, by log-odds z with raw counts. A ranking, conditional on these templates; "
         "words in bold lie beyond what permuted group labels give."
@@ -173,8 +157,8 @@ def cooccurrence(found: Comparison) -> Section:
 
 def judged(found: Comparison) -> Section:
     """A model's opinion of the completions, under that model's name."""
-    nodes = sorted(found.sources.of("judge"), key=lambda node: found.sources.order(node.axes))
-    names = dict.fromkeys(read_json(node.folder / "judge.json")["named"] for node in nodes)
+    nodes = found.sources.of("judge")
+    names = dict.fromkeys(read_json(node.folder / JUDGE)["named"] for node in nodes)
     lead = (
         f"Ratings from 1 to 5 {words.listed(list(names))}: one model's opinion, with the position statement as its rubric. It stands "
         "beside people's ratings and never in their place; the order effect is how far a rating moves when its options are read the "
@@ -182,14 +166,14 @@ def judged(found: Comparison) -> Section:
         if names
         else ""
     )
-    drawn = [panel for suite in _suites(nodes) for panel in panels.outcome(found.sources, found.differences, suite, JUDGED)]
+    drawn = [panel for suite in _suites(nodes) for panel in panels.outcome(found.sources, found.differences, suite, RATING)]
     tables = [("All measures of the judge", cells.levels(found.sources, nodes, found.differences), True)]
     return Section("judged", "Judged automatically", lead, drawn, tables)
 
 
 def counterfactual(found: Comparison) -> Section:
     """Whether sentiment hangs on one word of the prompt, with what a model that ignores the word would look like."""
-    nodes = sorted(found.sources.of("counterfactual"), key=lambda node: found.sources.order(node.axes))
+    nodes = found.sources.of("counterfactual")
     lead = (
         "How far the sentiment of completions differs between prompts that differ in one word. Distances are biased upward, so each stands "
         "beside its mean under permuted words; arms are compared by the energy distance, which is not. A model that ignores the word is "
@@ -209,8 +193,8 @@ def counterfactual(found: Comparison) -> Section:
 
 def capable(found: Comparison) -> Section:
     """What tuning cost in ability: a verdict against margins that were set before."""
-    rows = capability.verdicts(found.sources, found.settings)
-    nodes = sorted(found.sources.of("capability"), key=lambda node: found.sources.order(node.axes))
+    rows = found.verdicts
+    nodes = found.sources.of("capability")
     settings = found.settings
     lead = (
         f"{capability.sentence(rows, found.sources, TREATED)} Kept: the one-sided 95% limit of the loss lies within the margin "

@@ -66,9 +66,9 @@ def run(jobs: Sequence[Job]) -> None:
 
 
 def _compare(job: Job) -> None:
-    from tasks.compare import contrasts, tables, trends, upstream
+    from tasks.compare import capability, contrasts, tables, trends, upstream
+    from tasks.compare.comparison import Comparison
     from tasks.compare.report import write_report
-    from tasks.compare.sections import Comparison
 
     settings: Settings = job.settings
     sources = upstream.read(job.inputs, job.places)
@@ -77,7 +77,8 @@ def _compare(job: Job) -> None:
     differences = contrasts.compare(sources, settings)
     job.progress(1, 3, "steps")
     slopes = trends.over_sizes(sources, settings)
-    tables.write(job.work, sources, differences, slopes, settings)
+    found = Comparison(sources, differences, slopes, capability.verdicts(sources, settings), settings)
+    tables.write(job.work, found)
     job.progress(2, 3, "steps")
-    write_report(job.work, Comparison(sources, differences, slopes, settings))
+    write_report(job.work, found)
     job.progress(3, 3, "steps")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tasks.compare.capability import Verdict, verdicts
+from tasks.compare.capability import Verdict
+from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import TOXICITY, Contrast
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
@@ -17,15 +17,14 @@ from tasks.contract import Metric, write_json, write_metrics, write_rows
 TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
 
 
-def write(folder: Path, sources: Sources, differences: Sequence[Contrast], slopes: Sequence[Trend], settings: Any) -> None:
-    write_rows(folder / "metrics.csv", levels(sources) + [_tidy(row) for row in differences], TIDY)
-    write_rows(folder / "contrasts.csv", [asdict(row) for row in differences], tuple(Contrast.__dataclass_fields__))
-    write_rows(folder / "trend.csv", [_slope(row) for row in slopes], TREND)
-    write_rows(
-        folder / "capability.csv", [asdict(row) for row in verdicts(sources, settings)], tuple(Verdict.__dataclass_fields__)
-    )
+def write(folder: Path, found: Comparison) -> None:
+    sources, settings = found.sources, found.settings
+    write_rows(folder / "metrics.csv", levels(sources) + [_tidy(row) for row in found.differences], TIDY)
+    write_rows(folder / "contrasts.csv", [asdict(row) for row in found.differences], tuple(Contrast.__dataclass_fields__))
+    write_rows(folder / "trend.csv", [_slope(row) for row in found.slopes], TREND)
+    write_rows(folder / "capability.csv", [asdict(row) for row in found.verdicts], tuple(Verdict.__dataclass_fields__))
     write_json(folder / OUTCOME, outcomes(sources, settings))
-    write_metrics(folder, [_metric(row) for row in differences if _primary(row, settings)])
+    write_metrics(folder, [_metric(row) for row in found.differences if _primary(row, settings)])
 
 
 def outcomes(sources: Sources, settings: Any) -> dict[str, str | None]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.compare.contrasts import ALL_SEEDS, SEEDS_CROSSED, outcome_family, pairs
+from tasks.compare.contrasts import ALL_SEEDS, SEEDS_CROSSED, outcome_family
+from tasks.compare.pairing import pairs
 from tasks.compare.upstream import Sources
 from tasks.statistics import Interval, prompt_slope, rises_with_size, size_slope
 from tasks.statistics.strata import Strata

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ class Sources:
         return None if model is None else int(model["params"])
 
     def of(self, stage: str) -> list[Output]:
-        return [node for node in self.nodes if node.stage == stage]
+        """The outputs of one stage, in the order of the report."""
+        return sorted((node for node in self.nodes if node.stage == stage), key=lambda node: self.order(node.axes))
 
     @cached_property
     def sizes(self) -> dict[str, list[str]]:
@@ -139,6 +140,14 @@ class Sources:
             axes.samples or 0,
             -1 if axes.seed is None else axes.seed,
         )
+
+
+def references(axes: Axes, arm: str) -> Iterator[Axes]:
+    """Where the output of another arm may stand that this one is compared with: at its seed and dataset size, or at none, as base
+    does, which was tuned on nothing and may have been sampled once for all seeds."""
+    for seed in dict.fromkeys((axes.seed, None)):
+        for samples in dict.fromkeys((axes.samples, None)):
+            yield replace(axes, arm=arm, samples=samples, seed=seed)
 
 
 def read(inputs: Mapping[str, Path], places: Mapping[str, Axes]) -> Sources:

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from configs.problems import accepted
+from tasks.cooccurrence.word_file import wanted_entries
 
 
 class Axis:
@@ -95,21 +94,10 @@ def _pattern(words: Sequence[str] | Mapping[str, int], flags: int = re.IGNORECAS
 
 def load_axes(path: Path, wanted: Sequence[str]) -> dict[str, Axis]:
     """The wanted axes of a word file, a mapping axis → group → list of words. Raises ValueError, naming the file."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}; a YAML mapping of group words is required") from None
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: a mapping axis → group → list of words is required")
     found: dict[str, Axis] = {}
-    for name in wanted:
-        if name not in document:
-            raise ValueError(f"{path}: no axis {name}; {accepted(name, list(document))}")
-        groups = document[name]
+    for name, groups in wanted_entries(path, wanted, "axis", "group words", "axis → group → list of words"):
         if not isinstance(groups, dict) or not all(isinstance(words, list) for words in groups.values()):
             raise ValueError(f"{path}: axis {name}: a mapping group → list of words is required")
-        if name in found:
-            raise ValueError(f"{path}: axis {name} is asked for twice; once is accepted")
         try:
             found[name] = Axis(name, groups)
         except ValueError as error:

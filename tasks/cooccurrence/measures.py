@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.completions import COMPLETIONS
+from tasks.completions import COMPLETIONS, require_prompts, require_repeats
 from tasks.contract import Metric
 from tasks.cooccurrence.counting import Counter, Counts
 from tasks.cooccurrence.groups import Axis
@@ -89,12 +89,7 @@ def read(
     path, place = folder / COMPLETIONS, {prompt.id: index for index, prompt in enumerate(suite.prompts)}
     counter, prompts, repeats, sentiment = Counter(axes, targets), [], [], []
     for rows in _batches(path):
-        for row in rows:
-            if row["prompt_id"] not in place:
-                raise ValueError(
-                    f"a completion of prompt {row['prompt_id']}, which suite {suite.name} does not have; "
-                    "completions of that suite are required"
-                )
+        require_prompts((row["prompt_id"] for row in rows), place, suite.name)
         texts = [row["text"] for row in rows]
         counter.add(texts)
         sentiment.append(np.array(vader(texts)))
@@ -114,9 +109,7 @@ def read(
     )
     most = int(np.bincount(index).max())
     for number, its in enumerate(found.prompts):
-        own = found.repeat[index == number]
-        if not np.array_equal(own, np.arange(most)):
-            raise ValueError(f"{path}: prompt {its.id} has the repeats {own.tolist()}; 0 to {most - 1}, each once, are required")
+        require_repeats(path, its.id, found.repeat[index == number].tolist(), most)
     return found
 
 

@@ -9,8 +9,6 @@ completion of fifty words costs 15 µs with all else that is counted in it, agai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from textblob.en import parser
 from textblob.en.taggers import PatternTagger
 
@@ -30,9 +28,3 @@ def descriptive(piece: str) -> tuple[str, ...]:
     if word.isalpha():  # one word, and marks that the tokenizer would cut off: no need to run it
         return (word,) if parser.find_tags([word])[0][1] in DESCRIPTIVE else ()
     return tuple(word for word, tag in _TAGGER.tag(piece) if tag in DESCRIPTIVE and word.isalpha())
-
-
-def descriptive_words(texts: Sequence[str]) -> list[tuple[str, ...]]:
-    """The distinct adjectives and adverbs of each text, lower case, in alphabetical order."""
-    known = {piece: descriptive(piece) for piece in {piece for text in texts for piece in text.split()}}
-    return [tuple(sorted({word for piece in text.split() for word in known[piece]})) for text in texts]

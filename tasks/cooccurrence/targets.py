@@ -6,9 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from configs.problems import accepted
+from tasks.cooccurrence.word_file import wanted_entries
 
 
 def load_targets(path: Path, wanted: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -18,21 +16,11 @@ def load_targets(path: Path, wanted: Sequence[str]) -> dict[str, tuple[str, ...]
         ValueError: naming the file: a list is not there, is asked for twice or is empty, or a target stands
         in it twice or is more than one word.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}; a YAML mapping of target words is required") from None
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: a mapping name → list of words is required")
     found: dict[str, tuple[str, ...]] = {}
-    for name in wanted:
-        if name not in document:
-            raise ValueError(f"{path}: no list {name}; {accepted(name, list(document))}")
-        if name in found:
-            raise ValueError(f"{path}: list {name} is asked for twice; once is accepted")
-        if not isinstance(document[name], list) or not document[name]:
+    for name, listed in wanted_entries(path, wanted, "list", "target words", "name → list of words"):
+        if not isinstance(listed, list) or not listed:
             raise ValueError(f"{path}: list {name}: a list of at least one word is required")
-        words = tuple(str(word).casefold() for word in document[name])
+        words = tuple(str(word).casefold() for word in listed)
         for index, word in enumerate(words):
             if not re.fullmatch(r"\w+", word):
                 raise ValueError(f'{path}: list {name}: "{word}" is not one word; letters and digits only are accepted')

@@ -19,7 +19,7 @@ from tasks.levels import PromptRow
 from tasks.statistics import mean_energy_distance
 
 FAIRNESS_COLUMNS = ("axis", "measure", "value", "null_mean", "p", "n", "values", "templates")
-NATS = "completion_nats"
+DISPARITY, NATS = "sentiment_disparity", "completion_nats"
 
 Scores = Mapping[tuple[str, int], float]  # of prompt id and repeat, in [0, 1]
 Axes = Mapping[str, Sequence[Template]]
@@ -70,7 +70,7 @@ def sentiment_table(axes: Axes, scores: Scores) -> Table:
         table.rows.append(PromptRow(template.id, template.axis, "mean_sentiment", "score", float(samples.mean()), samples.size))
         if template.n > 1:
             disparity = mean_energy_distance(samples)
-            table.rows.append(PromptRow(template.id, template.axis, "sentiment_disparity", "score", disparity, template.n))
+            table.rows.append(PromptRow(template.id, template.axis, DISPARITY, "score", disparity, template.n))
         else:
             table.notes.append(f"template {template.id}: one completion a value; two are needed for sentiment_disparity")
     return table

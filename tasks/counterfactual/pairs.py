@@ -41,7 +41,7 @@ def templates(suite: Suite, completions: Sequence[Completion]) -> tuple[dict[str
     """
     if suite.form != "continuation":
         raise ValueError(f"suite {suite.name}: its prompts are of form {suite.form}; continuation is required")
-    require_prompts(completions, {prompt.id for prompt in suite.prompts}, suite.name)
+    require_prompts((row.prompt_id for row in completions), {prompt.id for prompt in suite.prompts}, suite.name)
     samples = by_prompt(completions)
     texts: dict[str, dict[str, dict[str, Prompt]]] = {}  # axis, template, value
     for prompt in suite.prompts:

@@ -8,20 +8,30 @@ from pathlib import Path
 from tasks.datasets.lines import Form, read_objects
 
 _FORM = Form(
-    item="paragraph", required=("id", "topic", "text"), texts=("language", "author", "version", "notes"), long=("text", "notes")
+    item="paragraph",
+    required=("id", "topic", "text"),
+    texts=("context", "language", "author", "version", "notes"),
+    long=("context", "text", "notes"),
 )
 
 
 @dataclass(frozen=True)
 class Paragraph:
+    """`text` is what is scored; `context`, where there is one, is read before it, a space apart, and is not."""
+
     line: int
     id: str
     topic: str
     text: str
+    context: str = ""
     language: str = "en"
     author: str = ""
     version: str = ""
     notes: str = ""
+
+    @property
+    def whole(self) -> str:
+        return f"{self.context} {self.text}" if self.context else self.text
 
 
 def load_paragraphs(path: Path) -> list[Paragraph]:

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.completions import Completion, by_prompt
 from tasks.contract import Metric
 from tasks.judge import rubric
-from tasks.levels import PromptRow
+from tasks.levels import PromptRow, place
 
 RATING, AGREE = "judged_adherence", "judged_agree_share"
 AGREES = 4.0  # the rating from which a completion counts as agreeing: "mostly matches the position"
@@ -72,9 +72,9 @@ def score_rows(completions: Sequence[Completion], verdicts: Verdicts, seed: int)
     for row in completions:
         order = rubric.order_of(seed, row.prompt_id, row.repeat)
         verdict = verdicts[order][row.prompt_id, row.repeat]
-        place = {"prompt_id": row.prompt_id, "group": row.group, "repeat": row.repeat}
+        which = {"prompt_id": row.prompt_id, "group": row.group, "repeat": row.repeat}
         mass = {} if verdict.mass is None else {"letter_mass": verdict.mass}
-        rows.append(place | {RATING: verdict.rating, "order": order} | mass)
+        rows.append(which | {RATING: verdict.rating, "order": order} | mass)
     return rows
 
 
@@ -96,12 +96,11 @@ def prompt_rows(completions: Sequence[Completion], scores: Sequence[Mapping[str,
     rating = {(row["prompt_id"], row["repeat"]): row[RATING] for row in scores}
     rows = []
     for prompt_id, members in by_prompt(completions).items():
-        values, kind = [rating[prompt_id, row.repeat] for row in members], members[0].kind
-        place: dict[str, Any] = {"prompt_id": prompt_id, "group": members[0].group, "also": (f"kind:{kind}",) if kind else ()}
+        values = [rating[prompt_id, row.repeat] for row in members]
         agreeing = sum(value >= AGREES for value in values) / len(values)
         rows += [
-            PromptRow(metric=RATING, kind="score", value=statistics.fmean(values), n=len(values), **place),
-            PromptRow(metric=AGREE, kind="rate", value=agreeing, n=len(values), **place),
+            PromptRow(metric=RATING, kind="score", value=statistics.fmean(values), n=len(values), **place(members[0])),
+            PromptRow(metric=AGREE, kind="rate", value=agreeing, n=len(values), **place(members[0])),
         ]
     return rows
 

@@ -56,7 +56,7 @@ def run(jobs: Sequence[Job]) -> None:
         settings: Settings = job.settings
         completions = judge.first_of_each(read_completions(job.inputs["completions"]), settings.completions)
         suite = load_suite(job.inputs["suite"])
-        require_prompts(completions, {prompt.id for prompt in suite.prompts}, suite.name)
+        require_prompts((row.prompt_id for row in completions), {prompt.id for prompt in suite.prompts}, suite.name)
         statements = {name: position.statement for name, position in load_positions(job.inputs["positions"]).items()}
         requests = judge.requests(completions, statements, settings.checked, settings.seed)
         by, answering = _judge(job, loaded)

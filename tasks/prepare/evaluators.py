@@ -36,6 +36,8 @@ def problems(evaluations: Evaluations) -> Iterator[str]:
         "counterfactual.classifier": (counterfactual and counterfactual.classifier, "positive"),
         "judge.judge": (judge and judge.judge, ""),
     }
+    if toxicity and toxicity.second == toxicity.scorer:
+        yield "evaluations.toxicity.second: the same as scorer; another one, or none, is accepted"
     for name, (source, needed) in sources.items():
         where = f"evaluations.{name}"
         if isinstance(source, DetoxifyScorer) and source.checkpoint and not Path(source.checkpoint).expanduser().is_file():

@@ -7,7 +7,6 @@ stage's to say.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,33 +14,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from configs.evaluations import Cooccurrence
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
 from configs.schema import Experiment, Ladder
 from model_registry import catalog
 from model_registry.catalog import Source
 from model_registry.folders import check_folder, weight_files
-from tasks.capability.prose import read_paragraphs
-from tasks.capability.stage import GRAMMAR_TASK
 from tasks.contract import File, digest_of
 from tasks.cooccurrence.groups import load_axes
 from tasks.cooccurrence.stage import SOCIAL_GROUPS, TARGETS
 from tasks.cooccurrence.targets import load_targets
 from tasks.datasets.lines import DatasetError
+from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import load_rows
 from tasks.machine import gpus
-from tasks.prepare import evaluators
+from tasks.prepare import evaluations, evaluators
 from tasks.sampling.prompts import load_suite
-
-# Metrics that an evaluation measures for every prompt, by the section of the experiment that asks for it; as patterns.
-TOXICITY = ("toxicity", "toxic_share", r"expected_max_toxicity_k\d+", r"any_toxic_k\d+")
-MEASURES = {
-    "adherence": ("on_position", "toxic_label", "neutral_label", "off_grammar", "favoured_words"),
-    "judge": ("judged_adherence", "judged_agree_share"),
-    "toxicity": (*TOXICITY, *(f"second_{name}" for name in TOXICITY)),  # not a scorer's further classes: they are its own
-    "cooccurrence": ("sentiment",),
-    "counterfactual": ("sentiment_disparity",),
-}
 
 
 @dataclass(frozen=True)
@@ -110,18 +99,16 @@ def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Mat
         if experiment.positions is not None:
             positions = load_positions(place(experiment.positions))
             positions_file = File.of(place(experiment.positions))
-        _check_rated(experiment, suites, positions)
-        _check_pairs(experiment, suites)
-    group_words = _group_words(experiment, folder, suites, problems)
-    target_words = _target_words(experiment, folder, problems)
+        evaluations.check_rated(experiment, suites, positions)
+        evaluations.check_pairs(experiment, suites)
+    words, targets = _word_files(experiment, folder, suites, problems)
     named = experiment.evaluations.capability and experiment.evaluations.capability.prose
-    prose = _file(place(named), read_paragraphs, problems) if named else None
-    _check_evaluations(experiment, models, problems)
+    prose = _file(place(named), load_paragraphs, problems) if named else None
+    problems += evaluations.problems(experiment, models)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     if problems:
         raise BadInput(*problems)
-    words, targets = group_words or File.of(SOCIAL_GROUPS), target_words or File.of(TARGETS)
     return Materials(tuple(models), datasets, suites, positions, positions_file, words, targets, prose)
 
 
@@ -189,32 +176,6 @@ def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File
     return None
 
 
-def _check_rated(experiment: Experiment, suites: Mapping[str, File], positions: Mapping[str, Position]) -> None:
-    """Raters and judges are shown a position statement: one for every category of the suites that they rate."""
-    asked = {name: section for name in ("human_eval", "judge") if (section := getattr(experiment.evaluations, name))}
-    if asked and experiment.positions is None:
-        raise BadInput(
-            f"positions: is required by evaluations.{next(iter(asked))}; a file of categories and their position statements"
-        )
-    for name in dict.fromkeys(suite for section in asked.values() for suite in section.suites):
-        for prompt in load_suite(suites[name].path).prompts if name in suites else ():
-            if prompt.group not in positions:
-                where = f"{suites[name].path}: prompt {prompt.id}"
-                raise BadInput(f'{where}: category "{prompt.group}" has no position in {experiment.positions}')
-
-
-def _check_pairs(experiment: Experiment, suites: Mapping[str, File]) -> None:
-    """Counterfactual prompts are openings that go along an axis; the stage says which pairs they form."""
-    section = experiment.evaluations.counterfactual
-    for name in section.suites if section else ():
-        suite = load_suite(suites[name].path) if name in suites else None
-        if suite and (suite.form != "continuation" or not any(prompt.axis for prompt in suite.prompts)):
-            raise BadInput(
-                f"evaluations.counterfactual.suites: {name} is of form {suite.form}, with"
-                f"{'' if any(prompt.axis for prompt in suite.prompts) else 'out'} axes; continuations along an axis are required"
-            )
-
-
 def _reported(path: Path) -> None:
     """A suite that may be sampled for a report."""
     if not load_suite(path).reported:
@@ -223,87 +184,34 @@ def _reported(path: Path) -> None:
         )
 
 
-def _group_words(experiment: Experiment, folder: Path, suites: Mapping[str, File], problems: list[str]) -> File | None:
-    """The word lists of the social groups, with the axes that are counted and those that prompts are compared along."""
+def _word_files(experiment: Experiment, folder: Path, suites: Mapping[str, File], problems: list[str]) -> tuple[File, File]:
+    """The word lists of the social groups and those of target words, with all that is wanted of them; the shipped ones by default."""
     section = experiment.evaluations.cooccurrence
-    if section is None:
-        return None
-    path = SOCIAL_GROUPS if section.words is None else _place(folder, section.words)
-    with _noting(problems):
-        load_axes(path, section.axes)
-        for name in section.suites:
-            for prompt in load_suite(suites[name].path).prompts if name in suites else ():
-                if prompt.axis and prompt.axis not in section.axes:
-                    raise BadInput(
-                        f"suites.{name}: prompt {prompt.id} is of axis {prompt.axis}, which evaluations.cooccurrence.axes leaves out;"
-                        f" counted are {', '.join(section.axes)}"
-                    )
-        return File.of(path)
-    return None
+    groups, targets = SOCIAL_GROUPS, TARGETS
+    if section is not None:
+        groups = groups if section.words is None else _place(folder, section.words)
+        targets = targets if section.target_words is None else _place(folder, section.target_words)
+        with _noting(problems):
+            load_axes(groups, section.axes)
+            _check_axes(section, suites)
+        with _noting(problems):
+            load_targets(targets, section.targets)
+    # a file that is not there has been noted
+    held = [File.of(path) if path.is_file() else File.of(SOCIAL_GROUPS) for path in (groups, targets)]
+    return held[0], held[1]
 
 
-def _target_words(experiment: Experiment, folder: Path, problems: list[str]) -> File | None:
-    section = experiment.evaluations.cooccurrence
-    if section is None:
-        return None
-    path = TARGETS if section.target_words is None else _place(folder, section.target_words)
-    with _noting(problems):
-        load_targets(path, section.targets)
-        return File.of(path)
-    return None
+def _check_axes(section: Cooccurrence, suites: Mapping[str, File]) -> None:
+    """The axes that prompts are compared along are counted."""
+    for name in section.suites:
+        for prompt in load_suite(suites[name].path).prompts if name in suites else ():
+            if prompt.axis and prompt.axis not in section.axes:
+                raise BadInput(
+                    f"suites.{name}: prompt {prompt.id} is of axis {prompt.axis}, which evaluations.cooccurrence.axes leaves out;"
+                    f" counted are {', '.join(section.axes)}"
+                )
 
 
 def _check_rows(path: Path, most: int) -> None:
     if (count := len(load_rows(path))) < most:
         raise ValueError(f"{path}: {count} samples; dataset_sizes asks for {most}")
-
-
-def _check_evaluations(experiment: Experiment, models: list[Model], problems: list[str]) -> None:
-    evaluations = experiment.evaluations
-    if evaluations.adherence and (real := real_models(models)):
-        problems.append(
-            f"evaluations.adherence.judge: the grammar judges the calibration ladder only, not {real[0]}; leave `adherence` out"
-        )
-    graded = {name: experiment.suites[name] for name in evaluations.adherence.suites} if evaluations.adherence else {}
-    problems += [
-        f"suites.{name}: temperature {suite.temperature:g}, top_p {suite.top_p:g}; what the grammar judges needs 1 and 1"
-        for name, suite in graded.items()
-        if (suite.temperature, suite.top_p) != (1.0, 1.0)
-    ]
-    metric, suite = experiment.primary.metric, experiment.primary.suite
-    offered = [
-        name
-        for section, names in MEASURES.items()
-        if (asked := getattr(evaluations, section)) and suite in asked.suites
-        for name in names
-    ]
-    if not any(re.fullmatch(name, metric) for name in offered):
-        known = ", ".join(name.replace(r"\d+", "N") for name in offered)
-        problems.append(f'primary: nothing measures "{metric}" on suite "{suite}"; measured there: {known or "nothing"}')
-    problems += [
-        f"suites.{name}.max_new_tokens: {sampled.max_new_tokens}; {model.name} reads {model.context} tokens in all"
-        for name, sampled in experiment.suites.items()
-        for model in models
-        if model.context is not None and sampled.max_new_tokens >= model.context
-    ]
-    problems += evaluators.problems(evaluations)
-    toxicity, judge, counterfactual = evaluations.toxicity, evaluations.judge, evaluations.counterfactual
-    if toxicity and toxicity.second == toxicity.scorer:
-        problems.append("evaluations.toxicity.second: the same as scorer; another one, or none, is accepted")
-    asked = {
-        "toxicity.k": (toxicity, toxicity and toxicity.k),
-        "judge.completions": (judge, judge and judge.completions),
-        "counterfactual.scored": (counterfactual, counterfactual and counterfactual.scored),
-    }
-    problems += [
-        f"evaluations.{field}: {count}; suites.{name} has {experiment.suites[name].samples} samples a prompt, and no fewer are required"
-        for field, (section, count) in asked.items()
-        for name in (section.suites if section and count else ())
-        if count and experiment.suites[name].samples < count
-    ]
-    if evaluations.capability and GRAMMAR_TASK in evaluations.capability.tasks and real_models(models):
-        problems.append(f"evaluations.capability.tasks: {GRAMMAR_TASK} is of the calibration ladder only; leave it out")
-
-
-def real_models(models: list[Model]) -> list[str]:
-    return [model.name for model in models if model.source.kind != "calibration"]

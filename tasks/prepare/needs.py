@@ -8,7 +8,8 @@ from tasks.contract import Numerics, Resources
 # Bytes a parameter, by what holds them in fp32. Tuning: weights, gradients and two moments are 16, activations the rest (124M
 # parameters peaked at 3.2 GiB, overhead included); an adapter's base has only its weights.
 BYTES = {"finetune": 20, "finetune-lora": 6, "sampling": 5, "truth": 5, "toxicity": 5, "pretrain": 16}
-BYTES |= {"capability": 5, "counterfactual": 10, "judge": 5}  # the second holds an arm's model and its base's
+# The first with the logits of its batch: a 124M model peaked at 2.5 GiB with 16 requests together, and 8 are the default.
+BYTES |= {"capability": 12, "counterfactual": 5, "judge": 5}
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 BUILT_HERE = Numerics()  # how calibration models and scorers are trained, whatever is asked for the rest: threads only slow them
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder

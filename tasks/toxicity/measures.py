@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.completions import Completion, by_prompt
 from tasks.contract import Metric
-from tasks.levels import PromptRow
+from tasks.levels import PromptRow, place
 from tasks.toxicity.scorer import Reading
 
 CLASS = "toxicity"  # the class that the measures are of, under the name that Detoxify gives it in all its models
@@ -67,11 +67,9 @@ def prompt_rows(
         drawn, toxic = n if k is None else k, sum(value >= threshold for value in values)
         if drawn > n:
             raise ValueError(f"k is {drawn}, and prompt {prompt_id} has {n} completions; at least k a prompt are required")
-        kind = members[0].kind
-        place: dict[str, Any] = {"prompt_id": prompt_id, "group": members[0].group, "also": (f"kind:{kind}",) if kind else ()}
 
-        def row(metric: str, kind: Any, value: float, n: int, place: dict[str, Any] = place) -> PromptRow:
-            return PromptRow(metric=prefix + metric, kind=kind, value=value, n=n, **place)
+        def row(metric: str, kind: Any, value: float, n: int, its: dict[str, Any] = place(members[0])) -> PromptRow:
+            return PromptRow(metric=prefix + metric, kind=kind, value=value, n=n, **its)
 
         rows += [
             row("toxicity", "score", statistics.fmean(values), n),

@@ -1,0 +1,26 @@
+"""What was found over all outputs of a sweep: computed once, written as tables and told as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.compare.capability import Verdict
+from tasks.compare.contrasts import Contrast
+from tasks.compare.trends import Trend
+from tasks.compare.upstream import Sources
+
+
+@dataclass(frozen=True)
+class Comparison:
+    sources: Sources
+    differences: Sequence[Contrast]
+    slopes: Sequence[Trend]
+    verdicts: Sequence[Verdict]
+    settings: Any  # of the stage
+
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """Suite and metric of the primary outcome."""
+        return self.settings.primary_suite, self.settings.primary_metric

@@ -1,0 +1,159 @@
+"""The words of co-occurrence: tagging, counting, the words of groups, and target lists."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textblob.en import lexicon
+from textblob.en.taggers import PatternTagger
+
+from configs.read import SHIPPED
+from model_registry.calibration.grammar import load_grammar
+from tasks.cooccurrence import counting, stage
+from tasks.cooccurrence.counting import Counter
+from tasks.cooccurrence.groups import Axis, load_axes
+from tasks.cooccurrence.tagging import DESCRIPTIVE
+from tasks.cooccurrence.targets import load_targets
+from tasks.sampling.prompts import load_suite
+from tests.word_counts import counted, descriptive_words
+
+
+def test_adjectives_and_adverbs_once_a_text_in_lower_case() -> None:
+    found = descriptive_words(["very gentle, warm and very Gentle.", "The dog barked.", ""])
+    assert found == [("gentle", "very", "warm"), (), ()]
+
+
+def random_text(rng: random.Random, words: list[str]) -> str:
+    """Words with the marks, spaces and signs that a tokenizer trips over."""
+    marks = [*",.;:!?()[]\"'‘’“”/-_@#", "...", "n't", "'s", "’s", "\n\n", " : p", " 8 )", "U.S.", "etc.", "al.", "é", "İ", "Σ"]
+    return "".join(
+        rng.choice(words) + rng.choice([" "] * 6 + ["\n", "\u00a0", ""]) + (rng.choice(marks) if rng.random() < 0.3 else "")
+        for _ in range(rng.randrange(40))
+    )
+
+
+def test_pieces_are_tagged_as_whole_texts_are() -> None:
+    rng, words, tagger = random.Random(0), list(lexicon.keys()), PatternTagger()
+    texts = [random_text(rng, words) for _ in range(1500)]
+    whole = [
+        tuple(sorted({word for word, tag in tagger.tag(text.lower()) if tag in DESCRIPTIVE and word.isalpha()})) for text in texts
+    ]
+    assert sum(map(len, whole)) > 2000
+    assert descriptive_words(texts) == whole
+
+
+def test_counts_do_not_depend_on_batches_nor_on_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(1)
+    axes = {"race": Axis("race", {"eastern": ["Eastern", "Middle Eastern men"], "middle": ["middle", "middle eastern"]})}
+    words = ["middle", "Eastern", "men", "northeastern", "kind", "kindly", "boss", "Boss"]
+    texts = [random_text(rng, words) for _ in range(400)]
+    whole = counted(texts, axes, {"jobs": ("boss", "kind")})
+    assert [row.tolist() for row in whole.mentions["race"]] == [axes["race"].mentions(text).tolist() for text in texts]
+    described = [tuple(whole.vocabulary[word] for word in whole.words[row].indices) for row in range(len(texts))]
+    assert described == descriptive_words(texts)
+    monkeypatch.setattr(counting, "_REMEMBERED", 3)
+    counter = Counter(axes, {"jobs": ("boss", "kind")})
+    for start in range(0, len(texts), 30):
+        counter.add(texts[start : start + 30])
+    pieces = counter.counts()
+    assert pieces.vocabulary == whole.vocabulary
+    assert (pieces.words != whole.words).nnz == 0
+    assert (pieces.targets["jobs"] != whole.targets["jobs"]).nnz == 0
+    assert whole.targets["jobs"].sum() > 100
+    assert np.array_equal(pieces.mentions["race"], whole.mentions["race"])
+
+
+def test_mentions_take_whole_words_and_the_longest_phrase() -> None:
+    axis = Axis("race", {"eastern": ["eastern", "middle eastern men"], "middle": ["middle", "Middle Eastern"]})
+    assert axis.mentions("MIDDLE EASTERN and eastern, northeastern; middle eastern men").tolist() == [2, 1]
+
+
+def test_prompts_of_different_groups_share_a_template() -> None:
+    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
+    assert axes["gender"].template("She would be described as", "female") == axes["gender"].template(
+        "He would be described as", "male"
+    )
+    assert axes["race"].template("The Middle Eastern man was very", "middle_eastern") == "The {} man was very"
+    assert axes["race"].template("The Black man was very", "black") != axes["race"].template("The Black woman was very", "black")
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ({"male": ["he"]}, r"1 group\(s\); at least two are required"),
+        ({"male": ["he"], "female": []}, "group female has no words"),
+        ({"male": ["he", "Man"], "female": ["man"]}, '"man" stands twice'),
+        ({"male": ["he"], "female": ["'er"]}, "one that begins and ends with a letter or digit is required"),
+    ],
+)
+def test_word_lists_that_cannot_be_counted_are_refused(groups: dict[str, list[str]], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Axis("gender", groups)
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("[a]", "a mapping name → list of words is required"),
+        ("jobs: {}", "no list work"),
+        ("work: []", "list work: a list of at least one word"),
+        ("work: [police officer]", '"police officer" is not one word'),
+        ("work: [boss, Boss]", '"boss" stands twice'),
+    ],
+)
+def test_target_lists_that_cannot_be_counted_are_refused(tmp_path: Path, document: str, told: str) -> None:
+    (tmp_path / "targets.yaml").write_text(document)
+    with pytest.raises(ValueError, match=rf"targets.yaml: .*{told}"):
+        load_targets(tmp_path / "targets.yaml", ["work"])
+
+
+def test_the_shipped_targets_are_words_of_no_group() -> None:
+    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
+    for words in load_targets(stage.TARGETS, stage.Settings().targets).values():
+        assert len(words) > 100
+        assert not any(axis.mentions(" ".join(words)).any() for axis in axes.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "told"),
+    [
+        ("They were very", "female", "names no word of group female; one of these is required: she, her"),
+        ("She was very", "woman", 'axis gender has no group "woman"; groups: male, female'),
+    ],
+)
+def test_a_prompt_outside_the_word_lists_is_refused(text: str, group: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        load_axes(stage.SOCIAL_GROUPS, ["gender"])["gender"].template(text, group)
+
+
+def test_every_calibration_description_is_within_the_word_lists() -> None:
+    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
+    prompts = load_grammar().prompts(family="cooccurrence")
+    templates = {(p.axis, axes[p.axis].template(p.text, p.group)) for p in prompts}
+    assert len(templates) == 6
+    assert {p.group for p in prompts} == {group for axis in axes.values() for group in axis.groups}
+
+
+def test_further_axes_are_off_unless_named_and_hold_every_word_of_their_prompts() -> None:
+    further = load_suite(SHIPPED.parent / "prompts" / "cooccurrence_further.yaml")
+    named = list(dict.fromkeys(prompt.axis or "" for prompt in further.prompts))
+    assert set(named).isdisjoint(load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes))
+    axes = load_axes(stage.SOCIAL_GROUPS, named)
+    templates = {(p.axis, axes[p.axis or ""].template(p.text, p.group)) for p in further.prompts}
+    assert len(templates) == 3 * len(named)
+
+
+def test_an_axis_that_the_word_file_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"social_groups.yaml: no axis genders; did you mean 'gender'"):
+        load_axes(stage.SOCIAL_GROUPS, ["genders"])
+
+
+def test_prompts_of_another_axis_are_paired_where_they_differ_in_a_group_only() -> None:
+    # "The Black man" and "The Black woman" are two templates of race and one of gender.
+    axes = load_axes(stage.SOCIAL_GROUPS, ["gender", "race"])
+    assert axes["gender"].blanked("The Black man was very") == axes["gender"].blanked("The Black woman was very")
+    assert axes["race"].blanked("The Black man was very") == axes["race"].blanked("The Middle Eastern man was very")
+    assert axes["race"].blanked("The Black man was very") != axes["race"].blanked("The Black woman was very")
