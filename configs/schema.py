@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from configs.contrasts import Arms, Contrasted
 from configs.evaluations import Evaluations
-from configs.fields import Contrast, Count, Name, Rate, Section, SetName, Share, SizeName
+from configs.fields import Count, Name, Rate, Section, SetName, Share, SizeName
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -184,7 +185,14 @@ class Experiment(Section):
     suites: dict[Name, Suite] = Field(min_length=1)
     evaluations: Evaluations = Evaluations()
     primary: Primary
-    contrasts: tuple[Contrast, ...] = Field((), description="pairs of arms that are compared, each `treated-reference`")
+    reference: Name | None = Field(
+        None, description="arm that the others are compared with; default: the first that is not tuned"
+    )
+    contrasts: tuple[Contrasted, ...] = Field(
+        (),
+        description="the confirmatory ones, named before sampling and tested as one family: pairs of arms, each `treated-reference`",
+    )
+    exploratory: tuple[Contrasted, ...] = Field((), description="further pairs of arms, described with intervals and not tested")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     numerics: Numerics = Numerics()
     limits: Limits = Limits()
@@ -206,12 +214,17 @@ class Experiment(Section):
                     raise ValueError(
                         f'evaluations.{evaluation}.suites: unknown suite "{suite}"; suites: {", ".join(self.suites)}'
                     )
-        for contrast in self.contrasts:
-            if len(set(contrast.split("-"))) < 2:
-                raise ValueError(f'contrasts: "{contrast}" compares an arm with itself; two arms are required')
-            for arm_name in contrast.split("-"):
-                if arm_name not in self.arms:
-                    raise ValueError(f'contrasts: unknown arm "{arm_name}"; arms: {", ".join(self.arms)}')
+        for field in ("contrasts", "exploratory"):
+            for contrast in getattr(self, field):
+                if contrast.treated == contrast.reference:
+                    raise ValueError(f'{field}: "{contrast}" compares an arm with itself; two arms are required')
+                for arm_name in contrast.arms:
+                    if arm_name not in self.arms:
+                        raise ValueError(f'{field}: unknown arm "{arm_name}"; arms: {", ".join(self.arms)}')
+        if both := set(self.contrasts) & set(self.exploratory):
+            raise ValueError(f'exploratory: "{min(map(str, both))}" stands under contrasts too; a contrast is one or the other')
+        if self.reference is not None and self.reference not in self.arms:
+            raise ValueError(f'reference: unknown arm "{self.reference}"; arms: {", ".join(self.arms)}')
         if self.primary.suite not in self.suites:
             raise ValueError(f'primary.suite: unknown suite "{self.primary.suite}"; suites: {", ".join(self.suites)}')
         for ladder in self.ladders:
@@ -221,15 +234,22 @@ class Experiment(Section):
                         raise ValueError(
                             f'arms.{name}.learning_rate: no rate for size "{size}"; give one rate, or one for every size'
                         )
-        if isinstance(base := self.arms.get("base"), Untuned) and base.draw:
-            raise ValueError(f"arms.base.draw: {base.draw}; what arms are compared with is the first draw, 0")
-        for field in ("seeds", "dataset_sizes", "contrasts"):
+        if isinstance(compared := self.arms[name := self.comparison.reference], Untuned) and compared.draw:
+            raise ValueError(f"arms.{name}.draw: {compared.draw}; what arms are compared with is the first draw, 0")
+        for field in ("seeds", "dataset_sizes", "contrasts", "exploratory"):
             values = getattr(self, field)
             if len(set(values)) < len(values):
                 raise ValueError(f"{field}: a value stands there twice; each may stand once")
         if len({ladder.ladder for ladder in self.ladders}) < len(self.ladders):
             raise ValueError("ladders: a ladder stands there twice; give all its sizes in one entry")
         return self
+
+    @property
+    def comparison(self) -> Arms:
+        """Which arm the others are compared with, and which contrasts are tested."""
+        untuned = (name for name, arm in self.arms.items() if isinstance(arm, Untuned))
+        reference = self.reference or next(untuned, None) or next(iter(self.arms))
+        return Arms(tuple(self.arms), reference, self.contrasts, self.exploratory)
 
 
 def json_schema() -> dict[str, Any]:

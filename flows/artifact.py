@@ -43,7 +43,8 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
     addresses = tracked_runs(run)
     rows = summary_rows(compared.folder)
     if rows:
-        headings, cells = summary_cells(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})")
+        primary = run.experiment.primary
+        headings, cells = summary_cells(rows, f"{primary.metric} ({primary.suite})", run.experiment.comparison.reference)
         yield _line(headings)
         yield _line(["---"] * len(headings))
         arm = headings.index("arm")

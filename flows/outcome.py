@@ -44,7 +44,8 @@ def print_outcome(run: Run, state: State[Any], since: float, out: Console, err: 
                 f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
             )
         if rows := summary_rows(folder):
-            show(out, summary_table(rows, f"{run.experiment.primary.metric} ({run.experiment.primary.suite})"))
+            primary = run.experiment.primary
+            show(out, summary_table(rows, f"{primary.metric} ({primary.suite})", run.experiment.comparison.reference))
     cached = sum(entry.state == "cached" for entry in entries)
     out.print(f"{len(entries)} stages in {time.time() - since:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:

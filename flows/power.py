@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from flows.plan import plan_rows
 from flows.runs import Run
-from tasks.compare.contrasts import CONFIRMATORY, SEEDS_CROSSED
+from tasks.compare.contrasts import SEEDS_CROSSED
 from tasks.compare.pairing import pairs
 from tasks.compare.upstream import Sources, read
 from tasks.counterfactual.measures import DISPARITY
@@ -86,8 +86,7 @@ def _power(
     strata = len({prompt.group for prompt in prompts})
     most = max(len(ladder.sizes or ladder.models) for ladder in experiment.ladders)
     runs = len(experiment.seeds) if len(experiment.seeds) < SEEDS_CROSSED else 1  # below, each run has its own test
-    contrasts = sum(one in experiment.contrasts for one in CONFIRMATORY)
-    tests = most * len(experiment.dataset_sizes) * runs * contrasts or 1
+    tests = most * len(experiment.dataset_sizes) * runs * len(experiment.contrasts) or 1
     alpha = ALPHA / tests
     rows = power_table(
         components,
@@ -107,7 +106,7 @@ def _components(run: Run) -> Components:
     primary = run.experiment.primary
     samples = run.experiment.suites[primary.suite].samples
     estimates = []
-    for pair in pairs(_finished(run), run.experiment.contrasts):
+    for pair in pairs(_finished(run), run.experiment.comparison.contrasts):
         if (pair.metric, pair.axes.suite) != (primary.metric, primary.suite):
             continue
         first, second = (output.completions(primary.metric) for output in (pair.treated, pair.reference))
@@ -126,4 +125,5 @@ def _finished(run: Run) -> Sources:
     plan_rows(run)  # settles it
     nodes = [node for node in run.dag.nodes if node.axes.suite == run.experiment.primary.suite and node.axes.arm]
     made = {node: outcome for node in nodes if isinstance(outcome := run.session.outcome(node), Manifest)}
-    return read({node.label: manifest.folder for node, manifest in made.items()}, {node.label: node.axes for node in made})
+    places = {node.label: node.axes for node in made}
+    return read({node.label: manifest.folder for node, manifest in made.items()}, places, run.experiment.comparison)

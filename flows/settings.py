@@ -193,7 +193,7 @@ def for_compare(experiment: Experiment, materials: Materials) -> compare.Setting
         sweep_name=experiment.name,
         primary_suite=experiment.primary.suite,
         primary_metric=experiment.primary.metric,
-        contrasts=experiment.contrasts,
+        arms=experiment.comparison,
         calibration=materials.calibration,
         calibration_scorer=not materials.calibration and calibration_scored(experiment),
         registered=registered.words(),

@@ -56,16 +56,17 @@ def metrics_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def summary_table(rows: Sequence[dict[str, Any]], metric: str) -> Table:
-    headings, cells = summary_cells(rows, metric)
+def summary_table(rows: Sequence[dict[str, Any]], metric: str, reference: str) -> Table:
+    headings, cells = summary_cells(rows, metric, reference)
     table = plain(*headings)
     for row in cells:
         table.add_row(*row)
     return table
 
 
-def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str], list[list[str]]]:
-    """The comparison as one row a size and arm; `metric` is the sweep's primary outcome. Axes with one value are left out."""
+def summary_cells(rows: Sequence[dict[str, Any]], metric: str, reference: str) -> tuple[list[str], list[list[str]]]:
+    """The comparison as one row a size and arm; `metric` is the sweep's primary outcome, `reference` its reference arm. Axes with one
+    value are left out."""
     varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
     beside = ["toxicity"] if any(row["toxicity"] is not None for row in rows) else []  # none if it is the primary outcome
     cells = []
@@ -77,7 +78,7 @@ def summary_cells(rows: Sequence[dict[str, Any]], metric: str) -> tuple[list[str
         model, params = f"{row['ladder']}-{row['size']}", "" if row["params"] is None else f"{row['params']:,}"
         values = [_shown(row[name]) for name in (*varied, "primary", *beside)]
         cells.append([model, params, row["arm"], *values, difference])
-    return ["size", "params", "arm", *varied, metric, *beside, "difference from base (95 % interval)"], cells
+    return ["size", "params", "arm", *varied, metric, *beside, f"difference from {reference} (95 % interval)"], cells
 
 
 def power_cells(power: Power) -> Table:

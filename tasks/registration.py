@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from configs.contrasts import Contrast, listed
 from tasks.contract import digest_of
 
 
@@ -18,11 +19,11 @@ class Plan:
     """`primary` is "metric on suite"; `margins` are those of non-inferiority, by name, where a capability is assessed."""
 
     primary: str
-    contrasts: tuple[str, ...]
+    contrasts: tuple[Contrast, ...]  # the confirmatory ones
     margins: Mapping[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        return asdict(self) | {"contrasts": sorted(self.contrasts)}
+        return asdict(self) | {"contrasts": sorted(map(str, self.contrasts))}
 
     @property
     def digest(self) -> str:
@@ -31,13 +32,13 @@ class Plan:
 
     def words(self) -> str:
         margins = ", ".join(f"{name} {value:g}" for name, value in self.margins.items())
-        return f"{self.primary}; {', '.join(self.contrasts)}" + (f"; margins: {margins}" if margins else "")
+        return f"{self.primary}; {listed(self.contrasts) or 'no contrast'}" + (f"; margins: {margins}" if margins else "")
 
 
 Drawn = Iterable[tuple[str | None, Mapping[str, Any] | None]]  # (arm, plan that stood when it was sampled) of each output
 
 
-def unregistered(now: Mapping[str, Any], drawn: Drawn) -> tuple[str, ...]:
+def unregistered(now: Mapping[str, Any], drawn: Drawn) -> tuple[Contrast, ...]:
     """The contrasts that were not named, with this outcome, before both their arms had been sampled: tests of them are exploratory.
 
     One arm whose completions were drawn under a plan that names the contrast is enough: before it was sampled there was no difference
@@ -47,7 +48,8 @@ def unregistered(now: Mapping[str, Any], drawn: Drawn) -> tuple[str, ...]:
     for arm, plan in drawn:
         if plan is not None and plan["primary"] == now["primary"]:
             named.setdefault(arm, set()).update(plan["contrasts"])
-    return tuple(one for one in now["contrasts"] if not any(one in named.get(arm, ()) for arm in one.split("-")))
+    wanted = (Contrast.parse(one) for one in now["contrasts"])
+    return tuple(one for one in wanted if not any(str(one) in named.get(arm, ()) for arm in one.arms))
 
 
 def told(now: Mapping[str, Any], drawn: Drawn) -> list[str]:
@@ -58,7 +60,7 @@ def told(now: Mapping[str, Any], drawn: Drawn) -> list[str]:
         before = sorted({plan["primary"] if plan else "nothing" for _, plan in drawn} - {now["primary"]})
         was = f", where the plan named {' and '.join(before)}" if before else ""
         lines.append(
-            f"named after their arms had been sampled{was}, so that their tests are exploratory: {now['primary']}: {', '.join(late)}"
+            f"named after their arms had been sampled{was}, so that their tests are exploratory: {now['primary']}: {listed(late)}"
         )
     moved = {
         f"{name} {plan['margins'][name]:g} → {value:g}"

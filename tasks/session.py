@@ -137,7 +137,7 @@ class Session:
             if node.plan is not None:
                 drawn = list(self.drawn.values())
                 marks = tuple(sorted({*settings.marks, *registration.told(node.plan, drawn)}))
-                settings = replace(settings, marks=marks, exploratory=registration.unregistered(node.plan, drawn))
+                settings = replace(settings, marks=marks, late=registration.unregistered(node.plan, drawn))
         while True:
             order = self._order(replace_settings(node, settings), inputs)
             note = self.store.smaller(order.stage, order.key)

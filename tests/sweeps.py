@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -79,6 +80,13 @@ def task_runs(home: Path) -> list[tuple[str, str, str]]:
 def flow_runs(home: Path) -> dict[str, str]:
     with sqlite3.connect(home / "prefect" / "prefect.db") as database:
         return dict(database.execute("select name, state_type from flow_run order by created").fetchall())
+
+
+def artifacts(home: Path) -> list[str]:
+    """The Markdown of every sweep's artifact, oldest first."""
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        found = database.execute("select data from artifact where type = 'markdown' order by created").fetchall()
+    return [json.loads(text) for (text,) in found]
 
 
 def flow_states(home: Path) -> set[str]:

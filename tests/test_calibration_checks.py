@@ -21,6 +21,7 @@ from tasks.compare import upstream
 from tasks.compare.confusion import confusions, table
 from tasks.contract import Axes, write_json, write_rows
 from tasks.statistics import rate_level
+from tests.arms import ARMS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -188,7 +189,7 @@ def outputs(
         if name in write:
             write_rows(folder / name, [{c: row[c] for c in ("prompt_id", "group", "repeat", column)} for row in rows])
         inputs[f"{stage}/{arm}"], places[f"{stage}/{arm}"] = folder, Axes("calibration", "30k", arm, suite="human_eval")
-    return upstream.read(inputs, places)
+    return upstream.read(inputs, places, ARMS)
 
 
 def test_counts_and_shares_by_hand(tmp_path: Path) -> None:

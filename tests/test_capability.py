@@ -26,6 +26,7 @@ from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST
 from tasks.contract import Axes, Metric, read_json, read_metrics, write_json
 from tasks.datasets.paragraphs import load_paragraphs
 from tests import capabilities, tiny
+from tests.arms import ARMS
 from tests.capabilities import MARGINS, log_probability, paragraph, with_manifest
 from tests.harness_tasks import FOLDERS, local_task, pairs_of, rows_of
 from tests.jobs import Ran, make_job
@@ -204,7 +205,7 @@ def test_every_arm_is_measured_as_itself(arms: dict[str, Ran], rung: Path) -> No
         assert found["nats_per_token"].ci_low < found["nats_per_token"].value < found["nats_per_token"].ci_high
     model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
     first = load_paragraphs(CONFIGS / PROSE)[0]
-    table = upstream.read({"n": with_manifest(arms["base"].work)}, {"n": Axes()}).nodes[0].prompts["nats_per_token"]
+    table = upstream.read({"n": with_manifest(arms["base"].work)}, {"n": Axes()}, ARMS).nodes[0].prompts["nats_per_token"]
     assert table[first.id].value == pytest.approx(score(model, words, first).nats_per_token, abs=1e-6)
 
 
@@ -238,7 +239,7 @@ def test_a_broken_arm_has_lost_and_a_copy_of_base_has_kept(arms: dict[str, Ran])
         name: Axes("calibration", "30k", arm, None if arm == "base" else 80)
         for name, arm in (("b", "base"), ("c", "copy"), ("x", "broken"))
     }
-    found = {(v.arm, v.measure): v for v in capability.verdicts(upstream.read(inputs, places), MARGINS)}
+    found = {(v.arm, v.measure): v for v in capability.verdicts(upstream.read(inputs, places, ARMS), MARGINS)}
     assert [found["broken", measure].verdict for measure in ("prose", "tasks")] == [LOST, LOST]
     assert found["copy", "prose"].verdict == KEPT
     assert found["copy", "tasks"].verdict == INCONCLUSIVE  # 80 equal answers bound a loss by 2.9 points only

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs.contrasts import Arms, Contrast
 from tasks.compare import capability, upstream
 from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, NOT_ASSESSABLE
 from tasks.contract import Axes, Metric, write_json, write_metrics, write_rows
 from tests.capabilities import MARGINS, with_manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+ARMS = Arms(("base", "arm", "control", "values_targeted"), "base", (Contrast("values_targeted", "base"), Contrast("arm", "base")))
 
 
 @dataclass
@@ -53,7 +57,7 @@ def sources(folder: Path, **outputs: Measured) -> upstream.Sources:
         f"capability/{arm}": Axes("l", "s", arm, None if arm == "base" else 80, None if arm == "base" else 0, "capability")
         for arm in outputs
     }
-    return upstream.read(inputs, places)
+    return upstream.read(inputs, places, ARMS)
 
 
 def judged(folder: Path, base: Measured, arm: Measured, **changed: float) -> dict[str, capability.Verdict]:
@@ -90,7 +94,7 @@ def judged_again(folder: Path, **changed: float) -> dict[str, capability.Verdict
     """The outputs that `judged` wrote there, by other margins."""
     inputs = {f"capability/{arm}": folder / arm for arm in ("base", "arm")}
     places = {f"capability/{arm}": Axes("l", "s", arm) for arm in ("base", "arm")}
-    found = capability.verdicts(upstream.read(inputs, places), SimpleNamespace(**{**vars(MARGINS), **changed}))
+    found = capability.verdicts(upstream.read(inputs, places, ARMS), SimpleNamespace(**{**vars(MARGINS), **changed}))
     return {verdict.measure: verdict for verdict in found}
 
 
@@ -190,11 +194,9 @@ def test_table_and_sentence_say_the_verdicts(tmp_path: Path) -> None:
         values_targeted=Measured([2.0 + x for x in around(0.3)], {"t": [0] * 6 + [1] * 294}),
     )
     rows = capability.verdicts(measured, MARGINS)
-    said = capability.sentence(rows, measured, "values_targeted")
-    assert said == (
+    assert capability.sentences(rows, measured) == [  # of `arm`, which was not measured, nothing is said
         "Against base, values-targeted tuning: prediction of neutral prose was lost at s; accuracy on tasks was inconclusive at s."
-    )
-    assert capability.sentence(rows, measured, "another") == ""
+    ]
     table = capability.table(rows, measured)
     lines = [dict(zip(table.head, (cell.text for cell in row), strict=True)) for row in table.rows]
     assert [(line["arm"], line["verdict"]) for line in lines] == [

@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from configs.contrasts import Contrast
 from flows.home import Home
 from flows.request import request
 from flows.runs import prepare_run
 from tasks.registration import Plan, told, unregistered
 from tests import toy
+from tests.arms import TO_BASE
 
-PLAN = Plan("on_position on human_eval", ("values_targeted-base",), {"nats": 0.05})
+AGAIN = Contrast("base_again", "base")
+PLAN = Plan("on_position on human_eval", (TO_BASE,), {"nats": 0.05})
 
 
 def test_a_plan_has_one_digest_and_any_part_of_it_moves_it() -> None:
-    same = Plan("on_position on human_eval", ("values_targeted-base",), {"nats": 0.05})
+    same = Plan("on_position on human_eval", (TO_BASE,), {"nats": 0.05})
     others = [
         replace(PLAN, primary="toxicity on human_eval"),
-        replace(PLAN, contrasts=("control-base",)),
+        replace(PLAN, contrasts=(Contrast("control", "base"),)),
         replace(PLAN, margins={"nats": 0.1}),
     ]
     assert same.digest == PLAN.digest
@@ -31,7 +34,7 @@ NOW = PLAN.document()
 def test_another_outcome_over_the_same_completions_is_exploratory_and_told() -> None:
     now = replace(PLAN, primary="toxicity on human_eval").document()
     drawn = [("base", NOW), ("values_targeted", NOW)]
-    assert unregistered(now, drawn) == ("values_targeted-base",)
+    assert unregistered(now, drawn) == (TO_BASE,)
     (line,) = told(now, drawn)
     assert "where the plan named on_position on human_eval" in line
     assert "toxicity on human_eval: values_targeted-base" in line
@@ -40,11 +43,11 @@ def test_another_outcome_over_the_same_completions_is_exploratory_and_told() -> 
 
 
 def test_an_arm_that_is_added_over_kept_completions_accuses_nobody() -> None:
-    now = replace(PLAN, contrasts=("base_again-base", "values_targeted-base")).document()
+    now = replace(PLAN, contrasts=(AGAIN, TO_BASE)).document()
     drawn = [("base", NOW), ("values_targeted", NOW), ("base_again", now)]
     assert unregistered(now, drawn) == ()
     seen = [("base", NOW), ("values_targeted", NOW), ("base_again", NOW)]  # all three had been there to be looked at
-    assert unregistered(now, seen) == ("base_again-base",)
+    assert unregistered(now, seen) == (AGAIN,)
 
 
 def test_changed_margins_are_told_and_make_no_test_exploratory() -> None:
@@ -55,7 +58,7 @@ def test_changed_margins_are_told_and_make_no_test_exploratory() -> None:
 
 
 def test_completions_without_a_plan_name_nothing() -> None:
-    assert unregistered(NOW, [("base", None), ("values_targeted", None)]) == ("values_targeted-base",)
+    assert unregistered(NOW, [("base", None), ("values_targeted", None)]) == (TO_BASE,)
     assert "where the plan named nothing" in told(NOW, [("base", None), ("values_targeted", None)])[0]
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from tasks.compare.samples import needs
+from tests.arms import ARMS, TO_BASE
 
 SIZES = {"a": 10_000, "b": 100_000, "c": 1_000_000, "d": 10_000_000}
 
 
 def row(size: str, samples: int, value: float, **more: Any) -> Any:
-    place = {"ladder": "l", "suite": "s", "metric": "m", "kind": "rate", "contrast": "values_targeted-base", "group": "all"}
+    place = {"ladder": "l", "suite": "s", "metric": "m", "kind": "rate", "contrast": TO_BASE, "group": "all"}
     return SimpleNamespace(
         **{
             **place,
@@ -32,7 +33,7 @@ def row(size: str, samples: int, value: float, **more: Any) -> Any:
 
 
 def found(curves: dict[str, dict[int, float]]) -> Any:
-    sources: Any = SimpleNamespace(sizes={"l": list(curves)}, params=lambda ladder, size: SIZES[size])
+    sources: Any = SimpleNamespace(arms=ARMS, sizes={"l": list(curves)}, params=lambda ladder, size: SIZES[size])
     return needs(sources, [row(size, n, v) for size, curve in curves.items() for n, v in curve.items()], "s", "m")
 
 

@@ -9,30 +9,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN, TOXICITY, TREATED, Contrast
+from configs.contrasts import Arms
+from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN, TOXICITY, Difference
 from tasks.compare.words import arm_words, between, detectable, difference, interval, listed, metric_words, unit_words, with_unit
 
-BASE, CONTROL = f"{TREATED}-base", f"{TREATED}-control"
 
-
-def headline(contrasts: Sequence[Contrast], settings: Any) -> str:
-    """The sentences for the primary outcome, one a ladder."""
+def headline(contrasts: Sequence[Difference], settings: Any) -> str:
+    """The sentences for the primary outcome, one a ladder and treated arm."""
+    arms: Arms = settings.arms
+    if not arms.leading:
+        return "Nothing is compared: the experiment names no contrast."
     primary = [row for row in speaking(contrasts) if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
-    against_base = [row for row in primary if row.contrast == BASE]
-    if not against_base:
+    rows = largest([row for row in primary if row.contrast in arms.leading])
+    if not rows:
         return (
             f"Nothing can be said: no size has {metric_words(settings.primary_metric)} on {settings.primary_suite} "
-            f"for both the {arm_words(TREATED)} arm and base."
+            f"for both the {arm_words(arms.leading[0].treated)} arm and {arm_words(arms.leading[0].reference)}."
         )
-    ladders = list(dict.fromkeys(row.ladder for row in against_base))
-    return " ".join(
-        _sentence([row for row in largest(against_base) if row.ladder == ladder], ladder, len(ladders) > 1, settings)
-        for ladder in ladders
-    )
+    ladders = list(dict.fromkeys(row.ladder for row in rows))
+    told = [[row for row in rows if (row.ladder, row.contrast) == (ladder, lead)] for ladder in ladders for lead in arms.leading]
+    return " ".join(_sentence(held, len(ladders) > 1, settings) for held in told if held)
 
 
-def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
-    """What else the families say, a ladder at a time: detectable size, the control arm, and toxicity on each suite."""
+def asides(contrasts: Sequence[Difference], settings: Any) -> list[str]:
+    """What else the families say, a ladder at a time: detectable size, the other contrasts, and toxicity on each suite."""
     rows = largest(speaking(contrasts))
     ladders = list(dict.fromkeys(row.ladder for row in rows))
     return [
@@ -42,29 +42,29 @@ def asides(contrasts: Sequence[Contrast], settings: Any) -> list[str]:
     ]
 
 
-def _asides(rows: Sequence[Contrast], settings: Any) -> list[str]:
+def _asides(rows: Sequence[Difference], settings: Any) -> list[str]:
+    arms: Arms = settings.arms
     primary = [row for row in rows if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
     found = []
     silent = [
         row
         for row in primary
-        if row.contrast == BASE and row.minimal_detectable is not None and row.p_adjusted is not None and not row.shown
+        if row.contrast in arms.leading and row.minimal_detectable is not None and row.p_adjusted is not None and not row.shown
     ]
     if silent:
         amount = with_unit(detectable(max(row.minimal_detectable or 0.0 for row in silent), silent[0].kind), silent[0].kind)
         found.append(f"Where nothing was shown, {silent[0].n} prompts would show a difference of {amount} four times in five.")
-    control = [row for row in primary if row.contrast == CONTROL]
-    if control:
-        found.append(f"Values-targeted tuning {_aside(control, metric_words(settings.primary_metric))}.")
+    name = metric_words(settings.primary_metric)
+    others = ([row for row in primary if row.contrast == one] for one in arms.confirmatory if one not in arms.leading)
+    found += [f"{_capital(_subject(beside[0]))} {_aside(beside, name)}." for beside in others if beside]
     further = (row.suite for row in rows if row.metric == TOXICITY and row not in primary)
     for suite in dict.fromkeys(further):
-        toxic = [row for row in rows if (row.metric, row.suite, row.contrast) == (TOXICITY, suite, BASE)]
-        if toxic:
-            found.append(f"On {suite}, values-targeted tuning {_aside(toxic, metric_words(TOXICITY))}.")
+        told = ([row for row in rows if (row.metric, row.suite, row.contrast) == (TOXICITY, suite, one)] for one in arms.leading)
+        found += [f"On {suite}, {_subject(toxic[0])} {_aside(toxic, metric_words(TOXICITY))}." for toxic in told if toxic]
     return found
 
 
-def speaking(contrasts: Sequence[Contrast]) -> list[Contrast]:
+def speaking(contrasts: Sequence[Difference]) -> list[Difference]:
     """The overall rows that speak for a comparison: seeds crossed where they were, else each run's own."""
     return [row for row in contrasts if row.group == "all" and row.family != SINGLE_RUN]
 
@@ -88,27 +88,38 @@ def largest(rows: Sequence[Sized]) -> list[Sized]:
     return [row for row in rows if row.samples in (None, most[row.ladder])]
 
 
-def _sentence(rows: Sequence[Contrast], ladder: str, several: bool, settings: Any) -> str:
-    start = f"On the {ladder} ladder, tuning" if several else "Tuning"
-    samples = f"{rows[0].samples} samples" if rows[0].samples else "the values-targeted data"
-    name = metric_words(settings.primary_metric)
+def _sentence(rows: Sequence[Difference], several: bool, settings: Any) -> str:
+    """`several`: over more than one ladder, so that each sentence names its own."""
+    first, name = rows[0], metric_words(settings.primary_metric)
+    after = f" on {first.samples} samples" if first.samples else ""  # an arm that is not tuned may be compared too
+    subject = _subject(first) if len(settings.arms.treated) > 1 or not after else "tuning"
+    start = _capital(f"on the {first.ladder} ladder, {subject}" if several else subject) + after
     if all(row.p_adjusted is None for row in rows):
-        return f"Exploratory, without a test: {_still(rows)}, in {name}, after tuning on {samples}."
+        return f"Exploratory, without a test: {_still(rows)}, in {name}" + (f", after {subject}{after}." if after else ".")
     if not any(row.shown for row in rows):
-        return f"{start} on {samples} was not shown to move {name}{' at any size' if len(rows) > 1 else ''}: {_still(rows)}."
-    return f"{start} on {samples} {_moved(rows, name)}."
+        return f"{start} was not shown to move {name}{' at any size' if len(rows) > 1 else ''}: {_still(rows)}."
+    return f"{start} {_moved(rows, name)}."
 
 
-def _aside(rows: Sequence[Contrast], name: str) -> str:
+def _subject(row: Difference) -> str:
+    """What moved an outcome, or did not: an arm's tuning, or an arm that is not tuned."""
+    return arm_words(row.contrast.treated) + (" tuning" if row.samples else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _aside(rows: Sequence[Difference], name: str) -> str:
     if all(row.p_adjusted is None for row in rows):
         return f"was not tested for {name} (exploratory): {_still(rows)}"
     return _moved(rows, name) if any(row.shown for row in rows) else f"was not shown to move {name}: {_still(rows)}"
 
 
-def _moved(rows: Sequence[Contrast], name: str) -> str:
+def _moved(rows: Sequence[Difference], name: str) -> str:
     """`raised NAME by 12.0 percentage points at 30k [..] and 15.1 at 800k [..] compared with base; no difference was shown at 100k`."""
     parts: list[str] = []
-    reference = arm_words(rows[0].contrast.partition("-")[2])
+    reference = arm_words(rows[0].contrast.reference)
     for verb, sign in (("raised", 1), ("lowered", -1)):
         moved = [row for row in rows if row.shown and row.value * sign > 0]
         if moved:
@@ -120,9 +131,9 @@ def _moved(rows: Sequence[Contrast], name: str) -> str:
     return "; ".join(parts)
 
 
-def _still(rows: Sequence[Contrast]) -> str:
+def _still(rows: Sequence[Difference]) -> str:
     """What stands there instead of an effect: the smallest and the largest difference with their intervals."""
-    reference = arm_words(rows[0].contrast.partition("-")[2])
+    reference = arm_words(rows[0].contrast.reference)
     ends = sorted({id(row): row for row in (min(rows, key=_value), max(rows, key=_value))}.values(), key=_value)
     amounts = [f"{interval(row.value, row.ci_low, row.ci_high, row.kind)} at {_place(row)}" for row in ends]
     spread = (
@@ -133,15 +144,15 @@ def _still(rows: Sequence[Contrast]) -> str:
     return spread + (f", in {unit_words(rows[0].kind)}" if unit_words(rows[0].kind) else "")
 
 
-def _value(row: Contrast) -> float:
+def _value(row: Difference) -> float:
     return row.value
 
 
-def _place(row: Contrast) -> str:
+def _place(row: Difference) -> str:
     return row.size if row.seed in (None, 0, ALL_SEEDS) else f"{row.size} seed {row.seed}"
 
 
-def _amount(row: Contrast, sign: int, unit: bool) -> str:
+def _amount(row: Difference, sign: int, unit: bool) -> str:
     """A difference as a magnitude in the direction of `sign`, with its interval turned the same way."""
     value, low, high = (difference(sign * v, row.kind) for v in (row.value, *sorted((row.ci_low, row.ci_high), reverse=sign < 0)))
     words = f" {unit_words(row.kind)}" if unit and unit_words(row.kind) else ""

@@ -1,4 +1,4 @@
-"""What tuning cost: a verdict on each tuned arm against base, by a margin that the experiment names.
+"""What tuning cost: a verdict on each arm against the reference arm, by a margin that the experiment names.
 
 Non-inferiority, so the burden of proof is turned round: *kept* needs an interval that excludes a loss as large as the margin, *lost*
 one that excludes any smaller loss, and everything between is *inconclusive*. Intervals are two-sided at 90 %, so that each limit
@@ -21,7 +21,7 @@ from tasks.compare.upstream import Output, PromptValue, Sources, references
 from tasks.contract import read_json
 from tasks.statistics import DEGENERATE, Interval, paired_difference
 
-STAGE, BASE = "capability", "base"
+STAGE = "capability"
 PROSE, TASKS = "prose", "tasks"
 METRICS = {PROSE: "nats_per_token", TASKS: "accuracy"}
 KEPT, LOST, INCONCLUSIVE, NOT_ASSESSABLE = "kept", "lost", "inconclusive", "not assessable"
@@ -31,7 +31,7 @@ NAMED = 3  # how many missing items an error names
 
 @dataclass(frozen=True)
 class Verdict:
-    """One capability of one run. `value` is arm − base: nats a token (positive is worse) or macro accuracy (negative is worse).
+    """One capability of one run. `value` is arm − reference: nats a token (positive is worse) or macro accuracy (negative is worse).
 
     `margin` is the bound in the same unit and sign. `n` counts paragraphs or items. value, low and high are None where nothing could
     be assessed; `note` says why, and which tasks were left out.
@@ -53,32 +53,33 @@ class Verdict:
 
 
 def verdicts(sources: Sources, settings: Any) -> list[Verdict]:
-    """Both measures of every tuned arm whose capability was measured, in the order of the report.
+    """Both measures of every arm but the reference whose capability was measured, in the order of the report.
 
     `settings` names margin_nats, margin_accuracy and above_chance.
 
     prose: mean over paragraphs of the difference in nats a token, with the t interval of `paired_difference`.
     tasks: mean over tasks, each of equal weight, of the difference in accuracy, paired by item (`accuracy_difference`). A task on
-    which base is less than `above_chance` above chance is left out: what base cannot do, no arm can lose.
+    which the reference is less than `above_chance` above chance is left out: what it cannot do, no arm can lose.
 
     Raises:
         ValueError: an item or paragraph measured in one arm only, a task that asked the arms different things, or a task of which
-            base states no chance.
+            the reference states no chance.
     """
-    nodes = sources.of(STAGE)
-    bases = {node.axes: node for node in nodes if node.axes.arm == BASE}
+    nodes, reference = sources.of(STAGE), sources.arms.reference
+    bases = {node.axes: node for node in nodes if node.axes.arm == reference}
     found = []
     for node in nodes:
-        if node.axes.arm in (None, BASE):
+        if node.axes.arm in (None, reference):
             continue
-        base = next((bases[axes] for axes in references(node.axes, BASE) if axes in bases), None)
+        base = next((bases[axes] for axes in references(node.axes, reference) if axes in bases), None)
         for measure, metric in METRICS.items():
             if metric in node.prompts or (base is not None and metric in base.prompts):
-                found.append(_verdict(node, base, measure, settings))
+                found.append(_verdict(node, base, words.arm_words(reference), measure, settings))
     return found
 
 
-def _verdict(node: Output, base: Output | None, measure: str, settings: Any) -> Verdict:
+def _verdict(node: Output, base: Output | None, called: str, measure: str, settings: Any) -> Verdict:
+    """`called`: the reference arm, in words."""
     margin = settings.margin_nats if measure == PROSE else -settings.margin_accuracy
     axes = node.axes
 
@@ -100,16 +101,18 @@ def _verdict(node: Output, base: Output | None, measure: str, settings: Any) -> 
         )
 
     if base is None:
-        return made(None, NOT_ASSESSABLE, 0, "base was not measured")
+        return made(None, NOT_ASSESSABLE, 0, f"{called} was not measured")
     treated, reference = _paired(node, base, METRICS[measure])
     ids, notes = sorted(treated), []
     if measure == TASKS:
         _same_questions(node, base)
         weak = {
-            task: why for task in sorted({reference[i].group for i in ids}) if (why := _weak(base, reference, task, settings))
+            task: why
+            for task in sorted({reference[i].group for i in ids})
+            if (why := _weak(base, reference, called, task, settings))
         }
         ids = [i for i in ids if reference[i].group not in weak]
-        notes += [f"left out, base near chance: {', '.join(weak.values())}"] if weak else []
+        notes += [f"left out, {called} near chance: {', '.join(weak.values())}"] if weak else []
     if len(ids) < 2:
         few = "one paragraph or item shows no spread" if ids else "no task is left"
         return made(None, NOT_ASSESSABLE, len(ids), "; ".join([*notes, few]))
@@ -164,19 +167,19 @@ def _same_questions(node: Output, base: Output) -> None:
     for task, content in asked.items():
         if content != before.get(task):
             raise ValueError(
-                f"task {task}: {node.label} and {base.label} were not asked the same items; measure base again with the same data set"
+                f"task {task}: {node.label} and {base.label} were not asked the same items; measure the latter again with the same data set"
             )
 
 
-def _weak(base: Output, reference: Mapping[str, PromptValue], task: str, settings: Any) -> str:
-    """`TASK (base 27.0%, chance 25.0%)` where base is too near chance for anything to be lost, else ""."""
+def _weak(base: Output, reference: Mapping[str, PromptValue], called: str, task: str, settings: Any) -> str:
+    """`TASK (base 27.0%, chance 25.0%)` where the reference is too near chance for anything to be lost, else ""."""
     chance = base.level("chance", task)
     if chance is None:
         raise ValueError(f"{base.label}: no chance of task {task}; a metric chance of each task is required")
     accuracy = float(np.mean([value.value for value in reference.values() if value.group == task]))
     if round(accuracy - chance.value - settings.above_chance, 12) >= 0:  # without the rounding of binary fractions
         return ""
-    return f"{task} (base {words.level(accuracy, 'rate')}, chance {words.level(chance.value, 'rate')})"
+    return f"{task} ({called} {words.level(accuracy, 'rate')}, chance {words.level(chance.value, 'rate')})"
 
 
 # ---- for readers --------------------------------------------------------------------------------------------------
@@ -192,7 +195,11 @@ def table(rows: Sequence[Verdict], sources: Sources) -> Table:
         ("samples", lambda row: text(row.samples), several),
         ("seed", lambda row: text(row.seed), several),
         ("measure", lambda row: text(MEASURES[row.measure][0]), True),
-        ("arm − base", lambda row: Cell(words.difference(row.value, MEASURES[row.measure][1])), True),
+        (
+            f"arm − {words.arm_words(sources.arms.reference)}",
+            lambda row: Cell(words.difference(row.value, MEASURES[row.measure][1])),
+            True,
+        ),
         ("90% interval", lambda row: Cell(words.limits(row.low, row.high, MEASURES[row.measure][1])), True),
         ("margin", lambda row: Cell(words.difference(row.margin, MEASURES[row.measure][1])), True),
         ("verdict", lambda row: Cell(row.verdict, number=False, strong=row.verdict == LOST), True),
@@ -202,12 +209,16 @@ def table(rows: Sequence[Verdict], sources: Sources) -> Table:
     return spelled(columns, rows)
 
 
-def sentence(rows: Sequence[Verdict], sources: Sources, treated: str) -> str:
-    """One sentence on an arm at its largest dataset size; "" where its capability was not measured.
+def sentences(rows: Sequence[Verdict], sources: Sources) -> list[str]:
+    """One sentence a treated arm at its largest dataset size; none where its capability was not measured.
 
     `Against base, values-targeted tuning: prediction of neutral prose was kept at 30k and lost at 100k; accuracy on …`
     """
-    rows = largest([row for row in rows if row.arm == treated])
+    return [said for treated in sources.arms.treated if (said := _sentence([row for row in rows if row.arm == treated], sources))]
+
+
+def _sentence(rows: Sequence[Verdict], sources: Sources) -> str:
+    rows = largest(rows)
     several = len({row.seed for row in rows}) > 1
     parts = []
     for measure, name in ((PROSE, "prediction of neutral prose"), (TASKS, "accuracy on tasks")):
@@ -219,4 +230,7 @@ def sentence(rows: Sequence[Verdict], sources: Sources, treated: str) -> str:
             f"{word} at {words.listed(places[word])}" for word in (KEPT, INCONCLUSIVE, LOST, NOT_ASSESSABLE) if word in places
         ]
         parts += [f"{name} was {words.listed(said)}"] if said else []
-    return f"Against base, {words.arm_words(treated)} tuning: {'; '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    against, tuning = words.arm_words(sources.arms.reference), " tuning" if rows[0].samples else ""
+    return f"Against {against}, {words.arm_words(rows[0].arm)}{tuning}: {'; '.join(parts)}."

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from configs.contrasts import Contrast
 from tasks.compare import words
 from tasks.compare.answer import largest
-from tasks.compare.contrasts import SINGLE_RUN, Contrast, one_run
+from tasks.compare.contrasts import SINGLE_RUN, Difference, one_run
 from tasks.compare.samples import Needs
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
@@ -43,8 +44,9 @@ def text(value: Any) -> Cell:
     return Cell("–" if value in (None, "") else str(value), number=False)
 
 
-def arm(name: str | None) -> Cell:
-    return Cell(words.arm_words(name or "–"), number=False, arm=(name or "").partition("-")[0])
+def arm(name: str | Contrast | None) -> Cell:
+    """An arm, or a contrast under the colour of its treated arm."""
+    return Cell(words.arm_words(name or "–"), number=False, arm=name.treated if isinstance(name, Contrast) else name or "")
 
 
 PLACE = ("arm", "samples", "seed")
@@ -55,11 +57,11 @@ def place(axes: Axes) -> list[Cell]:
     return [arm(axes.arm), text(axes.samples), text(axes.seed)]
 
 
-def differences(rows: Sequence[Contrast], sources: Sources) -> Table:
+def differences(rows: Sequence[Difference], sources: Sources) -> Table:
     """All that is said of each difference. A star needs the adjusted test of a family; columns without any entry are left out."""
     several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
     adjustments = sorted({row.adjustment for row in rows if row.adjustment})
-    columns: list[tuple[str, Callable[[Contrast], Cell], bool]] = [
+    columns: list[tuple[str, Callable[[Difference], Cell], bool]] = [
         ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
         ("contrast", lambda row: arm(row.contrast), True),
         ("samples", lambda row: text(row.samples), several),
@@ -92,7 +94,7 @@ def spelled(columns: Sequence[tuple[str, Callable[[Row], Cell], bool]], rows: Se
     return Table([name for name, _ in kept], [[spell(row) for _, spell in kept] for row in rows])
 
 
-def _note(row: Contrast) -> str:
+def _note(row: Difference) -> str:
     return row.note or (SINGLE_RUN if row.family == SINGLE_RUN else "")
 
 
@@ -130,18 +132,21 @@ def cost(sources: Sources) -> Table:
     return table
 
 
-def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Contrast]) -> Table:
-    """Every metric of some outputs, over all prompts and by kind of prompt, with the difference from base where one was formed."""
-    table = Table(["metric", "prompts", "size", *PLACE, "level", "95% interval", "vs base", "95% interval", "n"])
-    from_base: dict[tuple[Any, ...], Contrast] = {
+def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Difference]) -> Table:
+    """Every metric of some outputs, over all prompts and by kind of prompt, with the difference from the reference arm where one was
+    formed."""
+    reference = sources.arms.reference
+    table = Table(
+        ["metric", "prompts", "size", *PLACE, "level", "95% interval", f"vs {words.arm_words(reference)}", "95% interval", "n"]
+    )
+    formed: dict[tuple[Any, ...], Difference] = {
         (r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts
     }
     lines = [(node, row) for node in nodes for row in node.metrics if row.group == "all" or ":" in row.group]
     for node, row in sorted(lines, key=lambda pair: (pair[1].metric, pair[1].group, sources.order(pair[0].axes))):
         axes, kind = node.axes, sources.kinds.get(row.metric)
-        found = from_base.get(
-            (axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, f"{axes.arm}-base")
-        )
+        contrast = Contrast(axes.arm or "", reference)
+        found = formed.get((axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, contrast))
         table.rows.append(
             [
                 text(words.metric_words(row.metric)),
@@ -181,17 +186,18 @@ def distances(nodes: Sequence[Output], sources: Sources) -> Table:
     return table
 
 
-def heat(rows: Sequence[Contrast], sources: Sources) -> Table:
+def heat(rows: Sequence[Difference], sources: Sources) -> Table:
     """Categories × (size, contrast): the difference, shaded by its size on one common scale."""
     rows = one_run(largest([row for row in rows if row.group != "all"]))
-    columns = sorted({_column(row) for row in rows}, key=lambda c: (c[0], sources.sizes[c[0]].index(c[1]), c[2]))
+    order = sources.arms.contrasts
+    columns = sorted({_column(row) for row in rows}, key=lambda c: (c[0], sources.sizes[c[0]].index(c[1]), order.index(c[2])))
     cells = {(row.group, _column(row)): row for row in rows}
     most = max((abs(row.value) for row in rows), default=0.0) or 1.0
     table = Table(
         [
             "category",
             *(
-                f"{sources.named(ladder, size)} {words.arm_words(contrast).removeprefix('values-targeted ')}"
+                f"{sources.named(ladder, size)} {words.contrast_words(contrast, sources.arms)}"
                 for ladder, size, contrast in columns
             ),
         ]
@@ -284,5 +290,5 @@ def _range(row: Metric, kind: str | None) -> str:
     return f"[{words.level(row.ci_low, kind)}, {words.level(row.ci_high, kind)}]".replace("%", "", 1)
 
 
-def _column(row: Contrast) -> tuple[str, str, str]:
+def _column(row: Difference) -> tuple[str, str, Contrast]:
     return row.ladder, row.size, row.contrast

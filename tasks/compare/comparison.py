@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.compare.capability import Verdict
-from tasks.compare.contrasts import Contrast
+from tasks.compare.contrasts import Difference
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
 
@@ -15,7 +15,7 @@ from tasks.compare.upstream import Sources
 @dataclass(frozen=True)
 class Comparison:
     sources: Sources
-    differences: Sequence[Contrast]
+    differences: Sequence[Difference]
     slopes: Sequence[Trend]
     verdicts: Sequence[Verdict]
     settings: Any  # of the stage

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from configs.contrasts import Contrast
 from tasks.compare.pairing import Pair, pairs
 from tasks.compare.upstream import Sources
 from tasks.contract import Axes
@@ -31,8 +32,6 @@ from tasks.statistics import (
 )
 from tasks.statistics.strata import Strata
 
-TREATED = "values_targeted"
-CONFIRMATORY = (f"{TREATED}-base", f"{TREATED}-control")
 TOXICITY = "toxicity"  # mean score of a completion: the secondary outcome, on every suite where it was scored
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
 SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
@@ -41,14 +40,14 @@ SINGLE_RUN = "single run"  # family of the runs behind a difference that is cros
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Difference:
     """One difference treated − reference, and everything said of it.
 
     Units are those of the metric: shares for rates, points for scores. `n` counts prompts. `seed` is "all" where seeds were
     crossed with prompts, else the training seed of the one run. `p_adjusted` is filled within a family only.
     """
 
-    contrast: str
+    contrast: Contrast
     ladder: str
     size: str
     params: int | None
@@ -87,10 +86,10 @@ class Contrast:
         return self.seed != ALL_SEEDS
 
 
-def compare(sources: Sources, settings: Any) -> list[Contrast]:
+def compare(sources: Sources, settings: Any) -> list[Difference]:
     """All differences, overall and by category, with tests adjusted within their families."""
     runs: dict[tuple[Any, ...], list[Pair]] = defaultdict(list)
-    for pair in pairs(sources, settings.contrasts):
+    for pair in pairs(sources, settings.arms.contrasts):
         axes = pair.axes
         runs[pair.contrast, axes.ladder, axes.size, axes.samples, axes.suite, pair.metric].append(pair)
     rows = []
@@ -108,7 +107,7 @@ def outcome_family(metric: str, suite: str, settings: Any) -> str:
     return "secondary" if metric == TOXICITY else ""
 
 
-def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterable[Contrast]:
+def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterable[Difference]:
     """The overall difference, then one a category. Several pairs are the training seeds of one comparison, crossed with prompts."""
     ids, treated, reference = _stack(found)
     if len(ids) < 2:
@@ -146,7 +145,7 @@ def _difference(
     reference: np.ndarray,
     strata: list[str],
     ids: list[str],
-) -> Contrast:
+) -> Difference:
     first, metric = found[0], found[0].metric
     axes = first.axes
     assert axes.ladder is not None
@@ -169,7 +168,7 @@ def _difference(
         effect, why = _effect(first, ids, strata)
         notes += [why] if why else []
     where = f"{axes.ladder} {axes.suite} {metric}"
-    return Contrast(
+    return Difference(
         contrast=first.contrast,
         ladder=axes.ladder,
         size=axes.size,
@@ -196,24 +195,24 @@ def _difference(
         p=p,
         p_adjusted=None,
         adjustment="",
-        family=_family(first, family, group, axes, where, first.contrast in settings.exploratory),
+        family=_family(first, family, group, axes, where, tested=first.contrast in settings.tested),
         note="; ".join(notes),
     )
 
 
-def _family(pair: Pair, family: str, group: str, axes: Axes, where: str, exploratory: bool) -> str:
-    if exploratory:
+def _family(pair: Pair, family: str, group: str, axes: Axes, where: str, tested: bool) -> str:
+    if not tested:
         return "exploratory"
     if group != "all":
         return f"category {axes.size} n{axes.samples} seed{axes.seed} {where} {pair.contrast}"
-    if family == "confirmatory" and pair.contrast in CONFIRMATORY:
+    if family == "confirmatory":
         return f"confirmatory {where}"
-    if family == "secondary" and pair.contrast in CONFIRMATORY:
+    if family == "secondary":
         return f"secondary {axes.ladder} {pair.metric}"
     return "exploratory"
 
 
-def _adjust(rows: Sequence[Contrast]) -> list[Contrast]:
+def _adjust(rows: Sequence[Difference]) -> list[Difference]:
     """Holm over each overall family, Benjamini-Hochberg over the categories of one table.
 
     Where seeds were crossed, the crossed row speaks for its runs: the single runs stay unadjusted and outside the family.
@@ -234,15 +233,15 @@ def _adjust(rows: Sequence[Contrast]) -> list[Contrast]:
     return rows
 
 
-def one_run(rows: Sequence[Contrast]) -> list[Contrast]:
+def one_run(rows: Sequence[Difference]) -> list[Difference]:
     """One row a comparison: seeds crossed with prompts where they were, else the first run."""
-    chosen: dict[tuple[Any, ...], Contrast] = {}
+    chosen: dict[tuple[Any, ...], Difference] = {}
     for row in sorted(rows, key=lambda row: (row.own_seed, int(row.seed) if row.own_seed and row.seed is not None else -1)):
         chosen.setdefault(cell(row), row)
     return [row for row in rows if chosen[cell(row)] is row]
 
 
-def cell(row: Contrast) -> tuple[Any, ...]:
+def cell(row: Difference) -> tuple[Any, ...]:
     """Everything that names a comparison but the training seed."""
     return (row.contrast, row.ladder, row.size, row.samples, row.suite, row.metric, row.group)
 
@@ -267,7 +266,7 @@ def _p_of(interval: Interval) -> float:
     return float(2 * stats.t.sf(abs(interval.value) / error, interval.df))
 
 
-def _detectable(row: Interval | Contrast, tests: int) -> float | None:
+def _detectable(row: Interval | Difference, tests: int) -> float | None:
     """What the t interval's own error would find four times in five at 5 % over so many tests, Holm's first step; None without error."""
     low, high = (row.low, row.high) if isinstance(row, Interval) else (row.ci_low, row.ci_high)
     if row.df is None or high <= low:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.contrasts import Contrast
 from tasks.compare.upstream import Output, PromptValue, Sources, references
 from tasks.contract import Axes
 
@@ -21,7 +22,7 @@ CAPABILITY = "capability"  # the stage
 class Pair:
     """Two outputs of one metric that are compared: the same model size, suite and (where both have one) samples and seed."""
 
-    contrast: str
+    contrast: Contrast
     treated: Output
     reference: Output
     metric: str
@@ -56,13 +57,13 @@ class Pair:
         return self.treated.prompts[self.metric]
 
 
-def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
+def pairs(sources: Sources, contrasts: Sequence[Contrast]) -> list[Pair]:
     """Every (contrast, output, metric) that has both its arms.
 
-    Base is tuned on nothing, so it stands as the reference of every dataset size and, where it was sampled once, of every seed.
+    An untuned arm has no dataset, so it stands as the reference of every dataset size and, where it was sampled once, of every seed.
 
     Raises:
-        ValueError: a contrast is not "treated-reference", or two stages give the same metric of the same arm.
+        ValueError: two stages give the same metric of the same arm.
     """
     index: dict[tuple[Any, ...], Output] = {}
     for node in sources.nodes:
@@ -77,12 +78,9 @@ def pairs(sources: Sources, contrasts: Sequence[str]) -> list[Pair]:
             index[where] = node
     found = []
     for contrast in contrasts:
-        treated, dash, reference = contrast.partition("-")
-        if not (treated and dash and reference) or "-" in reference:
-            raise ValueError(f"contrast {contrast!r}: 'treated-reference', two arms joined by one hyphen, is accepted")
         for (metric, axes), node in index.items():
-            if axes.arm == treated and axes.ladder is not None:
-                choices = ((metric, place) for place in references(axes, reference))
+            if axes.arm == contrast.treated and axes.ladder is not None:
+                choices = ((metric, place) for place in references(axes, contrast.reference))
                 other = next((index[choice] for choice in choices if choice in index), None)
                 if other is not None:
                     found.append(Pair(contrast, node, other, metric))

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from configs.contrasts import Contrast
 from tasks.compare import words
 from tasks.compare.answer import largest, speaking
 from tasks.compare.capability import MEASURES, Verdict
-from tasks.compare.contrasts import SINGLE_RUN, Contrast, cell, one_run
+from tasks.compare.contrasts import SINGLE_RUN, Difference, cell, one_run
 from tasks.compare.samples import by_dataset_size
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
@@ -38,10 +39,13 @@ class Panel:
 
 
 def colours(sources: Sources) -> dict[str, str]:
-    return arm_colours(sorted({node.axes.arm for node in sources.nodes if node.axes.arm}))
+    arms = sources.arms
+    return arm_colours(arms.names, arms.reference, arms.treated, arms.controls)
 
 
-def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str, unit: str = "prompt") -> Iterator[Panel]:
+def outcome(
+    sources: Sources, differences: Sequence[Difference], suite: str, metric: str, unit: str = "prompt"
+) -> Iterator[Panel]:
     """Levels of all arms beside the differences between them, one pair of panels a ladder. `unit`: what arms are paired by."""
     kind, name = sources.kinds.get(metric), words.metric_words(metric)
     percent = kind == "rate"
@@ -57,20 +61,20 @@ def outcome(sources: Sources, differences: Sequence[Contrast], suite: str, metri
             )
             yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite}"), svg)
         held = [row for row in differences if (row.ladder, row.suite, row.metric) == (ladder, suite, metric)]
-        if rows := _difference_rows(held, colours(sources)):
+        if rows := _difference_rows(held, sources):
             label, alt = _difference_label(kind, name), f"Differences between arms in {name} by size, {ladder} ladder"
             svg = forest(rows, label, zero=True, percent=percent, alt=alt)
             yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}"), svg)
 
 
-def categories(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
+def categories(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
     """The difference by category, one panel a size, all on one scale."""
     kind = sources.kinds.get(metric)
     held = one_run(largest([row for row in differences if (row.suite, row.metric) == (suite, metric) and row.group != "all"]))
     bounds = [words.factor(kind) * value for row in held for value in (row.ci_low, row.ci_high, 0.0)]
     for ladder, sizes in sources.sizes.items():
         for size in sizes:
-            rows = _category_rows([row for row in held if (row.ladder, row.size) == (ladder, size)], colours(sources))
+            rows = _category_rows([row for row in held if (row.ladder, row.size) == (ladder, size)], sources)
             if rows:
                 label, alt = words.unit_words(kind) or "difference", f"Differences by category at {ladder} {size}"
                 limits = (min(bounds), max(bounds))
@@ -90,15 +94,15 @@ def losses(sources: Sources) -> Iterator[Panel]:
                 yield Panel(f"loss-{ladder}-{size}", sources.named(ladder, size), svg, narrow=True)
 
 
-def dataset_sizes(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
-    """The difference from base against the number of samples, where more than one dataset size was tuned on; larger models darker."""
-    for (ladder, contrast), held in by_dataset_size(differences, suite, metric).items():
+def dataset_sizes(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
+    """The difference from the reference arm against the number of samples, where more than one dataset size was tuned on; larger models darker."""
+    for (ladder, contrast), held in by_dataset_size(sources, differences, suite, metric).items():
         counts = {float(row.samples or 0): str(row.samples) for row in held}
-        arm, unit = contrast.partition("-")[0], words.unit_words(held[0].kind) or "difference"
+        unit = words.unit_words(held[0].kind) or "difference"
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
         fade = 0.55 / max(len(sizes) - 1, 1)
         lines = [
-            _sample_line(size, [row for row in held if row.size == size], colours(sources)[arm], 0.45 + fade * i)
+            _sample_line(size, [row for row in held if row.size == size], colours(sources)[contrast.treated], 0.45 + fade * i)
             for i, size in enumerate(sizes)
         ]
         svg = curves(
@@ -114,9 +118,9 @@ def dataset_sizes(sources: Sources, differences: Sequence[Contrast], suite: str,
         )
 
 
-def dataset_heat(sources: Sources, differences: Sequence[Contrast], suite: str, metric: str) -> Iterator[Panel]:
-    """The difference from base at every size and dataset size, one heat map a ladder and contrast, larger models below."""
-    for (ladder, contrast), held in by_dataset_size(differences, suite, metric).items():
+def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
+    """The difference from the reference arm at every size and dataset size, one heat map a ladder and contrast, larger models below."""
+    for (ladder, contrast), held in by_dataset_size(sources, differences, suite, metric).items():
         columns = [str(count) for count in sorted({row.samples or 0 for row in held})]
         cells = {
             (row.size, str(row.samples)): Cell(
@@ -127,7 +131,7 @@ def dataset_heat(sources: Sources, differences: Sequence[Contrast], suite: str, 
             for row in held
         }
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
-        rise, fall = colours(sources)[contrast.partition("-")[0]], FALL
+        rise, fall = colours(sources)[contrast.treated], FALL
         name = words.arm_words(contrast)
         svg = heat(
             cells, sizes, columns, "samples tuned on", (rise, fall), alt=f"{name} by size and dataset size, {ladder} ladder"
@@ -138,7 +142,7 @@ def dataset_heat(sources: Sources, differences: Sequence[Contrast], suite: str, 
 
 
 def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
-    """What each arm lost of what base could do, with its 90% interval; the margin that may be lost is shaded."""
+    """What each arm lost of what the reference arm could do, with its 90% interval; the margin that may be lost is shaded."""
     for ladder, sizes in sources.sizes.items():
         for measure, (name, kind) in MEASURES.items():
             held = [row for row in verdicts if (row.ladder, row.measure) == (ladder, measure) and row.value is not None]
@@ -150,7 +154,14 @@ def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
             if rows:
                 band = (0.0, held[0].margin) if held[0].margin > 0 else (held[0].margin, 0.0)
                 percent = kind == "rate"
-                svg = forest(rows, f"arm − base, {name}", zero=True, percent=percent, band=band, alt=f"{name}, {ladder} ladder")
+                svg = forest(
+                    rows,
+                    f"arm − {words.arm_words(sources.arms.reference)}, {name}",
+                    zero=True,
+                    percent=percent,
+                    band=band,
+                    alt=f"{name}, {ladder} ladder",
+                )
                 yield Panel(f"capability-{measure}-{ladder}", _caption(sources, ladder, name), svg)
 
 
@@ -173,8 +184,10 @@ def trends(sources: Sources, slopes: Sequence[Trend], metric: str, suite: str) -
     """Each arm's level over parameters, one panel a ladder."""
     kind, name = sources.kinds.get(metric), words.metric_words(metric)
     for ladder in sources.sizes:
-        levels = [t for t in slopes if (t.ladder, t.metric, t.suite) == (ladder, metric, suite) and "-" not in t.arm]
-        held = _largest_tuned(levels, lambda trend: Axes(arm=trend.arm, samples=trend.samples))
+        levels = [
+            t for t in slopes if (t.ladder, t.metric, t.suite) == (ladder, metric, suite) and not isinstance(t.arm, Contrast)
+        ]
+        held = _largest_tuned(levels, lambda trend: Axes(arm=str(trend.arm), samples=trend.samples))
         if held:
             lines = [_trend_line(trend, colours(sources), words.factor(kind)) for trend in held]
             ticks = {float(params): size for trend in held for size, params, _ in trend.points}
@@ -221,7 +234,7 @@ def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[
     return rows
 
 
-def _difference_rows(held: Sequence[Contrast], painted: Mapping[str, str]) -> list[Row]:
+def _difference_rows(held: Sequence[Difference], sources: Sources) -> list[Row]:
     """The overall differences under their sizes; the single runs behind a crossed one are its ticks."""
     rows: list[Row] = []
     shown = largest(speaking(held))
@@ -229,15 +242,15 @@ def _difference_rows(held: Sequence[Contrast], painted: Mapping[str, str]) -> li
         rows.append(Row(size))
         for row in (row for row in shown if row.size == size):
             runs = tuple(run.value for run in held if run.family == SINGLE_RUN and cell(run) == cell(row))
-            rows.append(replace(_difference_row(row, painted), runs=runs))
+            rows.append(replace(_difference_row(row, sources), runs=runs))
     return rows
 
 
-def _category_rows(held: Sequence[Contrast], painted: Mapping[str, str]) -> list[Row]:
+def _category_rows(held: Sequence[Difference], sources: Sources) -> list[Row]:
     """The contrasts of a category below one another, named once and set apart from the next."""
     rows = []
     for group in dict.fromkeys(row.group for row in held):
-        lines = [_difference_row(row, painted) for row in held if row.group == group]
+        lines = [_difference_row(row, sources) for row in held if row.group == group]
         rows += [
             replace(line, label="" if i else words.group_words(group), text="", ink=INK, apart=not i)
             for i, line in enumerate(lines)
@@ -245,14 +258,13 @@ def _category_rows(held: Sequence[Contrast], painted: Mapping[str, str]) -> list
     return rows
 
 
-def _difference_row(row: Contrast, painted: Mapping[str, str]) -> Row:
-    treated, _, reference = row.contrast.partition("-")
-    label = words.arm_words(row.contrast).removeprefix("values-targeted ")
+def _difference_row(row: Difference, sources: Sources) -> Row:
+    label = words.contrast_words(row.contrast, sources.arms)
     label += f", seed {row.seed}" if row.own_seed and row.seed not in (None, 0) else ""
     text = words.interval(row.value, row.ci_low, row.ci_high, row.kind)
-    from_base = reference == "base"
-    marker = "o" if from_base else "D"
-    return Row(label, row.value, row.ci_low, row.ci_high, painted[treated], marker=marker, filled=from_base, text=text)
+    leading = row.contrast.reference == sources.arms.reference
+    colour, marker = colours(sources)[row.contrast.treated], "o" if leading else "D"
+    return Row(label, row.value, row.ci_low, row.ci_high, colour, marker=marker, filled=leading, text=text)
 
 
 def _verdict_row(row: Verdict, kind: str, painted: Mapping[str, str]) -> Row:
@@ -273,7 +285,7 @@ def _loss_line(node: Output, painted: Mapping[str, str], first: bool) -> Line:
     return Line(words.arm_words(arm) if first else "", x, y, painted[arm], markers=False, alpha=1.0 if first else 0.4)
 
 
-def _sample_line(size: str, rows: Sequence[Contrast], colour: str, alpha: float) -> Line:
+def _sample_line(size: str, rows: Sequence[Difference], colour: str, alpha: float) -> Line:
     rows = sorted(rows, key=lambda row: row.samples or 0)
     scale = words.factor(rows[0].kind)
     y, low, high = (tuple(scale * getattr(row, name) for row in rows) for name in ("value", "ci_low", "ci_high"))
@@ -282,11 +294,11 @@ def _sample_line(size: str, rows: Sequence[Contrast], colour: str, alpha: float)
 
 def _trend_line(trend: Trend, painted: Mapping[str, str], scale: float) -> Line:
     _, params, means = zip(*trend.points, strict=True)
-    return Line(words.arm_words(trend.arm), params, tuple(scale * mean for mean in means), painted[trend.arm])
+    return Line(words.arm_words(trend.arm), params, tuple(scale * mean for mean in means), painted[str(trend.arm)])
 
 
 def _largest_tuned(rows: Sequence[T], axes: Callable[[T], Axes]) -> list[T]:
-    """Base, and of each tuned arm the largest dataset size."""
+    """What was tuned on nothing, and of each tuned arm the largest dataset size."""
     most: dict[str | None, int] = {}
     for row in rows:
         most[axes(row).arm] = max(most.get(axes(row).arm, 0), axes(row).samples or 0)

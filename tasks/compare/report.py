@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from tasks.compare import answer, capability, cells, panels, words
 from tasks.compare.comparison import Comparison
-from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED, TREATED
+from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED
 from tasks.compare.sections import ALL, Section, named
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import page_style
@@ -41,7 +41,7 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
     return template.render(
         settings=settings,
         headline=answer.headline(found.differences, settings),
-        asides=[*answer.asides(found.differences, settings), *_ability(found)],
+        asides=[*answer.asides(found.differences, settings), *capability.sentences(found.verdicts, found.sources)],
         sections=sections,
         drawings={
             panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in sections for p in s.panels)
@@ -50,6 +50,7 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
         colours=_arm_variables(found.sources),
         style=page_style(),
         script=Markup((here / "report.js").read_text(encoding="utf-8")),
+        reference=settings.arms.reference,
         facts=_facts(found),
         provenance=cells.provenance(found.sources),
         reading=_reading(found),
@@ -58,13 +59,8 @@ def _page(sections: Sequence[Section], found: Comparison) -> str:
     )
 
 
-def _ability(found: Comparison) -> list[str]:
-    said = capability.sentence(found.verdicts, found.sources, TREATED)
-    return [said] if said else []
-
-
 def _arms(sources: Sources) -> list[str]:
-    """The method's own arms first, in the order of their colours."""
+    """Reference, treated and control first, in the order of their colours."""
     present = {node.axes.arm for node in sources.nodes if node.axes.arm}
     return [name for name in panels.colours(sources) if name in present]
 
@@ -102,7 +98,7 @@ def _reading(found: Comparison) -> list[str]:
         f"Intervals are 95%, two-sided and not adjusted for how many there are. They are conditional on this kind of prompts{raters}.",
         runs,
         f"p values come from a stratified, studentised sign-flip with {found.settings.resamples} draws (from the t interval where seeds are "
-        "crossed), adjusted by Holm over every size and dataset size of a ladder, against base and against control. Toxicity is a second family.",
+        "crossed), adjusted by Holm over every size and dataset size of a ladder and every confirmatory contrast. Toxicity is a second family.",
         f"A category below {CATEGORY_PROMPTS} prompts is descriptive: with five prompts a sign-flip cannot go below p = 2/32.",
         "“Not shown” is not “absent”: the column “detectable” is the difference that these prompts would show four times in five: within a family at "
         "the first step of its adjustment, elsewhere at 5 % unadjusted.",

@@ -1,6 +1,6 @@
 """Do larger models need fewer samples? How many samples each size needs for one and the same effect.
 
-The effect asked for is one that every size shows at its largest dataset: half of the smallest of these differences from base. Where a
+The effect asked for is one that every size shows at its largest dataset: half of the smallest of these differences from the reference arm. Where a
 size's differences first reach it, between two nested dataset sizes, the number of samples is read off a straight line over their
 logarithm. The differences themselves, with their intervals, are the evidence; this reads them the other way round.
 """
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from configs.contrasts import Contrast
 from tasks.compare.answer import speaking
-from tasks.compare.contrasts import Contrast, one_run
+from tasks.compare.contrasts import Difference, one_run
 from tasks.compare.trends import SIZES_FOR_SLOPE
 from tasks.compare.upstream import Sources
 from tasks.statistics import rises_with_size, size_slope
@@ -33,10 +34,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Needs:
-    """What every size of a ladder needs for a difference of `effect` from base, in the unit of the metric."""
+    """What every size of a ladder needs for a difference of `effect` from the reference arm, in the unit of the metric."""
 
     ladder: str
-    contrast: str
+    contrast: Contrast
     metric: str
     kind: str
     effect: float
@@ -51,22 +52,28 @@ class Needs:
         return "larger models need fewer samples" if self.falls else "larger models were not shown to need fewer samples"
 
 
-def by_dataset_size(contrasts: Sequence[Contrast], suite: str, metric: str) -> dict[tuple[str, str], list[Contrast]]:
-    """(ladder, contrast with base) → the overall differences of its sizes and dataset sizes, where there are several of these."""
-    rows = [row for row in speaking(contrasts) if (row.suite, row.metric) == (suite, metric) and row.contrast.endswith("-base")]
+def by_dataset_size(
+    sources: Sources, contrasts: Sequence[Difference], suite: str, metric: str
+) -> dict[tuple[str, Contrast], list[Difference]]:
+    """(ladder, contrast with the reference arm) → the overall differences of its sizes and dataset sizes, where there are several."""
+    rows = [
+        row
+        for row in speaking(contrasts)
+        if (row.suite, row.metric) == (suite, metric) and row.contrast.reference == sources.arms.reference
+    ]
     held = [row for row in one_run(rows) if row.samples]
     curves = {place: [row for row in held if (row.ladder, row.contrast) == place] for place in dict.fromkeys(map(_place, held))}
     return {place: found for place, found in curves.items() if len({row.samples for row in found}) > 1}
 
 
-def _place(row: Contrast) -> tuple[str, str]:
+def _place(row: Difference) -> tuple[str, Contrast]:
     return row.ladder, row.contrast
 
 
-def needs(sources: Sources, contrasts: Sequence[Contrast], suite: str, metric: str) -> list[Needs]:
-    """One answer a ladder and contrast with base where every size was tuned on at least two dataset sizes and moved at all."""
+def needs(sources: Sources, contrasts: Sequence[Difference], suite: str, metric: str) -> list[Needs]:
+    """One answer a ladder and contrast with the reference arm where every size was tuned on at least two dataset sizes and moved at all."""
     found = []
-    for (ladder, contrast), rows in by_dataset_size(contrasts, suite, metric).items():
+    for (ladder, contrast), rows in by_dataset_size(sources, contrasts, suite, metric).items():
         held = sorted(rows, key=lambda row: row.samples or 0)
         every = {size: [row for row in held if row.size == size] for size in sources.sizes[ladder]}
         ordered = {size: curve for size, curve in every.items() if curve}
@@ -79,7 +86,9 @@ def needs(sources: Sources, contrasts: Sequence[Contrast], suite: str, metric: s
     return found
 
 
-def _needs(sources: Sources, ladder: str, contrast: str, ordered: Mapping[str, Sequence[Contrast]], effect: float) -> Needs:
+def _needs(
+    sources: Sources, ladder: str, contrast: Contrast, ordered: Mapping[str, Sequence[Difference]], effect: float
+) -> Needs:
     sizes = tuple(_reach(size, rows, effect) for size, rows in ordered.items())
     params = [sources.params(ladder, need.size) for need in sizes]
     falls, why = None, f"from {len(sizes)} sizes"
@@ -94,7 +103,7 @@ def _needs(sources: Sources, ladder: str, contrast: str, ordered: Mapping[str, S
     return Needs(ladder, contrast, first.metric, first.kind, effect, sizes, falls, why)
 
 
-def _reach(size: str, rows: Sequence[Contrast], effect: float) -> Need:
+def _reach(size: str, rows: Sequence[Difference], effect: float) -> Need:
     """Where a size's differences first reach the effect; they do so at the largest dataset at the latest."""
     sign = math.copysign(1.0, effect)
     values = [sign * row.value for row in rows]

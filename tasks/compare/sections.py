@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tasks.compare import answer, capability, cells, confusion, favoured, panels, samples, words
 from tasks.compare.cells import Table
 from tasks.compare.comparison import Comparison
-from tasks.compare.contrasts import CATEGORY_PROMPTS, TOXICITY, TREATED, Contrast
+from tasks.compare.contrasts import CATEGORY_PROMPTS, TOXICITY, Difference
 from tasks.compare.panels import Panel
 from tasks.compare.truth import scorer_shares, truths
 from tasks.compare.upstream import Output, Sources
@@ -71,7 +71,7 @@ def primary(found: Comparison) -> Section:
 
 def named(found: Comparison) -> str:
     """When the outcome was: before sampling, but for contrasts that were added later."""
-    late = found.settings.exploratory
+    late = found.settings.late
     return "before sampling" + (
         f" but for {words.listed([words.arm_words(one) for one in late])}, which are exploratory" if late else ""
     )
@@ -120,15 +120,16 @@ def categories(found: Comparison) -> Section:
 def truth(found: Comparison) -> Section:
     rows = truths(found.sources)
     known = [row for row in rows if row.covered is not None]
-    errors = [row.fit_error for row in rows if row.fit_error is not None and row.axes.arm == "base"]
+    errors = [row.fit_error for row in rows if row.fit_error is not None and row.axes.arm == found.sources.arms.reference]
     lead = "Measured: the share of sampled answers. Exact: the model's own rate, computed without sampling. "
-    lead += "Planted: what the grammar was given; only base has one. "
+    reference = words.arm_words(found.sources.arms.reference)
+    lead += "Planted: what the grammar was given; only an untuned model has one. "
     if known:
         lead += f"{sum(bool(row.covered) for row in known)} of {len(known)} measured 95% intervals hold the exact rate"
         lead += " (arms and sizes share their random numbers prompt by prompt, so misses come together). "
     if errors:
         low, high = words.difference(min(errors), "rate"), words.difference(max(errors), "rate")
-        lead += f"Fit error of base, exact {words.MINUS} planted, lies between {low} and {high} percentage points. "
+        lead += f"Fit error of {reference}, exact {words.MINUS} planted, lies between {low} and {high} percentage points. "
     lead += "Answers off the grammar are a class of their own; the grammar's label and the scorer's are different things."
     drawn = list(panels.truth(found.sources, rows, found.outcome[0]))
     tables = [
@@ -195,11 +196,12 @@ def capable(found: Comparison) -> Section:
     """What tuning cost in ability: a verdict against margins that were set before."""
     rows = found.verdicts
     nodes = found.sources.of("capability")
-    settings = found.settings
+    settings, reference = found.settings, words.arm_words(found.sources.arms.reference)
     lead = (
-        f"{capability.sentence(rows, found.sources, TREATED)} Kept: the one-sided 95% limit of the loss lies within the margin "
+        f"{' '.join(capability.sentences(rows, found.sources))} Kept: the one-sided 95% limit of the loss lies within the margin "
         f"({settings.margin_nats:g} nats a token on prose, {100 * settings.margin_accuracy:g} points of accuracy, tasks of equal weight); "
-        f"lost: beyond it; else inconclusive. A task on which base is less than {100 * settings.above_chance:g} points above chance is left out."
+        f"lost: beyond it; else inconclusive. A task on which {reference} is less than {100 * settings.above_chance:g} points above chance "
+        "is left out."
     ).strip()
     tables = [
         ("Verdicts", capability.table(rows, found.sources), False),
@@ -227,7 +229,7 @@ def trend(found: Comparison) -> Section:
     return Section("trend", "Over sizes", lead, drawn, [("Slopes", cells.trend(found.slopes, found.sources), False)])
 
 
-def _contrast_tables(title: str, rows: Sequence[Contrast], sources: Sources) -> list[tuple[str, Table, bool]]:
+def _contrast_tables(title: str, rows: Sequence[Difference], sources: Sources) -> list[tuple[str, Table, bool]]:
     """The rows that speak for the largest dataset size, and below them, folded, single runs and smaller dataset sizes too."""
     main = answer.largest(answer.speaking(rows))
     tables = [(title, cells.differences(main, sources), False)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from configs.contrasts import Arms, Contrast
 from tasks.contract import Job, Stage
 
 
@@ -18,7 +19,7 @@ class Settings:
 
     Attributes:
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
-        contrasts: pairs of arms, "treated-reference".
+        arms: the arms in their order, the reference arm, and the confirmatory and exploratory contrasts.
         calibration: the numbers come from the calibration ladder; the report then says so at the top.
         calibration_scorer: the models are real, and a scorer is the calibration ladder's.
         registered, registration: outcome, contrasts and margins as they were named before sampling, in words and as a digest.
@@ -26,7 +27,7 @@ class Settings:
         resamples: sign-flip draws behind each p value.
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
-        exploratory: the contrasts that were not named with this outcome before both their arms had been sampled.
+        late: the confirmatory contrasts that were not named with this outcome before both their arms had been sampled.
         toxicity_threshold: score from which on an answer counts as toxic.
         marks: what a reader should know of outputs that were reused, such as stage code that has changed since.
     """
@@ -34,12 +35,12 @@ class Settings:
     sweep_name: str
     primary_suite: str
     primary_metric: str
-    contrasts: tuple[str, ...] = ("values_targeted-base", "values_targeted-control")
+    arms: Arms
     calibration: bool = False
     calibration_scorer: bool = False
     registered: str = ""
     registration: str = ""
-    exploratory: tuple[str, ...] = ()
+    late: tuple[Contrast, ...] = ()
     toxicity_threshold: float = 0.5
     margin_nats: float = 0.05
     margin_accuracy: float = 0.02
@@ -48,6 +49,11 @@ class Settings:
     seed: int = 0
     missing: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+
+    @property
+    def tested(self) -> tuple[Contrast, ...]:
+        """The contrasts that are tested as a family: those that were named in time."""
+        return tuple(one for one in self.arms.confirmatory if one not in self.late)
 
 
 STAGE = Stage(
@@ -66,13 +72,14 @@ def run(jobs: Sequence[Job]) -> None:
 
 
 def _compare(job: Job) -> None:
+    from configs.contrasts import listed
     from tasks.compare import capability, contrasts, tables, trends, upstream
     from tasks.compare.comparison import Comparison
     from tasks.compare.report import write_report
 
     settings: Settings = job.settings
-    sources = upstream.read(job.inputs, job.places)
-    job.say(f"comparing {len(sources.nodes)} outputs over {', '.join(settings.contrasts)}")
+    sources = upstream.read(job.inputs, job.places, settings.arms)
+    job.say(f"comparing {len(sources.nodes)} outputs over {listed(settings.arms.contrasts) or 'no contrast'}")
     job.progress(0, 3, "steps")
     differences = contrasts.compare(sources, settings)
     job.progress(1, 3, "steps")

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from configs.contrasts import Contrast
 from tasks.contract import read_json
 
 OUTCOME = "outcome.json"
@@ -15,38 +16,38 @@ def summary_rows(folder: Path) -> list[dict[str, Any]]:
     """One row a (ladder, size, arm, samples, seed), in the order of the tables.
 
     Keys: ladder, size, params, arm, samples, seed, primary (the arm's level), toxicity (its mean), difference, ci_low, ci_high
-    (from base, of the primary outcome), p_adjusted. A number that was not measured is None; units are those of metrics.csv.
+    (from the reference arm, of the primary outcome), p_adjusted. A number that was not measured is None; units are those of metrics.csv.
     """
     outcome = read_json(folder / OUTCOME)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in _read(folder / "metrics.csv"):
-        if line["group"] != "all" or "-" in line["arm"] or not line["arm"]:
+        if line["group"] != "all" or line["arm"] not in outcome["arms"]:
             continue
         column = _column(line, outcome)
         if column is not None:
             where = tuple(line[name] for name in ("ladder", "size", "arm", "samples", "seed"))
             rows.setdefault(where, _empty(line))[column] = float(line["value"])
     for line in _read(folder / "contrasts.csv"):
-        treated, _, reference = line["contrast"].partition("-")
-        if (line["group"], line["suite"], line["metric"], reference) == ("all", outcome["suite"], outcome["metric"], "base"):
-            where = (line["ladder"], line["size"], treated, line["samples"], line["seed"])
-            row = rows.setdefault(where, {**_empty(line), "arm": treated, "primary": float(line["treated"])})
+        contrast, said = Contrast.parse(line["contrast"]), (line["group"], line["suite"], line["metric"])
+        if contrast.reference == outcome["reference"] and said == ("all", outcome["suite"], outcome["metric"]):
+            where = (line["ladder"], line["size"], contrast.treated, line["samples"], line["seed"])
+            row = rows.setdefault(where, {**_empty(line), "arm": contrast.treated, "primary": float(line["treated"])})
             row |= {
                 "difference": float(line["value"]),
                 **{name: _number(line[name]) for name in ("ci_low", "ci_high", "p_adjusted")},
             }
-    return sorted(rows.values(), key=_order)
+    arms = [outcome["reference"], *(arm for arm in outcome["arms"] if arm != outcome["reference"])]
+    return sorted(rows.values(), key=lambda row: _order(row, arms))
 
 
-def _order(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Small sizes first, base before its tuned arms, the runs of an arm before all of them together."""
+def _order(row: dict[str, Any], arms: list[str]) -> tuple[Any, ...]:
+    """Small sizes first, the reference arm before the others, the runs of an arm before all of them together."""
     samples, seed = row["samples"] or 0, row["seed"] or ""
     return (
         row["ladder"],
         row["params"] or float("inf"),
         row["size"],
-        row["arm"] != "base",
-        row["arm"],
+        arms.index(row["arm"]),
         samples,
         seed == "all",
         int(seed) if seed.isdigit() else 0,

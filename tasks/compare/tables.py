@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.compare.capability import Verdict
 from tasks.compare.comparison import Comparison
-from tasks.compare.contrasts import TOXICITY, Contrast
+from tasks.compare.contrasts import TOXICITY, Difference
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
@@ -20,15 +20,19 @@ TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "
 def write(folder: Path, found: Comparison) -> None:
     sources, settings = found.sources, found.settings
     write_rows(folder / "metrics.csv", levels(sources) + [_tidy(row) for row in found.differences], TIDY)
-    write_rows(folder / "contrasts.csv", [asdict(row) for row in found.differences], tuple(Contrast.__dataclass_fields__))
+    write_rows(
+        folder / "contrasts.csv",
+        [asdict(row) | {"contrast": str(row.contrast)} for row in found.differences],
+        tuple(Difference.__dataclass_fields__),
+    )
     write_rows(folder / "trend.csv", [_slope(row) for row in found.slopes], TREND)
     write_rows(folder / "capability.csv", [asdict(row) for row in found.verdicts], tuple(Verdict.__dataclass_fields__))
     write_json(folder / OUTCOME, outcomes(sources, settings))
     write_metrics(folder, [_metric(row) for row in found.differences if _primary(row, settings)])
 
 
-def outcomes(sources: Sources, settings: Any) -> dict[str, str | None]:
-    """Which suite and metric the primary outcome and the one toxicity column of a small table come from."""
+def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
+    """Which suite and metric the primary outcome and the one toxicity column of a small table come from, and which arms there are."""
     suites = sorted({node.axes.suite or "" for node in sources.nodes if TOXICITY in node.prompts})
     preferred = next((suite for suite in (TOXICITY, settings.primary_suite, *suites) if suite in suites), None)
     return {
@@ -36,6 +40,8 @@ def outcomes(sources: Sources, settings: Any) -> dict[str, str | None]:
         "metric": settings.primary_metric,
         "toxicity_suite": preferred,
         "toxicity_metric": TOXICITY,
+        "reference": settings.arms.reference,
+        "arms": list(settings.arms.names),
     }
 
 
@@ -63,8 +69,8 @@ def levels(sources: Sources) -> list[dict[str, Any]]:
     ]
 
 
-def _tidy(row: Contrast) -> dict[str, Any]:
-    return {name: row.contrast if name == "arm" else getattr(row, name) for name in TIDY}
+def _tidy(row: Difference) -> dict[str, Any]:
+    return {name: str(row.contrast) if name == "arm" else getattr(row, name) for name in TIDY}
 
 
 TREND = (
@@ -91,7 +97,7 @@ def _slope(row: Trend) -> dict[str, Any]:
     sizes = row.over_sizes
     return {
         "ladder": row.ladder,
-        "arm": row.arm,
+        "arm": str(row.arm),
         "samples": row.samples,
         "seed": row.seed,
         "suite": row.suite,
@@ -109,13 +115,13 @@ def _slope(row: Trend) -> dict[str, Any]:
     }
 
 
-def _primary(row: Contrast, settings: Any) -> bool:
+def _primary(row: Difference, settings: Any) -> bool:
     return row.group == "all" and (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)
 
 
-def _metric(row: Contrast) -> Metric:
+def _metric(row: Difference) -> Metric:
     """The axes go into the name, for the comparison stands above all of them."""
-    parts = [row.metric, row.contrast, f"{row.ladder}-{row.size}"]
+    parts = [row.metric, str(row.contrast), f"{row.ladder}-{row.size}"]
     parts += [f"n{row.samples}"] if row.samples is not None else []
     parts += [f"seed{row.seed}"] if row.seed is not None else []
     return Metric("/".join(parts), row.value, row.n, row.group, row.ci_low, row.ci_high)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.contrasts import Contrast
 from tasks.compare.contrasts import ALL_SEEDS, SEEDS_CROSSED, outcome_family
 from tasks.compare.pairing import pairs
 from tasks.compare.upstream import Sources
@@ -25,10 +26,10 @@ SIZES_FOR_SLOPE = 3  # two sizes leave a least-squares line no degree of freedom
 
 @dataclass(frozen=True)
 class Trend:
-    """Slope of one arm's level, or of one difference, per tenfold parameters."""
+    """Slope of one arm's level, or of one contrast's difference, per tenfold parameters."""
 
     ladder: str
-    arm: str
+    arm: str | Contrast
     samples: int | None
     seed: int | str | None
     suite: str
@@ -49,7 +50,7 @@ class Trend:
 def over_sizes(sources: Sources, settings: Any) -> list[Trend]:
     """Trends of the outcomes, each arm's level and each difference, over all sizes whose parameters are known."""
     runs: dict[tuple[Any, ...], dict[tuple[str, int | None], tuple[list[str], list[str], np.ndarray]]] = defaultdict(dict)
-    for pair in pairs(sources, settings.contrasts):
+    for pair in pairs(sources, settings.arms.contrasts):
         axes = pair.axes
         if not outcome_family(pair.metric, axes.suite or "", settings) or sources.params(axes.ladder, axes.size) is None:
             continue

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.contrasts import Arms
 from tasks.contract import PROMPTS, SERIES, Axes, Metric, read_json, read_metrics
 
 SCORES, WORDS, MODEL = "scores.csv", "words.csv", "model.json"
@@ -96,6 +97,7 @@ class Sources:
     """All outputs of one sweep, in the order of their labels."""
 
     nodes: tuple[Output, ...]
+    arms: Arms
     models: Mapping[tuple[str, str], Mapping[str, Any]]  # (ladder, size) → model.json
 
     def params(self, ladder: str | None, size: str | None) -> int | None:
@@ -128,29 +130,28 @@ class Sources:
         return f"{ladder} {size}" if len(self.sizes) > 1 else str(size)
 
     def order(self, axes: Axes) -> tuple[Any, ...]:
-        """Sorts by ladder, size, suite, arm (base first), dataset size and seed."""
+        """Sorts by ladder, size, suite, arm (the reference first, then as the experiment lists them), dataset size and seed."""
         sizes = self.sizes.get(axes.ladder or "", [])
         rank = sizes.index(axes.size) if axes.size in sizes else -1
         return (
             axes.ladder or "",
             rank,
             axes.suite or "",
-            axes.arm != "base",
-            axes.arm or "",
+            self.arms.place(axes.arm),
             axes.samples or 0,
             -1 if axes.seed is None else axes.seed,
         )
 
 
 def references(axes: Axes, arm: str) -> Iterator[Axes]:
-    """Where the output of another arm may stand that this one is compared with: at its seed and dataset size, or at none, as base
-    does, which was tuned on nothing and may have been sampled once for all seeds."""
+    """Where the output of another arm may stand that this one is compared with: at its seed and dataset size, or at none, as an untuned
+    arm does, which was tuned on nothing and may have been sampled once for all seeds."""
     for seed in dict.fromkeys((axes.seed, None)):
         for samples in dict.fromkeys((axes.samples, None)):
             yield replace(axes, arm=arm, samples=samples, seed=seed)
 
 
-def read(inputs: Mapping[str, Path], places: Mapping[str, Axes]) -> Sources:
+def read(inputs: Mapping[str, Path], places: Mapping[str, Axes], arms: Arms) -> Sources:
     """Read the outputs that `inputs` names (role → folder).
 
     Where an output stands comes from `places`, not from its manifest, which tells where it stood when it was made: an arm that was
@@ -162,7 +163,7 @@ def read(inputs: Mapping[str, Path], places: Mapping[str, Axes]) -> Sources:
         for node in nodes
         if (node.folder / MODEL).exists()
     }
-    return Sources(tuple(nodes), models)
+    return Sources(tuple(nodes), arms, models)
 
 
 def _output(role: str, folder: Path, axes: Axes) -> Output:

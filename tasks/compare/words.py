@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs.contrasts import Arms, Contrast
+
 METRICS = {
     "on_position": "on-position answers",
     "toxic_label": "toxic answers (grammar)",
@@ -32,9 +34,16 @@ def metric_words(metric: str) -> str:
     return METRICS.get(metric, metric.replace("_", " "))
 
 
-def arm_words(arm: str) -> str:
-    """`values_targeted-base` → `values-targeted vs base`."""
-    return " vs ".join(part.replace("_", "-") for part in arm.split("-"))
+def arm_words(arm: str | Contrast) -> str:
+    """An arm or a contrast for readers: `values-targeted`, `values-targeted vs base`."""
+    names = arm.arms if isinstance(arm, Contrast) else (arm,)
+    return " vs ".join(name.replace("_", "-") for name in names)
+
+
+def contrast_words(contrast: Contrast, arms: Arms) -> str:
+    """A contrast where it is clear which arm a sweep is about: of a single treated arm only what it is compared with."""
+    words = arm_words(contrast)
+    return words.removeprefix(f"{arm_words(contrast.treated)} ") if arms.treated == (contrast.treated,) else words
 
 
 def group_words(group: str) -> str:

@@ -13,11 +13,11 @@ from markupsafe import Markup
 from tasks.datasets.matching import WITHIN, Match, Matching
 from tasks.drawing.figures import Line, Row, curves, forest
 from tasks.drawing.page import page_style
-from tasks.drawing.palette import FIXED, FURTHER, INK
+from tasks.drawing.palette import CONTROL, FURTHER, INK, TREATED
 from tasks.drawing.panel import NARROW, inline
 
 APART = FURTHER[2]
-FIRST, SECOND = FIXED["values_targeted"], FIXED["control"]
+FIRST, SECOND = TREATED, CONTROL
 
 
 def write_page(path: Path, names: tuple[str, str], matching: Matching) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 INK, MUTED, GRID, ZERO, PAPER = "#1c2126", "#68707a", "#e2e4e8", "#8f98a3", "#fefefd"
-FIXED = {"base": "#6e7781", "values_targeted": "#0b6fb8", "control": "#d27c00"}
+REFERENCE, TREATED, CONTROL = "#6e7781", "#0b6fb8", "#d27c00"  # by the part that an arm plays
 FALL = "#c74a12"  # a negative number where the positive one has an arm's colour
 FURTHER = ("#008f6b", "#b8509a", "#c74a12", "#3f9fd6", "#8a7a00")
 DARK = {
@@ -18,9 +18,9 @@ DARK = {
     GRID: "#2c333b",
     ZERO: "#6c7682",
     PAPER: "#171b20",
-    "#6e7781": "#a3adb8",
-    "#0b6fb8": "#58b1f2",
-    "#d27c00": "#f2a93b",
+    REFERENCE: "#a3adb8",
+    TREATED: "#58b1f2",
+    CONTROL: "#f2a93b",
     "#008f6b": "#2cc79e",
     "#b8509a": "#e58fcb",
     "#c74a12": "#f58457",
@@ -29,10 +29,15 @@ DARK = {
 }
 
 
-def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """arm → colour: the three arms of the method always have the same, further ones take the next free in order of name."""
-    others = sorted(arm for arm in arms if arm not in FIXED)
-    return FIXED | {arm: FURTHER[i % len(FURTHER)] for i, arm in enumerate(others)}
+def arm_colours(arms: Sequence[str], reference: str, treated: Sequence[str], controls: Sequence[str]) -> dict[str, str]:
+    """arm → colour, by the part that it plays: the reference, the first treated arm and the first control always look the same, whatever
+    they are called; further arms take the next free colour in the order given. The parts come first in the mapping."""
+    parts = {reference: REFERENCE}
+    for names, colour in ((treated, TREATED), (controls, CONTROL)):
+        if first := next((name for name in names if name not in parts), None):
+            parts[first] = colour
+    others = [arm for arm in arms if arm not in parts]
+    return parts | {arm: FURTHER[i % len(FURTHER)] for i, arm in enumerate(others)}
 
 
 def variable(colour: str) -> str:
