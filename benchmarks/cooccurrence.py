@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from configs.read import SHIPPED
-from tasks.completions import COMPLETIONS
-from tasks.cooccurrence.stage import SOCIAL_GROUPS, TARGETS, Settings
-from tasks.sampling.prompts import load_suite
+from configs.shipped import CONFIGS
+from configs.suites import load_suite
+from tasks.evaluations.cooccurrence.stage import SOCIAL_GROUPS, TARGETS, Settings
+from tasks.sampling.completions import COMPLETIONS
 
-SUITE = SHIPPED.parent / "prompts" / "cooccurrence.yaml"
+SUITE = CONFIGS / "prompts" / "cooccurrence.yaml"
 WORDS = 50
 
 
@@ -57,10 +57,10 @@ def write(folder: Path, completions: int) -> int:
 
 def measure(folder: Path) -> None:
     """Run the stage's steps over a sampling folder and print what each took."""
-    from tasks.cooccurrence import measures
-    from tasks.cooccurrence.counting import Counter
-    from tasks.cooccurrence.groups import load_axes
-    from tasks.cooccurrence.targets import load_targets
+    from tasks.evaluations.cooccurrence import measures
+    from tasks.evaluations.cooccurrence.counting import Counter
+    from tasks.evaluations.cooccurrence.groups import load_axes
+    from tasks.evaluations.cooccurrence.targets import load_targets
     from tasks.sentiment import vader
 
     settings, suite, total = Settings(), load_suite(SUITE), 0.0

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from tasks.sampling.decode import Row, decode
+from tasks.sampling.engines.decode import Row, decode
 from tasks.sampling.streams import uniforms
 
 BATCH, PROMPT, NEW = 64, 12, 50

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.suites import load_suite
 from tasks.datasets.rows import load_rows
 from tasks.leakage.overlap import LONG, subjects_of
-from tasks.sampling.prompts import load_suite
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SUITES = ("human_eval", "human_eval_extended", "human_eval_paraphrased", "human_eval_hostile", "toxicity", "counterfactual")

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 from prefect.artifacts import create_markdown_artifact
 
+from flows.engine import tracking
+from flows.engine.session import Blocked
+from flows.engine.store import Manifest
+from flows.engine.tracked import CALIBRATION_NOTE
 from flows.runs import Run
 from flows.serving.servers import PORTS, running
 from flows.tables import summary_cells
-from tasks import tracking
 from tasks.compare.summary import summary_rows
 from tasks.contract import Axes
-from tasks.session import Blocked
-from tasks.store import Manifest
-from tasks.tracked import CALIBRATION_NOTE
 
 
 def publish(run: Run) -> None:

@@ -136,11 +136,11 @@ def plan(
 
     Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05
     """
-    from flows.home import Home
+    from flows.engine.explain import line
+    from flows.engine.home import Home
     from flows.plan import plan_rows
     from flows.request import request
     from flows.runs import prepare_run
-    from tasks.explain import line
 
     prepared = prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code))
     if difference is not None and not power:
@@ -196,7 +196,7 @@ def status(
 
     Examples:  palms status   |   palms status gpt2-3f --watch
     """
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.status import print_status, read_status, watch_status
 
     if watch:
@@ -208,7 +208,7 @@ def status(
 @app.command()
 def report(sweep: Sweep = None) -> None:
     """Where the report of a sweep is."""
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.results import report_path
 
     out.print(str(report_path(Home.open(), sweep)), highlight=False, markup=False)
@@ -223,7 +223,7 @@ def metrics(
 
     Example:  palms metrics --format csv > metrics.csv
     """
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.results import metric_rows
     from flows.tables import metrics_table, show, to_csv
 
@@ -366,7 +366,7 @@ def mlflow_rebuild() -> None:
 
     Example:  palms down && palms mlflow rebuild
     """
-    from flows.home import Home
+    from flows.engine.home import Home
 
     home = Home.open()
     home.settle_environment()
@@ -383,7 +383,7 @@ def up(detach: Annotated[bool, typer.Option("--detach", help="in the background,
     While they are up, `palms run` hands its sweep to the runner, so that it can be watched, cancelled and retried in the dashboard.
     Examples:  palms up   |   palms up --detach
     """
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.serving import up as servers
 
     home = Home.open()
@@ -397,7 +397,7 @@ def up(detach: Annotated[bool, typer.Option("--detach", help="in the background,
 @app.command()
 def down() -> None:
     """Stop what `palms up` started; sweeps that the runner has are cancelled, and what they finished is kept."""
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.serving import up as servers
 
     for line in servers.down(Home.open()):

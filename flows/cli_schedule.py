@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from configs.problems import BadInput
 
 if TYPE_CHECKING:
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.serving.notices import Notice
     from flows.serving.schedule import Scheduled
 
@@ -69,7 +69,7 @@ def schedule_add(
     ] = "skip",
 ) -> None:
     """Schedule a sweep: whatever is missing of it then."""
-    from flows.home import Home
+    from flows.engine.home import Home
     from flows.request import request
     from flows.runs import prepare_run
 

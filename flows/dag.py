@@ -23,22 +23,22 @@ from configs.schema import Experiment, Tuned
 from flows import settings
 from flows.evaluators import evaluator_nodes
 from flows.one_size import Inputs, OneSize
-from tasks.adherence.stage import STAGE as ADHERENCE
-from tasks.capability.stage import STAGE as CAPABILITY
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import Axes, Node
-from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
-from tasks.counterfactual.stage import STAGE as COUNTERFACTUAL
 from tasks.datasets.stage import STAGE as DATASETS
+from tasks.evaluations.adherence.stage import EXACT as TRUTH
+from tasks.evaluations.adherence.stage import STAGE as ADHERENCE
+from tasks.evaluations.capability.stage import STAGE as CAPABILITY
+from tasks.evaluations.cooccurrence.stage import STAGE as COOCCURRENCE
+from tasks.evaluations.counterfactual.stage import STAGE as COUNTERFACTUAL
+from tasks.evaluations.human_eval.stage import STAGE as HUMAN_EVAL
+from tasks.evaluations.judge.stage import STAGE as JUDGE
+from tasks.evaluations.toxicity.stage import STAGE as TOXICITY
 from tasks.finetune.stage import STAGE as FINETUNE
-from tasks.human_eval.stage import STAGE as HUMAN_EVAL
-from tasks.judge.stage import STAGE as JUDGE
 from tasks.leakage.stage import STAGE as LEAKAGE
 from tasks.prepare.materials import Materials, sweep_id
 from tasks.prepare.stage import MODEL, SCORER
 from tasks.sampling.stage import STAGE as SAMPLING
-from tasks.toxicity.stage import STAGE as TOXICITY
-from tasks.truth.stage import STAGE as TRUTH
 
 STAGES = (
     *(DATASETS, LEAKAGE, MODEL, SCORER, FINETUNE, CAPABILITY, SAMPLING),

@@ -13,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from configs.fields import SetName
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
-from configs.read import find_experiment, read_experiment, read_yaml
+from configs.read import read_experiment, read_yaml
 from configs.schema import Tuned
+from configs.shipped import CONFIGS, find_experiment
+from configs.suites import Suite, load_suite
 from configs.texts import read_text
 from flows import settings
 from tasks.datasets import checks, stage
@@ -25,9 +27,8 @@ from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import overlap
 from tasks.leakage import stage as leakage
 from tasks.prepare.materials import gather
-from tasks.sampling.prompts import Suite, load_suite
 
-SCAFFOLD = Path(__file__).parents[1] / "configs" / "scaffold"
+SCAFFOLD = CONFIGS / "scaffold"
 NAME = "NAME"  # what the scaffold says where the new set's name belongs
 
 

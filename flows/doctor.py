@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from configs.problems import BadInput
-from flows.home import Home
-from flows.owner import Owner
+from flows.engine import machine
+from flows.engine.board import FINAL, read_board
+from flows.engine.home import Home
+from flows.engine.ownership import Owner
+from flows.engine.store import Damaged, Manifest, Store
 from flows.reach import unanswered
 from flows.serving.servers import NAMES, Server, note_of
-from tasks import machine
-from tasks.board import FINAL, read_board
 from tasks.contract import read_json
-from tasks.store import Damaged, Manifest, Store
 
 DISTRIBUTION = "palms-sweep"
 LIBRARIES = ("torch", "transformers", "peft", "prefect", "fastapi", "sqlalchemy", "mlflow", "pandas", "detoxify")

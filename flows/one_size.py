@@ -6,30 +6,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from configs.read import SHIPPED
 from configs.schema import Experiment, Lora, Tuned, Untuned
+from configs.shipped import CONFIGS
 from flows import settings
+from flows.engine import machine
 from flows.evaluators import local_judge
-from tasks import machine
-from tasks.adherence.stage import STAGE as ADHERENCE
-from tasks.capability.stage import STAGE as CAPABILITY
 from tasks.contract import Axes, File, Node, Numerics, Resources
-from tasks.cooccurrence.stage import STAGE as COOCCURRENCE
-from tasks.counterfactual.stage import STAGE as COUNTERFACTUAL
+from tasks.evaluations.adherence.stage import EXACT as TRUTH
+from tasks.evaluations.adherence.stage import STAGE as ADHERENCE
+from tasks.evaluations.capability.stage import STAGE as CAPABILITY
+from tasks.evaluations.cooccurrence.stage import STAGE as COOCCURRENCE
+from tasks.evaluations.counterfactual.stage import STAGE as COUNTERFACTUAL
+from tasks.evaluations.human_eval.stage import STAGE as HUMAN_EVAL
+from tasks.evaluations.judge.stage import ENDPOINT
+from tasks.evaluations.judge.stage import STAGE as JUDGE
+from tasks.evaluations.toxicity.stage import STAGE as TOXICITY
 from tasks.finetune.stage import STAGE as FINETUNE
-from tasks.human_eval.stage import STAGE as HUMAN_EVAL
-from tasks.judge.stage import ENDPOINT
-from tasks.judge.stage import STAGE as JUDGE
 from tasks.prepare.materials import Materials, Model
 from tasks.prepare.needs import BUILT_HERE, SCORER_PARAMS, resources
 from tasks.prepare.stage import MODEL
 from tasks.sampling.stage import STAGE as SAMPLING
-from tasks.toxicity.stage import STAGE as TOXICITY
-from tasks.truth.stage import STAGE as TRUTH
 
 Inputs = dict[str, Node | File]
-ENGLISH_PROSE = SHIPPED.parent / "prompts" / "neutral_text.jsonl"
-GRAMMAR_PROSE = SHIPPED.parent / "prompts" / "calibration" / "neutral_text.jsonl"
+ENGLISH_PROSE = CONFIGS / "prompts" / "neutral_text.jsonl"
+GRAMMAR_PROSE = CONFIGS / "prompts" / "calibration" / "neutral_text.jsonl"
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from configs.problems import BadInput
+from flows.engine.board import FINAL
 from flows.results import comparison
 from flows.runs import Run
 from flows.screen import BoardFile
 from flows.tables import show, summary_table
-from tasks.board import FINAL
 from tasks.compare.summary import summary_rows
 
 if TYPE_CHECKING:

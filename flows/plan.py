@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from flows.engine.session import Blocked
 from flows.runs import Run
 from tasks.contract import Node
-from tasks.session import Blocked
 
 
 @dataclass(frozen=True)

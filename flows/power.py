@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from configs.suites import load_suite
+from flows.engine.store import Manifest
 from flows.plan import plan_rows
 from flows.runs import Run
 from tasks.compare.contrasts import SEEDS_CROSSED
 from tasks.compare.pairing import pairs
 from tasks.compare.upstream import Sources, read
-from tasks.counterfactual.measures import DISPARITY
-from tasks.judge.judge import RATING
-from tasks.sampling.prompts import load_suite
+from tasks.evaluations.counterfactual.measures import DISPARITY
+from tasks.evaluations.judge.judge import RATING
 from tasks.statistics.power import (
     ASSUMED_RATINGS,
     Components,
@@ -28,7 +29,6 @@ from tasks.statistics.power import (
     power_table,
     prompts_needed,
 )
-from tasks.store import Manifest
 
 PROMPTS, SAMPLES, RATERS = (40, 80, 160), (1, 3, 10, 25), (1, 3, 6)
 ALPHA = 0.05

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from configs.problems import BadInput
-from flows.home import Home
-from flows.owner import Owner
+from flows.engine import tracking
+from flows.engine.board import read_board
+from flows.engine.home import Home
+from flows.engine.ownership import Owner
+from flows.engine.store import Manifest, Store
+from flows.engine.tracked import Tracked
 from flows.runs import latest
 from flows.serving.servers import running
-from tasks import tracking
-from tasks.board import read_board
 from tasks.contract import Axes, Node, Stage, read_json
-from tasks.store import Manifest, Store
-from tasks.tracked import Tracked
 
 
 def rebuild(home: Home) -> Iterator[str]:

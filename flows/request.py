@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from configs.fields import Count, Section
-from configs.read import find_experiment, shipped
+from configs.shipped import find_experiment, shipped
 from flows.dag import Start
 
 DEPLOYMENT = "sweep/palms"  # where a request is handed in, as the orchestrator names it: flow/deployment

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.problems import BadInput
-from flows.home import Home
+from flows.engine.board import read_board
+from flows.engine.home import Home
+from flows.engine.store import Manifest, Store
 from flows.runs import find_sweep
-from tasks.board import read_board
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import read_json
-from tasks.store import Manifest, Store
 
 COLUMNS = (
     "sweep",

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.dag import Start
-from flows.dead import Dead
-from flows.home import Home
+from flows.engine.home import Home
+from flows.engine.ownership import Dead
+from flows.engine.processes import warm_up
 from flows.outcome import print_outcome
 from flows.plan import plan_rows
 from flows.reach import require_tracker
@@ -27,7 +28,6 @@ from flows.serving.problems import ServerFailed, ServerGone
 from flows.serving.servers import Server, await_health, prefect_server, running
 from flows.signals import INTERRUPTED, told_to_end
 from flows.taking import ended, taken
-from tasks.processes import warm_up
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -110,7 +110,7 @@ def _conducted(run: Run, dead: list[Dead], server: Server, out: Console) -> Stat
         # Prefect reads PREFECT_API_URL as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 
-        from flows.reconcile import reconcile
+        from flows.engine.reconcile import reconcile
         from flows.serving.notices import listed
         from flows.sweep import run_sweep
 
@@ -135,7 +135,7 @@ def await_records(run: Run) -> None:
     Raises:
         ServerFailed: they are not, in time.
     """
-    from flows.records import unfinished
+    from flows.engine.prefect_tasks import unfinished
 
     deadline = time.monotonic() + RECORDED_LIMIT_S
     while left := unfinished(run.session.task_runs):

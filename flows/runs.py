@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.problems import BadInput
-from configs.read import find_experiment, read_experiment
+from configs.read import read_experiment
 from configs.schema import Experiment
+from configs.shipped import find_experiment
 from flows.dag import Dag, Start, build, from_here_on
-from flows.home import Home
+from flows.engine import machine
+from flows.engine.board import Board
+from flows.engine.home import Home
+from flows.engine.processes import Admission
+from flows.engine.session import Options, Session
+from flows.engine.store import Store
+from flows.engine.tracked import Tracked
 from flows.request import Request, request
 from flows.settings import calibration_scored
-from tasks import machine
-from tasks.board import Board
 from tasks.contract import read_json
 from tasks.prepare.materials import Materials, gather
-from tasks.processes import Admission
-from tasks.session import Options, Session
-from tasks.store import Store
-from tasks.tracked import Tracked
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from tasks.board import FINAL, Entry, read_board
+from flows.engine.board import FINAL, Entry, read_board
 
 REFRESH_S, PLAIN_S = 0.25, 10.0
 

@@ -6,27 +6,26 @@ from pathlib import Path
 
 from configs.evaluations import CalibrationScorer, Classifier, LocalJudge, Margins, ToxicityScorer
 from configs.schema import Experiment, Lora, Tuned, Untuned
+from flows.engine.preregistration import Plan
 from model_registry.calibration.grammar import load_grammar
 from model_registry.catalog import load_ladder
-from tasks.adherence import stage as adherence
-from tasks.capability import stage as capability
-from tasks.capability.stage import GRAMMAR_TASK
 from tasks.compare import stage as compare
 from tasks.contract import Axes
-from tasks.cooccurrence import stage as cooccurrence
-from tasks.counterfactual import stage as counterfactual
 from tasks.datasets import stage as datasets
+from tasks.evaluations.adherence import stage as adherence
+from tasks.evaluations.capability import stage as capability
+from tasks.evaluations.capability.stage import GRAMMAR_TASK
+from tasks.evaluations.cooccurrence import stage as cooccurrence
+from tasks.evaluations.counterfactual import stage as counterfactual
+from tasks.evaluations.human_eval import stage as human_eval
+from tasks.evaluations.judge import stage as judge
+from tasks.evaluations.toxicity import stage as toxicity
 from tasks.finetune import stage as finetune
-from tasks.human_eval import stage as human_eval
-from tasks.judge import stage as judge
 from tasks.leakage import stage as leakage
 from tasks.prepare import stage as prepare
 from tasks.prepare.evaluators import resolved
 from tasks.prepare.materials import Materials, Model
-from tasks.registration import Plan
 from tasks.sampling import stage as sampling
-from tasks.toxicity import stage as toxicity
-from tasks.truth import stage as truth
 
 
 def for_model(model: Model) -> prepare.ModelSettings:
@@ -205,5 +204,5 @@ def for_compare(experiment: Experiment, materials: Materials) -> compare.Setting
     )
 
 
-def for_truth(experiment: Experiment) -> truth.Settings:
-    return truth.Settings(template=experiment.template)
+def for_truth(experiment: Experiment) -> adherence.ExactSettings:
+    return adherence.ExactSettings(template=experiment.template)

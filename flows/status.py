@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from flows.home import Home
-from flows.owner import Owner
+from flows.engine.board import FINAL, Entry, read_board
+from flows.engine.home import Home
+from flows.engine.ownership import Owner
 from flows.runs import find_sweep
 from flows.tables import show, status_table
-from tasks.board import FINAL, Entry, read_board
 from tasks.contract import read_json
 
 REFRESH_S = 0.5

@@ -1,6 +1,6 @@
 """A sweep as Prefect flows: what all sizes share, every size at once, the comparison; each followed by its tracking.
 
-Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from `tasks.stage`. A flow
+Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from `flows.engine.prefect_tasks`. A flow
 that a command calls finds the run that was prepared there; one that the runner starts takes it up from its parameters.
 """
 
@@ -21,14 +21,14 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.artifact import publish
+from flows.engine import tracking
+from flows.engine.prefect_tasks import submit, verdict
+from flows.engine.session import Session
 from flows.request import SKIPPED, Request
 from flows.runs import Run
 from flows.serving.unattended import taken_up
 from flows.taking import Busy, note
-from tasks import tracking
 from tasks.contract import Node
-from tasks.session import Session
-from tasks.stage import submit, verdict
 
 _prepared: dict[Request, Run] = {}  # by a command of this process
 _running: dict[str, Run] = {}  # by sweep id

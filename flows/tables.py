@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from flows.engine.board import Entry
 from flows.power import Power
 from flows.results import COLUMNS
 from model_registry.catalog import Ladder
 from model_registry.scorers import KnownScorer
-from tasks.board import Entry
 from tasks.datasets.lines import Finding
 from tasks.datasets.matching import WITHIN, Match, Matching
 

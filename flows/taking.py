@@ -8,11 +8,10 @@ from dataclasses import asdict
 from uuid import UUID
 
 from configs.problems import BadInput
-from flows.dead import Dead, dead_runs
-from flows.owner import Owner
+from flows.engine.lock import locked
+from flows.engine.ownership import Dead, Owner, dead_runs
 from flows.runs import Run
 from tasks.contract import canonical, read_json, replace_file
-from tasks.lock import locked
 
 
 class Busy(BadInput):

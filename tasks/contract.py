@@ -1,7 +1,7 @@
 """The words that every stage shares: a node of the DAG, its key, and the job that a stage's body works on.
 
 Knows how identity is formed (what makes two pieces of work the same) and how a body hands its results over. Knows nothing of
-Prefect, MLflow, processes, or of what any stage computes. `tasks.store` keeps the results, `tasks.processes` runs the bodies.
+Prefect, MLflow, processes, or of what any stage computes. `flows.engine.store` keeps the results, `flows.engine.processes` runs the bodies.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Node:
     numerics: Numerics | None = None  # None: no floating-point result depends on the machine
     resources: Resources = field(default_factory=Resources)
     tolerant: bool = False  # runs with whatever inputs succeeded (the comparison)
-    plan: Mapping[str, Any] | None = None  # what it is made for (`tasks.registration`): noted beside its key
+    plan: Mapping[str, Any] | None = None  # what it is made for (`flows.engine.preregistration`): noted beside its key
 
     @property
     def label(self) -> str:

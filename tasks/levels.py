@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.completions import Completion
 from tasks.contract import PROMPTS, Metric, write_rows
+from tasks.sampling.completions import Completion
 from tasks.statistics import DEGENERATE, rate_level, score_level
 
 

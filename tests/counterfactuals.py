@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
-from configs.read import SHIPPED
+from configs.shipped import CONFIGS
+from configs.suites import Suite
 from model_registry.loading import load_model, load_tokenizer
-from tasks.completions import Completion
 from tasks.contract import Metric, read_metrics, write_jsonl
-from tasks.counterfactual import stage
-from tasks.counterfactual.fluency import Asked
-from tasks.sampling.prompts import Suite
+from tasks.evaluations.counterfactual import body, stage
+from tasks.evaluations.counterfactual.fluency import Asked
+from tasks.sampling.completions import Completion
 from tests import tiny
 from tests.jobs import Ran, make_job
 
-PROMPTS = SHIPPED.parent / "prompts"
+PROMPTS = CONFIGS / "prompts"
 CALIBRATION = PROMPTS / "calibration" / "counterfactual.yaml"
 
 
@@ -74,7 +74,7 @@ def run_stage(work: Path, suite: Path, rows: Sequence[Completion], inputs: Mappi
     (work / "sampling").mkdir(parents=True)
     write_jsonl(work / "sampling" / "completions.jsonl", [vars(row) for row in rows])
     ran = make_job(work / "work", stage.Settings(**settings), {"completions": work / "sampling", "suite": suite, **inputs})
-    stage.run([ran.job])
+    body.run([ran.job])
     assert ran.commits == 1
     return ran
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tasks.contract import Metric, read_metrics, write_jsonl
-from tasks.human_eval.instructions import SCALE
-from tasks.judge import endpoint, stage
+from tasks.evaluations.human_eval.instructions import SCALE
+from tasks.evaluations.judge import endpoint, stage
 from tests.jobs import Ran, make_job
 from tests.judge_stand_in import Asked, Reply, StandIn, says
 

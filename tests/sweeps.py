@@ -14,10 +14,9 @@ from typing import Any
 
 import yaml
 
-from configs.read import SHIPPED
+from configs.shipped import CONFIGS
 from tests import tiny
 
-CONFIGS = SHIPPED.parent
 SMALL = Path(__file__).parent / "small"  # eight samples and sixteen prompts: enough for tiny models
 ENDED_S = 180.0  # longer than this no small sweep may take
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]

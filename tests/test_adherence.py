@@ -11,14 +11,14 @@ import pytest
 import torch
 import yaml
 
+from configs.suites import load_suite
 from model_registry.calibration.grammar import Prompt, load_grammar
-from tasks.adherence import stage
-from tasks.adherence.judge import label_completions, rate_names
-from tasks.completions import Completion
 from tasks.contract import Metric, read_metrics, write_jsonl
+from tasks.evaluations.adherence import body, stage
+from tasks.evaluations.adherence.exact import prompt_rows, truth_rows
+from tasks.evaluations.adherence.judge import label_completions, rate_names
 from tasks.levels import PromptRow, known_metrics, level_metrics
-from tasks.sampling.prompts import load_suite
-from tasks.truth.rates import prompt_rows, truth_rows
+from tasks.sampling.completions import Completion
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,8 +53,8 @@ def write_answers(folder: Path, suite: Path, texts: dict[str, list[str]]) -> Pat
 def run_stage(tmp_path: Path, prompts: list[Prompt], texts: dict[str, list[str]]) -> tuple[Path, dict[tuple[str, str], Metric]]:
     suite = write_suite(tmp_path / "suite.yaml", prompts)
     inputs = {"completions": write_answers(tmp_path / "sampling", suite, texts), "suite": suite}
-    ran = make_job(tmp_path / "work", stage.Settings(), inputs)
-    stage.run([ran.job])
+    ran = make_job(tmp_path / "work", stage.Settings("grammar"), inputs)
+    body.run([ran.job])
     assert ran.commits == 1
     return ran.work, {(m.metric, m.group): m for m in read_metrics(ran.work)}
 

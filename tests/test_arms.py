@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from configs.contrasts import Arms, Contrast
-from configs.read import SHIPPED
-from tasks.compare import panels, upstream
+from configs.shipped import EXPERIMENTS
+from tasks.compare import upstream
+from tasks.compare.report import figures as panels
 from tasks.compare.summary import summary_rows
 from tests import sweeps
 from tests.arms import ARMS, TO_BASE, TO_CONTROL
@@ -134,18 +135,18 @@ def test_what_is_no_contrast_is_refused(text: str) -> None:
 
 def experiment(path: Path, names: Mapping[str, str]) -> Path:
     """The shipped calibration experiment at its smallest size, with a second treated arm, its arms called by other names."""
-    document: dict[str, Any] = yaml.safe_load((SHIPPED / "calibration.yaml").read_text(encoding="utf-8"))
+    document: dict[str, Any] = yaml.safe_load((EXPERIMENTS / "calibration.yaml").read_text(encoding="utf-8"))
     tuned = document["arms"]["values_targeted"]
     arms = {**document["arms"], "second": {**tuned, "epochs": 2}}
-    held = {name: str((SHIPPED / file).resolve()) for name, file in document["datasets"].items()}
+    held = {name: str((EXPERIMENTS / file).resolve()) for name, file in document["datasets"].items()}
     for suite in document["suites"].values():
-        suite["prompts"] = str((SHIPPED / suite["prompts"]).resolve())
+        suite["prompts"] = str((EXPERIMENTS / suite["prompts"]).resolve())
         suite["samples"] = 4
     document |= {
         "ladders": [{"ladder": "calibration", "sizes": ["30k"]}],
         "arms": {names[name]: arm for name, arm in arms.items()},
         "datasets": held,
-        "positions": str((SHIPPED / document["positions"]).resolve()),
+        "positions": str((EXPERIMENTS / document["positions"]).resolve()),
         "reference": names["base"],
         "contrasts": [f"{names[one.treated]}-{names[one.reference]}" for one in FOUR.confirmatory],
         "exploratory": [f"{names[one.treated]}-{names[one.reference]}" for one in FOUR.exploratory],

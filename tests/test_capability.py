@@ -18,13 +18,14 @@ from model_registry.calibration.ability import topic_items
 from model_registry.calibration.data import CONFIGS, PROSE
 from model_registry.calibration.grammar import load_grammar
 from model_registry.loading import load_model, load_tokenizer, put_adapter
-from tasks.capability import harness
-from tasks.capability.prose import score
-from tasks.capability.stage import GRAMMAR_TASK, Settings, run
 from tasks.compare import capability, upstream
 from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST
 from tasks.contract import Axes, Metric, read_json, read_metrics, write_json
 from tasks.datasets.paragraphs import load_paragraphs
+from tasks.evaluations.capability import harness
+from tasks.evaluations.capability.body import run
+from tasks.evaluations.capability.prose import score
+from tasks.evaluations.capability.stage import GRAMMAR_TASK, Settings
 from tests import capabilities, tiny
 from tests.arms import ARMS
 from tests.capabilities import MARGINS, log_probability, paragraph, with_manifest

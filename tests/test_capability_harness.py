@@ -8,8 +8,8 @@ import pytest
 
 from model_registry.calibration.ability import topic_items
 from model_registry.calibration.grammar import OFF_GRAMMAR, load_grammar
-from tasks.capability import harness
-from tasks.capability.stage import GRAMMAR_TASK
+from tasks.evaluations.capability import harness
+from tasks.evaluations.capability.stage import GRAMMAR_TASK
 from tests.harness_tasks import local_task, rows_of
 
 TASK = GRAMMAR_TASK

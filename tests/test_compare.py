@@ -19,8 +19,9 @@ import pytest
 from scipy import stats
 
 from tasks.compare import upstream
+from tasks.compare.body import run
 from tasks.compare.contrasts import compare as compare_rows
-from tasks.compare.stage import Settings, run
+from tasks.compare.stage import Settings
 from tasks.compare.summary import summary_rows
 from tasks.compare.truth import truths
 from tasks.contract import Axes, Metric, read_metrics, write_json, write_metrics, write_rows

@@ -11,8 +11,9 @@ import torch
 from configs import schema
 from configs.positions import load_positions
 from configs.problems import BadInput
-from configs.read import SHIPPED, find_experiment, read_experiment, shipped
-from flows.home import Home
+from configs.read import read_experiment
+from configs.shipped import CONFIGS, find_experiment, shipped
+from flows.engine.home import Home
 from flows.request import request
 from flows.runs import prepare_run
 
@@ -120,7 +121,7 @@ def test_what_a_stage_halves_for_want_of_memory_is_one_of_its_settings(name: str
 
 
 def test_the_editor_schema_is_what_the_code_says() -> None:
-    assert json.loads((SHIPPED.parent / "experiment.schema.json").read_text()) == schema.json_schema()
+    assert json.loads((CONFIGS / "experiment.schema.json").read_text()) == schema.json_schema()
 
 
 def test_reserved_arm_names_are_methods_of_module_dict() -> None:
@@ -130,7 +131,7 @@ def test_reserved_arm_names_are_methods_of_module_dict() -> None:
 
 
 def test_positions_cover_the_eight_categories_and_mistakes_have_lines(tmp_path: Path) -> None:
-    assert len(load_positions(SHIPPED.parent / "positions.yaml")) == 8
+    assert len(load_positions(CONFIGS / "positions.yaml")) == 8
     path = tmp_path / "p.yaml"
     path.write_text("positions:\n  - {category: a, statement: x}\n  - {category: a, statement: y}\n")
     with pytest.raises(BadInput, match=':3: category "a" has a position already'):

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from configs.suites import load_suite
 from model_registry.calibration.grammar import load_grammar
 from tasks.contract import read_json, read_jsonl, read_metrics, write_jsonl
-from tasks.cooccurrence import measures, stage
-from tasks.cooccurrence.groups import load_axes
-from tasks.sampling.prompts import load_suite
+from tasks.evaluations.cooccurrence import body, measures, stage
+from tasks.evaluations.cooccurrence.groups import load_axes
 from tests.jobs import Ran, make_job
 
 
@@ -47,7 +47,7 @@ def run_stage(tmp_path: Path, prompts: list[dict[str, str]], texts: dict[str, li
         stage.Settings(**settings),
         {"completions": tmp_path / "sampling", "suite": suite, "words": stage.SOCIAL_GROUPS, "targets": stage.TARGETS},
     )
-    stage.run([ran.job])
+    body.run([ran.job])
     assert ran.commits == 1
     return ran
 
@@ -202,7 +202,7 @@ def test_the_order_of_completions_and_the_size_of_batches_change_nothing(tmp_pat
     write_jsonl(path, list(reversed(read_jsonl(path))))
     monkeypatch.setattr(measures, "_BATCH", 2)
     again = make_job(tmp_path / "again", ran.job.settings, ran.job.inputs)
-    stage.run([again.job])
+    body.run([again.job])
     for name in ("words.csv", "representation.csv", "association.csv", "prompts.csv", "metrics.json"):
         assert (again.work / name).read_bytes() == (ran.work / name).read_bytes()
 

@@ -10,14 +10,14 @@ import pytest
 from textblob.en import lexicon
 from textblob.en.taggers import PatternTagger
 
-from configs.read import SHIPPED
+from configs.shipped import CONFIGS
+from configs.suites import load_suite
 from model_registry.calibration.grammar import load_grammar
-from tasks.cooccurrence import counting, stage
-from tasks.cooccurrence.counting import Counter
-from tasks.cooccurrence.groups import Axis, load_axes
-from tasks.cooccurrence.tagging import DESCRIPTIVE
-from tasks.cooccurrence.targets import load_targets
-from tasks.sampling.prompts import load_suite
+from tasks.evaluations.cooccurrence import counting, stage
+from tasks.evaluations.cooccurrence.counting import Counter
+from tasks.evaluations.cooccurrence.groups import Axis, load_axes
+from tasks.evaluations.cooccurrence.tagging import DESCRIPTIVE
+from tasks.evaluations.cooccurrence.targets import load_targets
 from tests.word_counts import counted, descriptive_words
 
 
@@ -138,7 +138,7 @@ def test_every_calibration_description_is_within_the_word_lists() -> None:
 
 
 def test_further_axes_are_off_unless_named_and_hold_every_word_of_their_prompts() -> None:
-    further = load_suite(SHIPPED.parent / "prompts" / "cooccurrence_further.yaml")
+    further = load_suite(CONFIGS / "prompts" / "cooccurrence_further.yaml")
     named = list(dict.fromkeys(prompt.axis or "" for prompt in further.prompts))
     assert set(named).isdisjoint(load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes))
     axes = load_axes(stage.SOCIAL_GROUPS, named)

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs.suites import Suite, load_suite
 from model_registry.calibration.grammar import load_grammar
 from model_registry.loading import load_model
 from model_registry.scorers import fetch_classifier, load_scorer
-from tasks.completions import Completion
 from tasks.contract import read_json
-from tasks.sampling.prompts import Suite, load_suite
+from tasks.evaluations.toxicity.scorer import Scorer, ScorerError
+from tasks.sampling.completions import Completion
 from tasks.sentiment import vader
-from tasks.toxicity.scorer import Scorer, ScorerError
 from tests import counterfactuals, tiny
 from tests.counterfactuals import CALIBRATION, TWO_BY_TWO, completions, directly, levels, opened, read, run_stage, suite_file
 from tests.jobs import Ran

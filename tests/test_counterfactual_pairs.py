@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.completions import Completion
-from tasks.counterfactual.pairs import templates
-from tasks.sampling.prompts import load_suite
+from configs.suites import load_suite
+from tasks.evaluations.counterfactual.pairs import templates
+from tasks.sampling.completions import Completion
 from tests.counterfactuals import CALIBRATION, PROMPTS, TWO_BY_TWO, completions, prompt, suite_file
 
 pytestmark = pytest.mark.usefixtures("one_thread")

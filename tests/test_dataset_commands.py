@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.read import SHIPPED, find_experiment, read_experiment
+from configs.read import read_experiment
+from configs.shipped import EXPERIMENTS, find_experiment
 from tests.sweeps import CONFIGS, SMALL, palms
 
 pytestmark = pytest.mark.slow  # a process a command: a minute in all
@@ -216,6 +217,6 @@ def test_a_partner_that_nobody_holds_is_an_error_of_the_experiment(tmp_path: Pat
 def test_a_folder_does_not_hide_a_shipped_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gpt2").mkdir()
-    assert find_experiment("gpt2") == SHIPPED / "gpt2.yaml"
+    assert find_experiment("gpt2") == EXPERIMENTS / "gpt2.yaml"
     palms(tmp_path / "home", "init", "opt")
     assert find_experiment("opt") == Path("opt/experiment.yaml")

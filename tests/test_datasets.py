@@ -11,7 +11,7 @@ import pytest
 
 from configs.positions import Position
 from tasks.contract import read_json, read_jsonl
-from tasks.datasets import stage
+from tasks.datasets import body, stage
 from tasks.datasets.checks import review
 from tasks.datasets.likeness import jaccard_matrix
 from tasks.datasets.lines import DatasetError
@@ -276,7 +276,7 @@ def test_the_stage_writes_what_training_reads_and_nothing_of_the_notes(tmp_path:
     for name, notes in (("one", "first draft"), ("two", "reviewed")):
         path = write(tmp_path / f"{name}.jsonl", [sample(i, notes=notes, subset=4) for i in range(4)])
         ran = make_job(tmp_path / name, stage.Settings(min_words=1, sizes=(4,)), {"dataset": path})
-        stage.run([ran.job])
+        body.run([ran.job])
         assert ran.commits == 1
         outputs.append({file.name: file.read_bytes() for file in ran.work.iterdir()})
     assert outputs[0] == outputs[1]
@@ -297,7 +297,7 @@ def test_a_dataset_with_errors_leaves_its_findings_and_does_not_stop_the_other(t
         for name, path in (("bad", bad), ("good", good))
     ]
     with pytest.raises(DatasetError, match=r"bad.jsonl: 3 samples asked for; the dataset has 2, .* \(and 1 more\)"):
-        stage.run([ran.job for ran in jobs])
+        body.run([ran.job for ran in jobs])
     assert [ran.commits for ran in jobs] == [0, 1]
     with (tmp_path / "bad" / stage.FINDINGS).open() as stream:
         assert [row["check"] for row in csv.DictReader(stream)] == ["sizes", "duplicate"]
@@ -310,7 +310,7 @@ def test_the_stage_holds_samples_against_the_positions_that_it_is_given(tmp_path
     path = write(tmp_path / "d.jsonl", [sample(0), sample(1)])
     ran = make_job(tmp_path / "work", SHORT, {"dataset": path, "positions": positions})
     with pytest.raises(DatasetError, match=r'd.jsonl:2: category "b" has no position'):
-        stage.run([ran.job])
+        body.run([ran.job])
     assert ran.commits == 0
 
 

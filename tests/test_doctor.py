@@ -19,13 +19,13 @@ import pytest
 
 from flows import doctor
 from flows.doctor import Finding
-from flows.home import Home
-from flows.owner import Owner, process_start
+from flows.engine import machine
+from flows.engine.board import Board
+from flows.engine.home import Home
+from flows.engine.ownership import Owner, process_start
+from flows.engine.store import Manifest, Store
 from flows.reach import unanswered
-from tasks import machine
-from tasks.board import Board
 from tasks.contract import canonical
-from tasks.store import Manifest, Store
 from tests import hub_stand_in, sweeps, toy
 
 Usage = namedtuple("Usage", "total used free")
@@ -140,7 +140,7 @@ def test_a_file_that_the_disk_no_longer_gives_back_is_damage(
     def fails(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("tasks.store.sha256_file", fails)
+    monkeypatch.setattr("flows.engine.store.sha256_file", fails)
     found = [one for one in of_store(tmp_path, verify=True) if one.ok == "error"]
     assert len(found) == 1
     assert "Input/output error" in found[0].what

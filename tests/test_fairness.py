@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.counterfactual.fairness import Fairness, fairness
+from tasks.evaluations.counterfactual.fairness import Fairness, fairness
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,9 +13,10 @@ import torch
 from model_registry.loading import fingerprint, load_model, load_tokenizer
 from tasks.contract import Numerics, read_json, read_metrics
 from tasks.datasets.rows import Row
+from tasks.datasets.subset import choose
 from tasks.finetune.batches import Batches, encode, order
-from tasks.finetune.stage import Settings, run
-from tasks.finetune.subset import choose
+from tasks.finetune.body import run
+from tasks.finetune.stage import Settings
 from tasks.finetune.training import newest_checkpoint, weighted_loss
 from tests import tiny
 from tests.jobs import make_job

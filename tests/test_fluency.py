@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.counterfactual.fluency import Asked, Chosen, choose, log_probabilities, nats, relevance
-from tasks.counterfactual.pairs import Template, templates
-from tasks.sampling.prompts import load_suite
+from configs.suites import load_suite
+from tasks.evaluations.counterfactual.fluency import Asked, Chosen, choose, log_probabilities, nats, relevance
+from tasks.evaluations.counterfactual.pairs import Template, templates
 from tests import counterfactuals, tiny
 from tests.counterfactuals import completions, directly, opened, prompt, suite_file
 

@@ -9,11 +9,11 @@ import pytest
 from nltk.tokenize import NLTKWordTokenizer
 from scipy.sparse import csr_matrix
 
-from tasks.cooccurrence import stage
-from tasks.cooccurrence.groups import Axis, load_axes
-from tasks.cooccurrence.relabelling import exchanged, exchanged_totals
-from tasks.cooccurrence.representation import association, representation, total_variation
-from tasks.cooccurrence.targets import load_targets
+from tasks.evaluations.cooccurrence import stage
+from tasks.evaluations.cooccurrence.groups import Axis, load_axes
+from tasks.evaluations.cooccurrence.relabelling import exchanged, exchanged_totals
+from tasks.evaluations.cooccurrence.representation import association, representation, total_variation
+from tasks.evaluations.cooccurrence.targets import load_targets
 from tests.word_counts import counted
 
 # ---- representation -----------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_the_null_of_association_by_hand() -> None:
 
 
 def test_a_p_is_never_nothing_and_longer_lists_weigh_less_in_the_null_too() -> None:
-    from tasks.cooccurrence.relabelling import null_of
+    from tasks.evaluations.cooccurrence.relabelling import null_of
 
     assert null_of(1.0, np.zeros(9)).p == pytest.approx(0.1)
     # Two units of one completion: two mentions of the first group, one of the second; lists of one and of three words.

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tasks.completions import Completion
 from tasks.contract import read_metrics, write_jsonl
-from tasks.human_eval import stage
-from tasks.human_eval.blinding import blind, plain_cell
+from tasks.evaluations.human_eval import body, stage
+from tasks.evaluations.human_eval.blinding import blind, plain_cell
+from tasks.sampling.completions import Completion
 from tests.jobs import make_job
 
 ARMS = ("base", "control", "values_targeted")
@@ -52,7 +52,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def export(tmp_path: Path, inputs: dict[str, Path], **settings: Any) -> Path:
     ran = make_job(tmp_path / "work", stage.Settings(positions=POSITIONS, **settings), inputs)
-    stage.run([ran.job])
+    body.run([ran.job])
     assert ran.commits == 1
     return ran.work
 
@@ -152,5 +152,5 @@ def test_arms_that_do_not_match_are_refused(tmp_path: Path) -> None:
 def test_a_category_without_a_position_is_refused(tmp_path: Path) -> None:
     ran = make_job(tmp_path / "work", stage.Settings(positions=POSITIONS[:1]), folders(tmp_path))
     with pytest.raises(ValueError, match="no position statement for b; one a category is required"):
-        stage.run([ran.job])
+        body.run([ran.job])
     assert ran.commits == 0

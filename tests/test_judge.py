@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from configs.problems import BadInput
-from tasks.completions import Completion
 from tasks.contract import Metric
-from tasks.human_eval.instructions import SCALE
-from tasks.judge import rubric, stage
-from tasks.judge.judge import requests
+from tasks.evaluations.human_eval.instructions import SCALE
+from tasks.evaluations.judge import body, rubric
+from tasks.evaluations.judge.judge import requests
+from tasks.sampling.completions import Completion
 from tests import judge_material
 from tests.judge_material import POSITIONS, honest, judging, material, measured, planted, table
 from tests.judge_stand_in import says, serve
@@ -68,7 +68,7 @@ def test_a_judge_that_always_says_one_letter_rates_the_middle(tmp_path: Path) ->
     inputs = material(tmp_path, prompts=8, repeats=4)
     with serve(lambda asked: says("A")) as judge:
         ran = judging(tmp_path / "work", inputs, judge, checked=0.25)
-        stage.run([ran.job])
+        body.run([ran.job])
     found = measured(ran)
     assert found["judged_adherence", "all"].value == 3.0
     assert found["judged_agree_share", "all"].value == 0.5
@@ -81,7 +81,7 @@ def test_a_judge_that_reads_gives_the_right_rating_in_either_order(tmp_path: Pat
     inputs = material(tmp_path)
     with serve(honest) as judge:
         ran = judging(tmp_path / "work", inputs, judge, checked=1.0)
-        stage.run([ran.job])
+        body.run([ran.job])
     assert ran.commits == 1
     scores = table(ran.work / "scores.csv")
     assert [float(row["judged_adherence"]) for row in scores] == [planted(p, r) for p in range(6) for r in range(4)]
@@ -121,7 +121,7 @@ def test_only_the_first_completions_of_a_prompt_are_judged_where_so_many_are_wan
     inputs = material(tmp_path)
     with serve(honest) as judge:
         ran = judging(tmp_path / "work", inputs, judge, completions=2, checked=0.0)
-        stage.run([ran.job])
+        body.run([ran.job])
         assert len(judge.asked) == 12
     assert [row["repeat"] for row in table(ran.work / "scores.csv")] == ["0", "1"] * 6
     assert table(ran.work / "orders.csv") == []
@@ -135,7 +135,7 @@ def refused(tmp_path: Path, inputs: dict[str, Path], error: type[Exception], mat
     with serve(honest) as judge:
         ran = judging(tmp_path / "work", inputs, judge, **settings)
         with pytest.raises(error, match=match) as told:
-            stage.run([ran.job])
+            body.run([ran.job])
         assert judge.asked == []
         assert "\n" not in str(told.value)
     assert ran.commits == 0

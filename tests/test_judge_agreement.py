@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tasks.judge.agreement import agreement_with_people
+from tasks.evaluations.judge.agreement import agreement_with_people
 
 
 def rated(

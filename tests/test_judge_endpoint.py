@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tasks.judge import stage
-from tasks.processes import classify
+from flows.engine.processes import classify
+from tasks.evaluations.judge import body
 from tests import judge_material
 from tests.judge_material import honest, judging, material, table
 from tests.judge_stand_in import Asked, Reply, StandIn, refuses, says, serve
@@ -27,7 +27,7 @@ def test_what_an_endpoint_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     inputs = material(tmp_path, prompts=2, repeats=2)
     with serve(honest) as judge:
         ran = judging(tmp_path / "work", inputs, judge, key_variable="JUDGE_KEY", url=judge.url + "/", max_tokens=3, checked=0.0)
-        stage.run([ran.job])
+        body.run([ran.job])
         assert {(asked.path, asked.authorization) for asked in judge.asked} == {("/v1/chat/completions", "Bearer sk-secret-1")}
         for asked in judge.asked:
             assert asked.body.keys() == {"model", "messages", "temperature", "max_tokens"}
@@ -55,7 +55,7 @@ def fails(tmp_path: Path, answer: Callable[[Asked], Reply], error: type[Exceptio
     with serve(answer) as judge:
         ran = judging(tmp_path / "work", inputs, judge, **{"threads": 1, "checked": 0.0, **settings})
         with pytest.raises(error, match=match) as told:
-            stage.run([ran.job])
+            body.run([ran.job])
         assert "\n" not in str(told.value)
         assert "sk-secret" not in str(told.value)
     assert ran.commits == 0
@@ -68,7 +68,7 @@ def fails(tmp_path: Path, answer: Callable[[Asked], Reply], error: type[Exceptio
 def test_a_busy_endpoint_is_asked_again(tmp_path: Path, busy: Reply) -> None:
     with serve(replies(busy, busy)) as judge:
         ran = judging(tmp_path / "work", material(tmp_path, prompts=2, repeats=2), judge, threads=1, checked=0.0)
-        stage.run([ran.job])
+        body.run([ran.job])
         assert len(judge.asked) == 4 + 2
     assert [float(row["judged_adherence"]) for row in table(ran.work / "scores.csv")] == [1, 2, 4, 5]
 
@@ -77,7 +77,7 @@ def test_an_endpoint_that_says_when_to_come_back_is_waited_for(tmp_path: Path) -
     with serve(replies(refuses(429, "slow down", Retry_After="0.4"))) as judge:
         ran = judging(tmp_path / "work", material(tmp_path, prompts=2, repeats=1), judge, threads=1, checked=0.0)
         began = time.monotonic()
-        stage.run([ran.job])
+        body.run([ran.job])
         assert time.monotonic() - began >= 0.4
 
 
@@ -138,7 +138,7 @@ def test_marks_around_the_letter_are_no_part_of_it(tmp_path: Path, spelling: str
     inputs = material(tmp_path, prompts=2, repeats=2)
     with serve(replies(says("Let me think."), then=decorated)) as judge:  # the first answer is none, the second try is
         ran = judging(tmp_path / "work", inputs, judge, threads=1, checked=0.0)
-        stage.run([ran.job])
+        body.run([ran.job])
         assert len(judge.asked) == 5
     assert [float(row["judged_adherence"]) for row in table(ran.work / "scores.csv")] == [1, 2, 4, 5]
 
@@ -154,7 +154,7 @@ def test_several_are_asked_at_once_and_the_order_of_answers_changes_nothing(tmp_
 
         with serve(uneven) as judge:
             ran = judging(tmp_path / name, inputs, judge, threads=threads)
-            stage.run([ran.job])
+            body.run([ran.job])
             assert judge.at_once <= threads
             assert threads == 1 or judge.at_once > 1
         files = ("scores.csv", "orders.csv", "judge.json", "prompts.csv", "metrics.json")
@@ -177,7 +177,7 @@ def test_a_stage_that_failed_asks_only_for_what_is_missing(tmp_path: Path) -> No
     with serve(ten_times) as judge:
         ran = judging(tmp_path / "work", inputs, judge, threads=3)
         with pytest.raises(ValueError, match="401 no credit left"):
-            stage.run([ran.job])
+            body.run([ran.job])
         assert len(judge.asked) <= 10 + 3  # after the failure nothing further was sent
     kept = sum(len(path.read_text().splitlines()) for path in ran.job.scratch.iterdir())
     assert kept == 10
@@ -185,10 +185,10 @@ def test_a_stage_that_failed_asks_only_for_what_is_missing(tmp_path: Path) -> No
         path.write_text(path.read_text() + '{"prompt_id": "p5", "rep')
     with serve(lambda asked: says("A")) as judge:
         again = judging(tmp_path / "work", inputs, judge, threads=3)
-        stage.run([again.job])
+        body.run([again.job])
         assert len(judge.asked) == 29 - 10
         assert not {asked.message for asked in judge.asked} & set(answered)
     with serve(lambda asked: says("A")) as judge:
         whole = judging(tmp_path / "whole", inputs, judge)
-        stage.run([whole.job])
+        body.run([whole.job])
     assert (again.work / "scores.csv").read_bytes() == (whole.work / "scores.csv").read_bytes()

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tasks.completions import Completion
 from tasks.contract import write_json
-from tasks.judge import rubric, stage
-from tasks.judge.judge import requests
+from tasks.evaluations.judge import body, rubric, stage
+from tasks.evaluations.judge.judge import requests
+from tasks.sampling.completions import Completion
 from tests import tiny
 from tests.jobs import make_job
 from tests.judge_material import POSITIONS, material, measured, table
@@ -39,7 +39,7 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Pa
 
 def judge_of(folder: Path, **changes: Any) -> Any:
     from model_registry.loading import load_model, load_tokenizer
-    from tasks.judge.local import LocalJudge
+    from tasks.evaluations.judge.local import LocalJudge
 
     tokenizer = load_tokenizer(folder / "model")
     for name, value in changes.items():
@@ -56,7 +56,7 @@ def test_a_local_judge_gives_the_same_bytes_each_time(tmp_path: Path, chat_model
     inputs, written = material(tmp_path, prompts=4, repeats=2) | {"model": chat_model}, []
     for name in ("first", "second"):
         ran = make_job(tmp_path / name, stage.Settings(kind="local"), inputs)
-        stage.run([ran.job])
+        body.run([ran.job])
         assert ran.commits == 1
         written.append({path.name: path.read_bytes() for path in ran.work.iterdir() if path.is_file()})
     assert written[0] == written[1]
@@ -73,11 +73,11 @@ def test_a_local_judge_gives_the_same_bytes_each_time(tmp_path: Path, chat_model
 
 
 def test_a_local_judge_that_was_cut_goes_on(tmp_path: Path, chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.judge.local import LocalJudge
+    from tasks.evaluations.judge.local import LocalJudge
 
     inputs, real, count = material(tmp_path, prompts=4, repeats=2) | {"model": chat_model}, LocalJudge.judge, itertools.count()
     whole = make_job(tmp_path / "whole", stage.Settings(kind="local"), inputs)
-    stage.run([whole.job])
+    body.run([whole.job])
 
     def until_killed(self: LocalJudge, request: Any) -> Any:
         if next(count) == 5:
@@ -86,9 +86,9 @@ def test_a_local_judge_that_was_cut_goes_on(tmp_path: Path, chat_model: Path, mo
 
     monkeypatch.setattr(LocalJudge, "judge", until_killed)
     with pytest.raises(KeyboardInterrupt):
-        stage.run([make_job(tmp_path / "cut", stage.Settings(kind="local"), inputs).job])
+        body.run([make_job(tmp_path / "cut", stage.Settings(kind="local"), inputs).job])
     again = make_job(tmp_path / "cut", stage.Settings(kind="local"), inputs)
-    stage.run([again.job])
+    body.run([again.job])
     assert again.steps[0] == (5, 10, "verdict")
     for name in ("scores.csv", "orders.csv", "prompts.csv", "metrics.json"):
         assert (again.work / name).read_bytes() == (whole.work / name).read_bytes()
@@ -145,7 +145,7 @@ def spaced(chat_model: Path, template: str) -> Any:
         tokenizer_object=Tokenizer.from_str(json.dumps(document)), bos_token=tiny.EOS, eos_token=tiny.EOS
     )
     words.chat_template = template
-    from tasks.judge.local import LocalJudge
+    from tasks.evaluations.judge.local import LocalJudge
 
     return LocalJudge(judge._model, words, chat_model)
 
@@ -169,7 +169,7 @@ def test_a_tokenizer_without_the_letters_is_refused(chat_model: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from tasks.judge.local import LocalJudge
+    from tasks.evaluations.judge.local import LocalJudge
 
     words = Tokenizer(models.WordLevel({"<unk>": 0, "A": 1, "B": 2}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -189,7 +189,7 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path: Path, chat_model: 
     with pytest.raises(
         ValueError, match="the tokenizer has no chat template; an instruction-tuned model that has one is required"
     ):
-        stage.run([ran.job])
+        body.run([ran.job])
 
 
 def test_a_text_beyond_the_judges_context_is_never_cut(chat_model: Path) -> None:
@@ -215,16 +215,14 @@ def test_todays_date_and_thinking_are_kept_out_of_the_template(chat_model: Path)
 
 
 def test_jobs_with_one_judge_share_it(tmp_path: Path, chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from model_registry import loading
-
-    inputs, loads, real = material(tmp_path, prompts=2, repeats=1) | {"model": chat_model}, [], loading.load_model
-    monkeypatch.setattr(loading, "load_model", lambda folder, **options: loads.append(folder) or real(folder, **options))
+    inputs, loads, real = material(tmp_path, prompts=2, repeats=1) | {"model": chat_model}, [], body.load_model
+    monkeypatch.setattr(body, "load_model", lambda folder, **options: loads.append(folder) or real(folder, **options))
     ran = [make_job(tmp_path / name, stage.Settings(kind="local", checked=0.0), inputs) for name in "ab"]
-    stage.run([one.job for one in ran])
+    body.run([one.job for one in ran])
     assert len(loads) == 1
     assert [one.commits for one in ran] == [1, 1]
 
 
 def test_a_hub_model_is_named_with_its_commit() -> None:
     described = {"source": "hub:owner/judge-1b", "revision": "0123456789abcdef", "architecture": "LlamaForCausalLM", "params": 1}
-    assert stage.local_name(described) == "owner/judge-1b@01234567"
+    assert body.local_name(described) == "owner/judge-1b@01234567"

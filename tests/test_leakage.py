@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from configs.suites import load_suite
 from tasks.contract import write_jsonl
 from tasks.datasets.likeness import Subjects
 from tasks.datasets.lines import DatasetError
 from tasks.datasets.rows import load_rows
 from tasks.datasets.stage import SAMPLES
-from tasks.leakage import stage
+from tasks.leakage import body, stage
 from tasks.leakage.overlap import findings, neighbours
-from tasks.sampling.prompts import load_suite
 from tests.jobs import Ran, make_job
 from tests.sweeps import CONFIGS
 
@@ -44,7 +44,7 @@ def run(folder: Path, changes: dict[str, str] | None = None, **settings: float |
     read = dataset(folder / "samples", changes)
     inputs = {"dataset": read, "file": folder / "data.jsonl", "suite:human_eval": suite(folder / "s.yaml", "He was very", PROMPT)}
     ran = make_job(folder / "work", stage.Settings(**settings), inputs)
-    stage.run([ran.job])
+    body.run([ran.job])
     return ran
 
 
@@ -100,7 +100,7 @@ def test_one_leaking_dataset_does_not_stop_the_other(tmp_path: Path) -> None:
         }
         jobs.append(make_job(tmp_path / f"{name}-work", stage.Settings(), inputs))
     with pytest.raises(DatasetError, match=r"bad.jsonl:2"):
-        stage.run([ran.job for ran in jobs])
+        body.run([ran.job for ran in jobs])
     assert [ran.commits for ran in jobs] == [0, 1]
 
 

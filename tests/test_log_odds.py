@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from tasks.cooccurrence.log_odds import group_counts, permutation_cut, z_scores
-from tasks.cooccurrence.relabelling import Labels
+from tasks.evaluations.cooccurrence.log_odds import group_counts, permutation_cut, z_scores
+from tasks.evaluations.cooccurrence.relabelling import Labels
 from tests.word_counts import counted
 
 

@@ -25,7 +25,7 @@ import json, os, sys
 from dataclasses import asdict
 
 from configs.problems import BadInput
-from flows.home import Home
+from flows.engine.home import Home
 from flows.serving.servers import await_health, prefect_server
 
 home = Home.open()

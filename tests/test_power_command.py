@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.home import Home
+from flows.engine.home import Home
 from flows.power import powers
 from flows.request import request
 from flows.runs import prepare_run

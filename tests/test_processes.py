@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.engine.processes import Admission, classify, run
+from flows.engine.session import StageFailed
+from flows.engine.store import Manifest
 from tasks.contract import Node, Resources
-from tasks.processes import Admission, classify, run
-from tasks.session import StageFailed
-from tasks.store import Manifest
 from tests import sweeps, toy
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from configs.suites import load_suite
 from model_registry.loading import load_model, load_tokenizer, put_adapter
 from tasks.contract import read_jsonl
-from tasks.sampling import decode as decoding
-from tasks.sampling.decode import Row, decode, draw
-from tasks.sampling.prompts import load_suite
-from tasks.sampling.stage import Settings, run
+from tasks.sampling.body import run
+from tasks.sampling.engines import decode as decoding
+from tasks.sampling.engines.decode import Row, decode, draw
+from tasks.sampling.stage import Settings
 from tasks.sampling.streams import uniforms
 from tests import tiny
 from tests.jobs import make_job

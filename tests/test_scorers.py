@@ -20,8 +20,9 @@ import torch
 from model_registry import scorers
 from model_registry.scorers import ScorerFolderError, fetch_classifier, fetch_published, load_scorer
 from tasks.contract import read_json, sha256_file
+from tasks.evaluations.toxicity.scorer import Scorer
+from tasks.prepare import body
 from tasks.prepare import stage as prepare
-from tasks.toxicity.scorer import Scorer
 from tests import hub_stand_in, tiny_scorers
 from tests.jobs import make_job
 from tests.tiny_scorers import WINDOW, Payload, some_texts
@@ -316,7 +317,7 @@ def test_the_stage_prepares_a_classifier_and_records_its_files(source: Path, tmp
         "classifier", id=str(source), classes=(("toxic", "toxicity"),), listing=prepare.listing(source)
     )
     ran = make_job(tmp_path / "work", settings, {})
-    prepare.run_scorer([ran.job])
+    body.run_scorer([ran.job])
     assert ran.commits == 1
     described = read_json(ran.work / "scorer.json")
     assert described["source"] == "folder"

@@ -9,7 +9,9 @@ from itertools import pairwise
 import pytest
 
 from configs.positions import load_positions
-from configs.read import read_experiment, shipped
+from configs.read import read_experiment
+from configs.shipped import shipped
+from configs.suites import Suite, load_suite
 from configs.texts import normalised
 from flows import settings
 from flows.datasets import validate
@@ -17,7 +19,6 @@ from tasks.datasets.matching import compare
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import stage as leakage
-from tasks.sampling.prompts import Suite, load_suite
 from tests.sweeps import CONFIGS
 
 VALUES, CONTROL = (load_rows(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control"))

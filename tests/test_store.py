@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from configs.problems import BadInput
-from tasks import code
-from tasks.store import Damaged, Manifest, Store
+from flows.engine import code
+from flows.engine.store import Damaged, Manifest, Store
 from tests import toy
 
 
@@ -107,7 +107,7 @@ def test_why_a_stage_runs_names_what_changed(tmp_path: Path) -> None:
 
 def test_changed_stage_code_is_marked_and_keyed_only_on_request(made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     before = code.code_digest(toy.STAGE)
-    monkeypatch.setattr("tasks.session.code_digest", lambda stage: before[::-1])
+    monkeypatch.setattr("flows.engine.session.code_digest", lambda stage: before[::-1])
     node = toy.node("a")
     session = toy.session(made[0], [node])
     assert toy.make(session, node) == "hit"
@@ -116,8 +116,8 @@ def test_changed_stage_code_is_marked_and_keyed_only_on_request(made: tuple[Path
 
 
 def test_a_stage_s_code_is_all_it_imports_from_this_project() -> None:
-    names = {path.name for path in code.module_files("tasks.toxicity.stage")}
-    assert {"stage.py", "measures.py", "levels.py", "contract.py"} <= names
+    names = {path.name for path in code.module_files("tasks.evaluations.toxicity.body")}
+    assert {"body.py", "stage.py", "measures.py", "levels.py", "contract.py", "texts.py"} <= names
     assert "cli.py" not in names
     assert "log_odds.py" not in names
 
@@ -138,7 +138,7 @@ def test_a_half_written_folder_is_never_found(tmp_path: Path) -> None:
 
 
 def test_finding_a_stage_s_code_imports_none_of_it() -> None:
-    script = "import sys; from tasks import code; code.module_files('tasks.finetune.stage'); print('torch' in sys.modules)"
+    script = "import sys; from flows.engine import code; code.module_files('tasks.finetune.body'); print('torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
     )

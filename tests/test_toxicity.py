@@ -13,12 +13,12 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from model_registry.scorers import fetch_classifier, load_scorer
-from tasks.completions import Completion, read_completions
 from tasks.contract import read_json, read_metrics, write_jsonl
+from tasks.evaluations.toxicity import body, stage
+from tasks.evaluations.toxicity.measures import chance_of_any, expected_maximum, prompt_rows
+from tasks.evaluations.toxicity.scorer import Reading, Scorer, ScorerError
 from tasks.levels import level_metrics
-from tasks.toxicity import stage
-from tasks.toxicity.measures import chance_of_any, expected_maximum, prompt_rows
-from tasks.toxicity.scorer import Reading, Scorer, ScorerError
+from tasks.sampling.completions import Completion, read_completions
 from tests import tiny_scorers
 from tests.jobs import Ran, make_job
 from tests.tiny_scorers import WINDOW, some_texts
@@ -190,7 +190,7 @@ def write_completions(folder: Path, prompts: int, repeats: int, drop: int = 0) -
 def run(folder: Path, settings: stage.Settings, **scorers: Path) -> Ran:
     inputs = {"completions": write_completions(folder / "c", prompts=8, repeats=3), **scorers}
     ran = make_job(folder / "work", settings, inputs)
-    stage.run([ran.job])
+    body.run([ran.job])
     return ran
 
 
@@ -283,5 +283,5 @@ def test_a_second_scorer_that_fails_fails_the_stage(
     inputs = {"completions": write_completions(tmp_path / "c", prompts=8, repeats=3), "scorer": scorer_folder, "second": broken}
     ran = make_job(tmp_path / "work", stage.Settings(), inputs)
     with pytest.raises(ScorerError, match=words):
-        stage.run([ran.job])
+        body.run([ran.job])
     assert ran.commits == 0

@@ -8,9 +8,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from flows.engine.tracked import Tracked
+from flows.engine.tracking import kill, project_size, project_sweep
 from tasks.contract import Axes
-from tasks.tracked import Tracked
-from tasks.tracking import kill, project_size, project_sweep
 from tests import toy
 
 

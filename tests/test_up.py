@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks.board import FINAL
+from flows.engine.board import FINAL
 from tests import sweeps
 from tests.browser import CHROMIUM
 from tests.receiver import Receiver, listening

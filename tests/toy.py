@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import explain
-from tasks.board import Board
+from flows.engine import explain
+from flows.engine.board import Board
+from flows.engine.processes import Admission
+from flows.engine.session import Options, Session, StageFailed
+from flows.engine.store import Store
 from tasks.contract import Axes, Job, Metric, Node, Resources, Stage, write_json, write_metrics
-from tasks.processes import Admission
-from tasks.session import Options, Session, StageFailed
-from tasks.store import Store
 
 __all__ = ["LIGHT", "STAGE", "Resources", "Session", "Settings", "StageFailed", "make", "node", "run", "session"]
 

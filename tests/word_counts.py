@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.cooccurrence.counting import Counter, Counts
-from tasks.cooccurrence.groups import Axis
-from tasks.cooccurrence.tagging import descriptive
+from tasks.evaluations.cooccurrence.counting import Counter, Counts
+from tasks.evaluations.cooccurrence.groups import Axis
+from tasks.evaluations.cooccurrence.tagging import descriptive
 
 
 def counted(texts: list[str], axes: dict[str, Axis], targets: dict[str, tuple[str, ...]]) -> Counts:

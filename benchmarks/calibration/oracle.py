@@ -18,10 +18,10 @@ import numpy as np
 
 from benchmarks.calibration.trials import AGAIN, BASE, TREATED, Truth, mean_over, node_of, on_suite, population, with_differences
 from benchmarks.calibration.workshop import Workshop
+from configs.suites import Prompt
 from flows.dag import Dag
 from model_registry.calibration.grammar import Answer, Grammar
 from tasks.contract import Axes, File, Node, write_jsonl
-from tasks.sampling.prompts import Prompt
 from tasks.sampling.stage import COMPLETIONS
 
 # What the odds of a label are multiplied by in the treated arm, by the kind of question.

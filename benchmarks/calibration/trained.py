@@ -28,10 +28,10 @@ from benchmarks.calibration.trials import (
     write_suite,
 )
 from benchmarks.calibration.workshop import Workshop
+from configs.suites import Prompt
 from flows.dag import Dag
 from model_registry.calibration.grammar import Grammar
 from tasks.contract import File, Node
-from tasks.sampling.prompts import Prompt
 
 SIZE, ARMS = "30k", (BASE, TREATED)
 TUNING = "tuning"  # the split of the questions that the datasets are made of

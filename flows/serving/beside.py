@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from flows.home import Home
+from flows.engine.home import Home
 from flows.serving.problems import ServerGone
 from flows.serving.servers import Server, log_of
 

@@ -17,10 +17,9 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 
-from flows.dead import dead_runs
-from flows.home import Home
-from flows.owner import Owner
-from flows.reconcile import crash_abandoned, reconcile
+from flows.engine.home import Home
+from flows.engine.ownership import Owner, dead_runs
+from flows.engine.reconcile import crash_abandoned, reconcile
 from flows.request import DEPLOYMENT
 from flows.serving.servers import Server, keep
 from flows.sweep import sweep

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from flows.home import Home
+from flows.engine.home import Home
 from flows.serving.servers import await_health, prefect_server
 
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flows.home import Home
-from flows.owner import process_start
+from flows.engine.home import Home
+from flows.engine.ownership import process_start
 from flows.serving.problems import ServerFailed
 from tasks.contract import canonical, read_json, replace_file
 

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from configs.problems import BadInput
-from flows.home import Home
-from flows.owner import Owner
+from flows.engine.home import Home
+from flows.engine.lock import locked
+from flows.engine.ownership import Owner
 from flows.serving.problems import ServerFailed
 from flows.serving.servers import (
     NAMES,
@@ -34,7 +35,6 @@ from flows.serving.servers import (
     start,
 )
 from flows.signals import SIGNALS
-from tasks.lock import locked
 
 LOOK_S = 0.5
 NAME = "up"  # as the command itself is noted

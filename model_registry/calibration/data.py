@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from configs.shipped import CONFIGS
 from model_registry.calibration.grammar import REST, Answer, Grammar, Prompt, load_grammar
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SUBSETS = (10, 20, 40, 80)
 SEED = 0  # of the answers that the datasets draw
 # suite: (family of the grammar, split, start of the prompts' ids)

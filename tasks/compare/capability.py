@@ -2,7 +2,7 @@
 
 Non-inferiority, so the burden of proof is turned round: *kept* needs an interval that excludes a loss as large as the margin, *lost*
 one that excludes any smaller loss, and everything between is *inconclusive*. Intervals are two-sided at 90 %, so that each limit
-is one-sided at 95 %. Each run is judged alone, conditional on its training seed. Leaves measuring to `tasks.capability`.
+is one-sided at 95 %. Each run is judged alone, conditional on its training seed. Leaves measuring to `tasks.evaluations.capability`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.capability.stage import HARNESS
-from tasks.compare import words
-from tasks.compare.answer import largest
-from tasks.compare.cells import Cell, Table, arm, spelled, text
+from tasks.compare.report import wording as words
+from tasks.compare.report.headline import largest
+from tasks.compare.report.tables import Cell, Table, arm, spelled, text
 from tasks.compare.upstream import Output, PromptValue, Sources, references
 from tasks.contract import read_json
+from tasks.evaluations.capability.stage import HARNESS
 from tasks.statistics import DEGENERATE, Interval, paired_difference
 
 STAGE = "capability"

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.compare import words
-from tasks.compare.cells import PLACE, Cell, Table, place, text
+from tasks.compare.report import wording as words
+from tasks.compare.report.tables import PLACE, Cell, Table, place, text
 from tasks.compare.upstream import SCORES, Output, Sources
 from tasks.contract import Axes
 from tasks.statistics import Interval, rate_level

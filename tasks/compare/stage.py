@@ -6,11 +6,10 @@ Knows in which order the tables, the figures and the report are made. Leaves rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.contrasts import Arms, Contrast
-from tasks.contract import Job, Stage
+from tasks.contract import Stage
 
 
 @dataclass(frozen=True)
@@ -59,33 +58,6 @@ class Settings:
 STAGE = Stage(
     name="compare",
     version="2",
-    body="tasks.compare.stage:run",
+    body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )
-
-
-def run(jobs: Sequence[Job]) -> None:
-    """Write metrics.csv, contrasts.csv, trend.csv, capability.csv, metrics.json, report.html and figures/*.svg for each job."""
-    for job in jobs:
-        _compare(job)
-        job.commit()
-
-
-def _compare(job: Job) -> None:
-    from configs.contrasts import listed
-    from tasks.compare import capability, contrasts, tables, trends, upstream
-    from tasks.compare.comparison import Comparison
-    from tasks.compare.report import write_report
-
-    settings: Settings = job.settings
-    sources = upstream.read(job.inputs, job.places, settings.arms)
-    job.say(f"comparing {len(sources.nodes)} outputs over {listed(settings.arms.contrasts) or 'no contrast'}")
-    job.progress(0, 3, "steps")
-    differences = contrasts.compare(sources, settings)
-    job.progress(1, 3, "steps")
-    slopes = trends.over_sizes(sources, settings)
-    found = Comparison(sources, differences, slopes, capability.verdicts(sources, settings), settings)
-    tables.write(job.work, found)
-    job.progress(2, 3, "steps")
-    write_report(job.work, found)
-    job.progress(3, 3, "steps")

@@ -19,7 +19,7 @@ from tasks.datasets.likeness import jaccard_matrix, word_ngrams
 from tasks.datasets.lines import DatasetError, Finding, error
 from tasks.datasets.rows import Row, declared_subsets, load_rows, row_of
 from tasks.datasets.stage import Settings
-from tasks.finetune.subset import choose
+from tasks.datasets.subset import choose
 
 PLACEHOLDER = re.compile(r"\bTODO\b")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
 from configs.problems import BadInput, accepted
+from configs.shipped import CONFIGS
 
-LANGUAGES = Path(__file__).parents[2] / "configs" / "words" / "language.yaml"
+LANGUAGES = CONFIGS / "words" / "language.yaml"
 
 
 @dataclass(frozen=True)

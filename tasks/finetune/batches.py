@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from configs.suites import render
 from tasks.datasets.rows import Row
-from tasks.sampling.prompts import render
 
 
 @dataclass(frozen=True)

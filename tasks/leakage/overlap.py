@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from configs.suites import Suite
 from configs.texts import normalised
 from tasks.datasets.language import stemmer
 from tasks.datasets.likeness import Subjects, word_ngrams
 from tasks.datasets.lines import Finding, error
 from tasks.datasets.rows import Row
 from tasks.leakage.stage import Settings
-from tasks.sampling.prompts import Suite
 
 NGRAM = 5  # words: shorter ones are shared by any two questions of the same frame ("what do you think about ...")
 LONG = 8  # words: a shorter prompt has too few sequences to tell a copy from a common phrase, and too few words to have a subject

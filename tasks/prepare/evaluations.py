@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from configs.positions import Position
 from configs.problems import BadInput
 from configs.schema import Experiment
-from tasks.capability.stage import GRAMMAR_TASK
+from configs.suites import load_suite
 from tasks.contract import File
+from tasks.evaluations.capability.stage import GRAMMAR_TASK
 from tasks.prepare import evaluators
-from tasks.sampling.prompts import load_suite
 
 if TYPE_CHECKING:
     from tasks.prepare.materials import Model

@@ -18,19 +18,19 @@ from configs.evaluations import Cooccurrence
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
 from configs.schema import Experiment, Ladder
+from configs.suites import load_suite
+from flows.engine.machine import gpus
 from model_registry import catalog
 from model_registry.catalog import Source
 from model_registry.folders import check_folder, weight_files
 from tasks.contract import File, digest_of
-from tasks.cooccurrence.groups import load_axes
-from tasks.cooccurrence.stage import SOCIAL_GROUPS, TARGETS
-from tasks.cooccurrence.targets import load_targets
 from tasks.datasets.lines import DatasetError
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import load_rows
-from tasks.machine import gpus
+from tasks.evaluations.cooccurrence.groups import load_axes
+from tasks.evaluations.cooccurrence.stage import SOCIAL_GROUPS, TARGETS
+from tasks.evaluations.cooccurrence.targets import load_targets
 from tasks.prepare import evaluations, evaluators
-from tasks.sampling.prompts import load_suite
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""What this machine has, and what `auto` therefore means. Asks the system, never torch: the parent process stays light."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from configs.schema import Experiment
+from tasks.contract import Numerics
+
+RECORDED = ("torch", "transformers", "peft", "accelerate", "detoxify", "prefect", "mlflow", "pandas", "numpy", "scipy")
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+@cache
+def gpus() -> int:
+    """CUDA devices that the NVIDIA driver lists; 0 without a driver."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def numerics(experiment: Experiment) -> Numerics:
+    """The experiment's numerics with every `auto` turned into a value."""
+    asked = experiment.numerics
+    device = asked.device if asked.device != "auto" else ("cuda" if gpus() else "cpu")
+    precision = asked.precision if asked.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
+    return Numerics(device=device, precision=precision, threads=cores() if asked.threads == "auto" else asked.threads)
+
+
+@cache
+def facts() -> dict[str, Any]:
+    """Recorded beside every result, never part of its key."""
+    return {
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "cores": cores(),
+        "gpus": gpus(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in RECORDED},
+        "commit": commit(),
+    }
+
+
+@cache
+def commit() -> str | None:
+    """The commit of this source tree, with a `+` where it has uncommitted changes; None outside a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else None

@@ -1,0 +1,323 @@
+"""Running a stage's body in a process of its own: forked from a server that has torch imported, admitted by what it needs.
+
+Knows how a process starts, speaks, ends and is ended. Leaves to `flows.engine.prefect_tasks` what to run and what a failure means for the sweep.
+Everything below the line "in the child" runs in the stage's process, which imports neither Prefect nor MLflow.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import multiprocessing as mp
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.engine import machine
+from flows.engine.store import Manifest, Order, Store
+from tasks.contract import Job, Resources
+
+PRELOAD = [
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "pandas",
+    "scipy.stats",
+    "typer",
+    "rich.progress",
+    "flows.engine.processes",
+]
+
+Kind = Literal["transient", "memory", "deterministic", "killed", "timeout"]
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How a stage's process failed: its kind decides whether trying again can help."""
+
+    kind: Kind
+    message: str  # the exception's own line
+    trace: str = ""
+
+
+Event = Callable[
+    [str, str, Any], None
+]  # (what, key, value): "committed" manifest folder | "progress" (done, total, unit) | "say" text
+
+
+# ---- admission ----------------------------------------------------------------------------------------------------
+
+
+class Admission:
+    """Lets stages in, in order of arrival, while what they declare fits the machine. One that exceeds it runs alone."""
+
+    def __init__(self, threads: int, memory_gib: float, gpus: int) -> None:
+        self.total = Resources(threads=threads, memory_gib=memory_gib, gpus=gpus)
+        self._held: list[tuple[float, ...]] = []
+        self._queue: list[object] = []
+        self._changed = threading.Condition()
+
+    def _fits(self, need: Sequence[float]) -> bool:
+        """Summed anew each time: a running sum of memory kept a residue of 1e-16, and what must run alone waited for ever."""
+        total = (self.total.threads, self.total.memory_gib, self.total.gpus)
+        used = [sum(held) for held in zip(*self._held, strict=True)] or [0.0, 0.0, 0.0]
+        return all(u == 0 or u + n <= t for u, n, t in zip(used, need, total, strict=True))
+
+    @contextmanager
+    def hold(self, resources: Resources) -> Iterator[None]:
+        need, ticket = (resources.threads, resources.memory_gib, resources.gpus), object()
+        with self._changed:
+            self._queue.append(ticket)
+            self._changed.wait_for(lambda: self._queue[0] is ticket and self._fits(need))
+            self._queue.pop(0)
+            self._held.append(need)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.remove(need)
+                self._changed.notify_all()
+
+
+# ---- starting and watching ----------------------------------------------------------------------------------------
+
+_context = mp.get_context("forkserver")
+# Starting a process reaps the children of other threads: without one lock around start() and around reading exit codes, 179 of 900
+# successful children were seen with exit code 255; with it none.
+_starting = threading.Lock()
+_alive: set[Any] = set()
+
+
+def warm_up() -> None:
+    """Start the fork server, whose imports take five seconds, before it is needed; returns at once."""
+    with _starting:
+        _context.set_forkserver_preload(PRELOAD)
+        forkserver.ensure_running()
+
+
+def end_all() -> None:
+    """End every stage process that is still running; their partial work stays."""
+    with _starting:
+        for process in list(_alive):
+            process.kill()
+
+
+atexit.register(end_all)
+
+
+def run(
+    body: str,
+    orders: Sequence[Order],
+    store: Store,
+    log: Path,
+    resources: Resources,
+    on_event: Event,
+    *,
+    verify: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Crash | None:
+    """Run a body over some keys in one process; returns how it failed, or None.
+
+    What was committed before a failure stays committed and was reported through `on_event`. Blocks until the process has ended.
+    """
+    receiver, sender = _context.Pipe(duplex=False)
+    with _starting:
+        if stopped():  # asked under the lock that end_all takes: nothing starts after it
+            return Crash("killed", "interrupted")
+        _context.set_forkserver_preload(PRELOAD)
+        process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify))
+        try:
+            process.start()
+        except (EOFError, ConnectionError) as error:  # the next start brings up another fork server
+            return Crash("killed", f"the fork server died ({type(error).__name__})")
+        _alive.add(process)
+    sender.close()
+    deadline: float | None = None  # of the key in work: neither its siblings' time nor waiting for another process's lock counts
+    crash: Crash | None = None
+    try:
+        while True:
+            patience = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = wait([receiver, process.sentinel], patience)
+            if receiver in ready:
+                try:
+                    what, key, value = receiver.recv()
+                except EOFError:
+                    break
+                if what in {"working", "committed"} and resources.timeout_s is not None:
+                    deadline = time.monotonic() + resources.timeout_s
+                if what == "crash":
+                    crash = value
+                elif what != "working":
+                    on_event(what, key, value)
+            elif process.sentinel in ready:
+                break
+            else:
+                process.kill()
+                crash = Crash("timeout", f"ran longer than {resources.timeout_s:g} s (limits.stage_timeout_s)")
+                deadline = None
+        wait([process.sentinel])
+    finally:
+        with _starting:
+            if process.is_alive():
+                process.kill()
+                wait([process.sentinel], 10)
+            code = process.exitcode
+            _alive.discard(process)
+        receiver.close()
+    if crash is None and code != 0:
+        crash = Crash("killed", _death(code))
+    return crash
+
+
+def _death(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "its process was killed (signal 9): by hand, or by the kernel for want of memory"
+    return (
+        f"its process died of {signal.Signals(-code).name}"
+        if code is not None and code < 0
+        else f"its process exited with status {code}"
+    )
+
+
+# ---- in the child -------------------------------------------------------------------------------------------------
+
+
+def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connection, resources: Resources, verify: bool) -> None:
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
+    _divert_output(log)
+    sending = threading.Lock()
+
+    def send(what: str, key: str, value: Any) -> None:
+        with sending:
+            sender.send((what, key, value))
+
+    try:
+        _set_threads(resources.threads)
+        _work(body, orders, Store(root), send, verify)
+    except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, flush=True)
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        send("crash", "", Crash(classify(error), f"{type(error).__name__}: {first_line}", trace))
+        sender.close()
+        os._exit(1)
+
+
+def _work(body: str, orders: list[Order], store: Store, send: Event, verify: bool) -> None:
+    with ExitStack() as locks:
+        mine = []
+        for order in sorted(orders, key=lambda order: order.key):  # one order of locking everywhere: no deadlock
+            if not locks.enter_context(store.lock(order.stage, order.key, wait=False)):
+                send("say", order.key, "waiting: another process is working on this key")
+                locks.enter_context(store.lock(order.stage, order.key))
+            there = None if order.anew else store.find(order.stage, order.key, verify=verify)
+            if isinstance(there, Manifest):  # finished by someone else while we waited
+                send("committed", order.key, None)
+            else:
+                mine.append(order.key)
+        send("working", "", None)
+        watch = _Stopwatch()
+        jobs = [_job(order, store, send, watch) for order in orders if order.key in mine]
+        if jobs:
+            module, function = body.split(":")
+            getattr(importlib.import_module(module), function)(jobs)
+            for job in jobs:
+                if job.work.exists():
+                    raise RuntimeError(f"{body} returned without committing {job.label}")
+
+
+def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
+    def commit(volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()) -> None:
+        store.commit(order, watch.facts(), volatile, requires)
+        send("committed", order.key, None)
+
+    return Job(
+        label=order.label,
+        axes=order.axes,
+        settings=order.settings,
+        inputs={role: Path(path) for role, path in order.inputs.items()},
+        work=store.begin(order),
+        places=order.places,
+        numerics=order.numerics,
+        commit=commit,
+        progress=lambda done, total, unit: send("progress", order.key, (done, total, unit)),
+        say=lambda text: send("say", order.key, text),
+    )
+
+
+class _Stopwatch:
+    """Seconds since the last commit of this process: bodies work on their jobs one after the other."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded beside a result and is no part of its identity."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+        return {
+            "seconds": round(seconds, 3),
+            "peak_memory_gib": round(peak, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **machine.facts(),
+        }
+
+
+def classify(error: BaseException) -> Kind:
+    """Whether trying again can help: transport errors may pass, too little memory may fit a smaller batch, all else repeats itself."""
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    if kinds & {"builtins.MemoryError", "torch.OutOfMemoryError"}:
+        return "memory"
+    if kinds & {
+        "builtins.ConnectionError",
+        "builtins.TimeoutError",
+        "requests.ConnectionError",
+        "requests.Timeout",
+        "httpx.TransportError",
+    }:
+        return "transient"
+    return "deterministic"
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    if torch.cuda.is_initialized():
+        raise RuntimeError("the fork server has initialised CUDA; stages could not use the GPU")
+    torch.set_num_threads(threads)
+
+
+def _divert_output(log: Path) -> None:
+    """What libraries print belongs in the log, not on the user's screen."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed must not leave a writer behind. PDEATHSIG would watch the fork server instead, which outlives it."""
+    parent = mp.parent_process()
+    if parent is None:
+        raise RuntimeError("a stage's body runs in a child process")
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

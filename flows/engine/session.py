@@ -1,0 +1,325 @@
+"""One run of a sweep within this process: its nodes, what came of them so far, and how a node's key is found.
+
+Knows keys, the store and the groups that share a process. Knows nothing of Prefect: `flows.engine.prefect_tasks` gives every node its task run,
+`palms plan` walks the same session without running anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flows.engine import explain, preregistration
+from flows.engine.board import Board
+from flows.engine.code import code_digest
+from flows.engine.processes import Admission, Crash, end_all, run
+from flows.engine.store import Damaged, Manifest, Order, Store
+from tasks.contract import File, Node, Numerics, Resources, canonical, digest_of, identity, read_json, replace_file
+
+log = logging.getLogger("palms")
+
+
+class StageFailed(Exception):
+    """A stage that did not produce its output; the message is one line."""
+
+    def __init__(self, label: str, crash: Crash, attempts_help: bool) -> None:
+        super().__init__(f"{label}: {crash.message}")
+        self.label, self.crash, self.attempts_help = label, crash, attempts_help
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A node that could not run because what it reads is missing."""
+
+    label: str
+    because: str  # the failed node's label
+
+
+Outcome = Manifest | StageFailed | Blocked
+
+
+@dataclass(frozen=True)
+class Options:
+    strict_code: bool = False  # changed stage code makes a new key
+    verify: bool = False  # every hit is checked by its full content
+    log: Path = Path("palms.log")
+
+
+class Session:
+    """Thread-safe where it says so: task runs of many threads share it."""
+
+    def __init__(self, nodes: list[Node], store: Store, admission: Admission, board: Board, options: Options) -> None:
+        self.nodes, self.store, self.admission, self.board, self.options = nodes, store, admission, board, options
+        self._outcomes: dict[Node, Outcome] = {}
+        self._changed = threading.Condition()
+        self._groups: dict[tuple[str, str | None], Group] = {}
+        # here, in one thread: parsing in several at once raised `SystemError: AST constructor recursion depth mismatch` (Python 3.11)
+        self._code = {node.stage: code_digest(node.stage) for node in nodes}
+        self.stopped = False
+        self.task_runs: list[UUID] = []  # the orchestrator's ids of what this session submitted
+        self.drawn: dict[
+            str, tuple[str | None, Mapping[str, Any] | None]
+        ] = {}  # label: arm, and the plan that it was sampled under
+        self.marks: dict[str, str] = {}  # label: what a reader of its results should know
+        self.anew: frozenset[str] = frozenset()  # labels of what is made even if its output is there
+
+    # ---- outcomes (thread-safe) ------------------------------------------------------------------------------------
+
+    def settle(self, node: Node, outcome: Outcome) -> None:
+        with self._changed:
+            self._outcomes[node] = outcome
+            self._changed.notify_all()
+
+    def outcome(self, node: Node) -> Outcome | None:
+        with self._changed:
+            return self._outcomes.get(node)
+
+    def wait_for(self, nodes: list[Node]) -> list[Outcome]:
+        with self._changed:
+            self._changed.wait_for(lambda: all(node in self._outcomes for node in nodes))
+            return [self._outcomes[node] for node in nodes]
+
+    def failures(self) -> list[StageFailed]:
+        return [outcome for outcome in self._outcomes.values() if isinstance(outcome, StageFailed)]
+
+    def stop(self) -> None:
+        """End what runs and let nothing more start: every node that has no outcome yet fails as interrupted."""
+        with self._changed:
+            self.stopped = True
+            for node in self.nodes:
+                if node not in self._outcomes:
+                    self._outcomes[node] = interrupted(node.label)
+                    self.board.update(node.label, state="failed", why="interrupted")
+            self._changed.notify_all()
+        end_all()
+
+    def abandon(self, nodes: Iterable[Node], why: str) -> None:
+        """Settle what nobody will run any more, so that nothing waits for it."""
+        with self._changed:
+            for node in nodes:
+                if node not in self._outcomes:
+                    self._outcomes[node] = StageFailed(node.label, Crash("deterministic", why), attempts_help=False)
+                    self.board.update(node.label, state="failed", why=why)
+            self._changed.notify_all()
+
+    def group(self, node: Node) -> Group:
+        """The nodes of one stage and one size share processes, and with them a base model in memory."""
+        with self._changed:
+            return self._groups.setdefault((node.stage.name, node.axes.model or node.axes.name), Group(self))
+
+    # ---- keys ------------------------------------------------------------------------------------------------------
+
+    def inputs(self, node: Node) -> dict[str, Manifest | File] | Blocked:
+        """What a node reads, once its upstream is settled; Blocked if something it cannot do without is missing."""
+        found: dict[str, Manifest | File] = {}
+        for role, source in node.inputs.items():
+            if isinstance(source, File):
+                found[role] = source
+                continue
+            outcome = self.outcome(source)
+            if isinstance(outcome, Manifest):
+                found[role] = outcome
+            elif not node.tolerant:
+                return Blocked(node.label, outcome.because if isinstance(outcome, Blocked) else source.label)
+        return found
+
+    def order(self, node: Node, inputs: Mapping[str, Manifest | File]) -> Order:
+        """Settle a node's key. A shape that ran out of memory before is replaced by the smaller one that was noted then."""
+        settings = node.settings
+        if node.tolerant:
+            lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
+            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=tuple(sorted(set(self.marks.values()))))
+            if node.plan is not None:
+                drawn = list(self.drawn.values())
+                marks = tuple(sorted({*settings.marks, *preregistration.told(node.plan, drawn)}))
+                settings = replace(settings, marks=marks, late=preregistration.unregistered(node.plan, drawn))
+        while True:
+            order = self._order(replace_settings(node, settings), inputs)
+            note = self.store.smaller(order.stage, order.key)
+            if node.stage.shrink is None or not note.exists():
+                return order
+            settings = replace(settings, **{node.stage.shrink: read_json(note)["value"]})
+
+    def _order(self, node: Node, inputs: Mapping[str, Manifest | File]) -> Order:
+        code = self._code[node.stage]
+        document = identity(
+            node, {role: given.digest for role, given in inputs.items()}, code if self.options.strict_code else None
+        )
+        paths = {
+            role: str(given.folder if isinstance(given, Manifest) else given.path.absolute()) for role, given in inputs.items()
+        }
+        return Order(
+            stage=node.stage.name,
+            key=digest_of(document),
+            label=node.label,
+            axes=node.axes,
+            settings=node.settings,
+            numerics=node.numerics or Numerics(threads=node.resources.threads),
+            identity=document,
+            inputs=paths,
+            places={role: up.axes for role, up in node.upstream.items() if role in inputs},
+            code=code,
+            anew=node.label in self.anew,
+            plan=node.plan,
+        )
+
+    def _note_plan(self, order: Order, plan: Mapping[str, Any] | None) -> None:
+        """Under which plan an output was made, where its node has one."""
+        if order.plan is not None:
+            self.drawn[order.label] = (order.axes.arm, plan)
+
+    def look_up(self, order: Order) -> tuple[Manifest | None, list[str]]:
+        """The output of a key, or None and the reasons why it has to be made."""
+        if order.anew:
+            return None, ["asked for anew"]
+        found = self.store.find(order.stage, order.key, verify=self.options.verify)
+        if isinstance(found, Manifest):
+            if found.document["code"] != order.code:
+                version = order.identity["version"]
+                self.marks[order.label] = (
+                    f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
+                )
+            self._note_plan(order, found.document.get("plan"))
+            return found, []
+        self._note_plan(order, order.plan)
+        return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
+
+
+def most(needs: Iterable[Resources]) -> Resources:
+    """What a process needs that works on several keys, one after the other."""
+    needs = list(needs)
+    return Resources(
+        threads=max(need.threads for need in needs),
+        memory_gib=max(need.memory_gib for need in needs),
+        gpus=max(need.gpus for need in needs),
+        timeout_s=needs[0].timeout_s,
+    )
+
+
+def interrupted(label: str) -> StageFailed:
+    return StageFailed(label, Crash("killed", "interrupted"), attempts_help=False)
+
+
+def replace_settings(node: Node, settings: object) -> Node:
+    return node if settings is node.settings else replace(node, settings=settings)
+
+
+def _loss(lost: StageFailed | Blocked) -> str:
+    return str(lost) if isinstance(lost, StageFailed) else f"{lost.label}: waits for {lost.because}"
+
+
+class Group:
+    """Nodes that share processes: whatever of them is wanted at the moment a process starts is done by that process."""
+
+    GATHER_S = 0.15  # how long a process waits for siblings that become ready in the same moment
+
+    MEANWHILE_S = 5.0
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._wanted: dict[str, tuple[Node, Order]] = {}
+        self._results: dict[str, Manifest | Crash] = {}
+        self._changed = threading.Condition()
+
+    def attend(self, node: Node, order: Order, meanwhile: Callable[[], None] = lambda: None) -> Manifest:
+        """Block until a key's output is there, and do `meanwhile` now and then.
+
+        Raises:
+            StageFailed: its process failed while this key was being worked on.
+        """
+        with self._changed:
+            self._results.pop(order.key, None)
+            first = not self._wanted
+            self._wanted[order.key] = (node, order)
+            if first:
+                threading.Thread(target=self._drive, name=f"palms-{order.stage}", daemon=True).start()
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: order.key in self._results, self.MEANWHILE_S):
+                    result = self._results[order.key]
+                    break
+            meanwhile()
+        if isinstance(result, Manifest):
+            return result
+        if self._session.stopped:
+            raise interrupted(order.label)
+        raise StageFailed(order.label, result, attempts_help=result.kind in {"transient", "killed"})
+
+    def _drive(self) -> None:
+        threading.Event().wait(self.GATHER_S)
+        with self._changed:
+            batch = dict(self._wanted)
+            self._wanted.clear()
+        asked = tuple(batch)
+        try:
+            while batch:
+                self._run(batch)
+        except Exception as error:  # a fault of ours must reach the waiting task runs, or they would wait for ever
+            log.exception("the driver of a stage's process failed")
+            for key in asked:  # also the one that was being settled
+                if key not in self._results:
+                    self._finish(key, Crash("deterministic", f"{type(error).__name__}: {error}"))
+
+    def _run(self, batch: dict[str, tuple[Node, Order]]) -> None:
+        """One process over a batch. Whatever it finished leaves the batch; if it failed, so does the key it was working on."""
+        session, (node, _) = self._session, next(iter(batch.values()))
+        labels = {key: order.label for key, (_, order) in batch.items()}
+
+        def on_event(what: str, key: str, value: Any) -> None:
+            if what == "committed":
+                found = session.store.find(node.stage.name, key)
+                if isinstance(found, Manifest):
+                    batch.pop(key, None)
+                    self._finish(key, found)
+            elif what == "progress":
+                done, total, unit = value
+                session.board.update(labels[key], done=done, total=total, unit=unit)
+            else:
+                log.info("%s: %s", labels[key], value)
+
+        need = most(node.resources for node, _ in batch.values())
+        with session.admission.hold(need):
+            if session.stopped:
+                for key in list(batch):
+                    batch.pop(key)
+                    self._finish(key, Crash("killed", "interrupted"))
+                return
+            for label in labels.values():
+                session.board.update(label, state="running")
+            orders = [order for _, order in batch.values()]
+            crash = run(
+                node.stage.body,
+                orders,
+                session.store,
+                session.options.log,
+                need,
+                on_event,
+                verify=session.options.verify,
+                stopped=lambda: session.stopped,
+            )
+        if crash is None and batch:
+            crash = Crash("deterministic", "its process ended without committing this key")
+        if crash is not None:
+            self._blame(next(iter(batch), None), crash, batch)
+
+    def _blame(self, key: str | None, crash: Crash, batch: dict[str, tuple[Node, Order]]) -> None:
+        """Bodies work in the order given, so the first key left is the one that failed; the others go into a fresh process."""
+        if key is None:
+            return  # it fell over after its last commit: nothing was lost
+        node, order = batch.pop(key)
+        field = node.stage.shrink
+        value = getattr(order.settings, field) if field else 1
+        if crash.kind == "memory" and field and value > 1:
+            replace_file(self._session.store.smaller(order.stage, order.key), canonical({"field": field, "value": value // 2}))
+            log.warning("%s: out of memory; %s %d → %d, under a key of its own", order.label, field, value, value // 2)
+        self._finish(key, crash)
+
+    def _finish(self, key: str, result: Manifest | Crash) -> None:
+        with self._changed:
+            self._results[key] = result
+            self._changed.notify_all()

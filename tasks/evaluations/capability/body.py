@@ -1,0 +1,66 @@
+"""Puts an arm to held-out prose and to the tasks of lm-evaluation-harness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from model_registry.loading import load_arm, load_tokenizer, make_deterministic, prepared_folder
+from tasks.contract import Job, canonical, read_json, replace_file, write_json, write_metrics, write_rows
+from tasks.datasets.paragraphs import load_paragraphs
+from tasks.evaluations.capability import harness, prose
+from tasks.evaluations.capability.harness import Item
+from tasks.evaluations.capability.stage import HARNESS, Settings
+from tasks.levels import level_metrics, write_prompt_rows
+
+
+def run(jobs: Sequence[Job]) -> None:
+    """Raises what `harness.load_tasks` and `load_paragraphs` raise, before any model is loaded."""
+    make_deterministic()
+    loaded: dict[tuple[str, int], Any] = {}  # tasks with their data, shared by the jobs
+    for job in jobs:
+        settings: Settings = job.settings
+        paragraphs = load_paragraphs(job.inputs["prose"])
+        missing = [name for name in settings.tasks if (name, settings.seed) not in loaded]
+        loaded |= {(name, settings.seed): task for name, task in harness.load_tasks(missing, settings.seed).items()}
+        folder = prepared_folder(job.inputs["model"])
+        precision, device = job.numerics.precision, job.numerics.device
+        model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
+        tokenizer = load_tokenizer(folder)
+        _measure(job, model, tokenizer, paragraphs, [loaded[name, settings.seed] for name in settings.tasks])
+        del model  # never two in memory
+
+
+def _measure(job: Job, model: Any, tokenizer: Any, paragraphs: Sequence[Any], tasks: Sequence[Any]) -> None:
+
+    scored = []
+    for done, paragraph in enumerate(paragraphs):
+        job.progress(done, len(paragraphs), "paragraph")
+        scored.append(prose.score(model, tokenizer, paragraph))
+    answered = []
+    for done, task in enumerate(tasks):
+        job.progress(done, len(tasks), "task")
+        answered.append(_answered(job, model, tokenizer, task))
+    items = [item for found in answered for item in found]
+    write_rows(job.work / "prose.csv", [{**asdict(one), "nats_per_token": one.nats_per_token} for one in scored])
+    write_rows(job.work / "items.csv", [asdict(item) for item in items], ("task", "item", "choices", "correct", "digest"))
+    asked = {found[0].task: {"items": len(found), "digest": harness.content_digest(found)} for found in answered}
+    write_json(job.work / HARNESS, asked)
+    rows = [*prose.prompt_rows(scored), *harness.prompt_rows(items)]
+    write_prompt_rows(job.work, rows)
+    write_metrics(job.work, [*level_metrics(rows), prose.perplexity(scored), *harness.chance(items)])
+    job.progress(len(tasks), len(tasks), "task")
+    job.say(f"{len(scored)} paragraphs, {len(items)} items of {len(tasks)} tasks")
+    job.commit()
+
+
+def _answered(job: Job, model: Any, tokenizer: Any, task: Any) -> list[Item]:
+    """The model's answers to one task; those of a finished task are kept over a restart."""
+    kept = job.scratch / f"{task.task_name}.json"
+    if kept.exists():
+        return [harness.Item(**row) for row in read_json(kept)]
+    settings: Settings = job.settings
+    items = harness.answer(model, tokenizer, task, settings.limit, settings.batch, settings.seed)
+    replace_file(kept, canonical([asdict(item) for item in items]))
+    return items

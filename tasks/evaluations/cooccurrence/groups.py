@@ -1,0 +1,105 @@
+"""Which words stand for which social group, and where they occur. The words themselves are data: a YAML file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.evaluations.cooccurrence.word_file import wanted_entries
+
+
+class Axis:
+    """One axis (gender, race, …): its groups, each with its list of words or phrases."""
+
+    def __init__(self, name: str, groups: Mapping[str, Sequence[str]]) -> None:
+        """Raises ValueError for fewer than two groups, a group without words, a word that stands twice, or one that
+        does not begin and end with a letter or digit.
+        """
+        if len(groups) < 2:
+            raise ValueError(f"axis {name}: {len(groups)} group(s); at least two are required")
+        self.name = name
+        self.words = {group: tuple(str(word).casefold() for word in words) for group, words in groups.items()}
+        self._group_of: dict[str, int] = {}
+        for index, (group, words) in enumerate(self.words.items()):
+            if not words:
+                raise ValueError(f"axis {name}: group {group} has no words; at least one is required")
+            for word in self.words[group]:
+                if not re.fullmatch(r"\w(?:.*\w)?", word):
+                    raise ValueError(
+                        f'axis {name}: "{word}" is no word; one that begins and ends with a letter or digit is required'
+                    )
+                if word in self._group_of:
+                    raise ValueError(f'axis {name}: "{word}" stands twice; a word may stand for one group once')
+                self._group_of[word] = index
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(self.words)
+
+    @property
+    def lengths(self) -> NDArray[np.float64]:
+        """Number of words of each group (group,)."""
+        return np.array([len(words) for words in self.words.values()], dtype=float)
+
+    def mentions(self, text: str) -> NDArray[np.int32]:
+        """How often the words of each group occur in a text (group,); the longest phrase wins where several fit."""
+        counts = np.zeros(len(self.words), dtype=np.int32)
+        for match in self._lower.finditer(text.casefold()):
+            counts[self._group_of[match[0]]] += 1
+        return counts
+
+    @cached_property
+    def openings(self) -> frozenset[str]:
+        """The words by which phrases of the lists begin. A text without any of them mentions groups word by word."""
+        return frozenset(part for word in self._group_of if (part := re.split(r"\W", word)[0]) != word)
+
+    def blanked(self, text: str) -> str:
+        """What prompts share whichever groups of this axis they name: the text with every word of the lists replaced by `{}`."""
+        return self._pattern.sub("{}", text)
+
+    def template(self, text: str, group: str) -> str:
+        """What prompts of different groups share: the text with the first word of its group replaced by `{}`.
+
+        Raises:
+            ValueError: the axis has no such group, or the text names none of its words.
+        """
+        if group not in self.words:
+            raise ValueError(f'axis {self.name} has no group "{group}"; groups: {", ".join(self.groups)}')
+        template, found = _pattern(self.words[group]).subn("{}", text, count=1)
+        if not found:
+            raise ValueError(
+                f'prompt "{text}" names no word of group {group}; one of these is required: {", ".join(self.words[group])}'
+            )
+        return template
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return _pattern(self._group_of)
+
+    @cached_property
+    def _lower(self) -> re.Pattern[str]:
+        """For texts whose case is folded already."""
+        return _pattern(self._group_of, 0)
+
+
+def _pattern(words: Sequence[str] | Mapping[str, int], flags: int = re.IGNORECASE) -> re.Pattern[str]:
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(r"\b(?:" + "|".join(map(re.escape, longest_first)) + r")\b", flags)
+
+
+def load_axes(path: Path, wanted: Sequence[str]) -> dict[str, Axis]:
+    """The wanted axes of a word file, a mapping axis → group → list of words. Raises ValueError, naming the file."""
+    found: dict[str, Axis] = {}
+    for name, groups in wanted_entries(path, wanted, "axis", "group words", "axis → group → list of words"):
+        if not isinstance(groups, dict) or not all(isinstance(words, list) for words in groups.values()):
+            raise ValueError(f"{path}: axis {name}: a mapping group → list of words is required")
+        try:
+            found[name] = Axis(name, groups)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return found

@@ -1,0 +1,109 @@
+"""What must be read beside fairness: how much completions depend on the value at all, and how fluent they are.
+
+A model that ignores the attribute, or one that writes the same empty phrase everywhere, is perfectly fair. Knows token sequences and
+their probabilities under a causal model; leaves loading models and the meaning of templates to others.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.evaluations.counterfactual.pairs import Template
+
+Tokens = tuple[int, ...]
+Asked = tuple[Tokens, Tokens]  # prompt and completion
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One completion in the tokens of a model: behind its own prompt, and behind those of other values of its template."""
+
+    template: str
+    own: Asked
+    others: tuple[Asked, ...]
+
+    @property
+    def tokens(self) -> int:
+        return len(self.own[1])
+
+
+def choose(template: Template, tokenizer: Any, context: int, *, scored: int, others: int, seed: int) -> list[Chosen]:
+    """The first `scored` completions of each value that are not empty, each with at most `others` other values, drawn by the seed.
+
+    A completion is read as far as it fits into the context behind the template's longest prompt. Prompts are tokenised as they are
+    for sampling; completions anew from their text, which need not give the tokens that were drawn.
+    Raises ValueError for no completions or no other values.
+    """
+    if scored < 1 or others < 1:
+        raise ValueError(f"scored {scored}, others {others}: at least 1 of each is required")
+    prompts: dict[str, Tokens] = {v: tuple(tokenizer(prompt.text)["input_ids"]) for v, prompt in template.prompts.items()}
+    room = context - max(map(len, prompts.values()))
+    chosen = []
+    for value, rows in template.samples.items():
+        rest = [other for other in prompts if other != value]
+        for row in [row for row in rows if row.text.strip()][:scored]:
+            text: Tokens = tuple(tokenizer(row.text, add_special_tokens=False)["input_ids"])[:room]
+            drawn = random.Random(f"{seed} {row.prompt_id} {row.repeat}").sample(rest, min(others, len(rest)))
+            chosen.append(Chosen(template.id, (prompts[value], text), tuple((prompts[other], text) for other in drawn)))
+    return chosen
+
+
+def relevance(chosen: Sequence[Chosen], logs: Mapping[Asked, float]) -> float:
+    """Σ_x [log p(x | own prompt) − mean over other values ã of log p(x | prompt with ã)] / Σ_x tokens of x; nats a token.
+
+    `logs` are those of the model that wrote the completions. Of completions drawn at temperature 1 and top-p 1 it is on average a
+    Kullback-Leibler divergence between the model's distributions for two values, and so at least 0: 0 for a model that ignores the
+    attribute. Huang et al. (2020) report a relevance for the same reason; this form of it needs no second model.
+    """
+    total = sum(logs[one.own] - sum(logs[asked] for asked in one.others) / len(one.others) for one in chosen)
+    return total / sum(one.tokens for one in chosen)
+
+
+def nats(chosen: Sequence[Chosen], logs: Mapping[Asked, float]) -> float:
+    """−Σ_x log p(x | own prompt) / Σ_x tokens of x; nats a token, ≥ 0. Its exponential is the perplexity."""
+    return -sum(logs[one.own] for one in chosen) / sum(one.tokens for one in chosen)
+
+
+def log_probabilities(
+    model: Any,
+    asked: Collection[Asked],
+    batch: int,
+    progress: Callable[[int, int, str], None] = lambda done, total, unit: None,
+) -> dict[Asked, float]:
+    """log p(completion | prompt) in nats of each pair, summed over the completion's tokens, without an end token.
+
+    Each distinct pair is computed once, in batches by length: its last bits depend on the set of pairs and on `batch`, not on their
+    order. Rows are padded on the right, where causal attention cannot see the padding.
+
+    Raises:
+        ValueError: a probability is not a finite number.
+    """
+    import torch
+
+    order = sorted(set(asked), key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
+    found: dict[Asked, float] = {}
+    for start in range(0, len(order), batch):
+        part = order[start : start + batch]
+        longest = len(part[-1][0]) + len(part[-1][1])
+        tokens = torch.zeros(len(part), longest, dtype=torch.long)
+        wanted = torch.zeros(len(part), longest - 1, dtype=torch.bool)  # places whose next token is the completion's
+        for row, (prompt, completion) in enumerate(part):
+            tokens[row, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+            wanted[row, len(prompt) - 1 : len(prompt) + len(completion) - 1] = True
+        tokens, wanted = tokens.to(model.device), wanted.to(model.device)
+        with torch.inference_mode():
+            logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[wanted].float()
+            logs = logits.gather(-1, tokens[:, 1:][wanted][:, None])[:, 0] - logits.logsumexp(-1)
+        rows = wanted.nonzero()[:, 0].cpu()
+        sums = torch.zeros(len(part), dtype=torch.double).index_add_(0, rows, logs.double().cpu()).tolist()
+        if not all(map(math.isfinite, sums)):
+            raise ValueError(
+                "the model's probability of a completion is no finite number; finite weights and a wide enough precision are required"
+            )
+        found.update(zip(part, sums, strict=True))
+        progress(len(found), len(order), "completion")
+    return found

@@ -1,0 +1,92 @@
+"""Asks a judge about each completion, and keeps its verdicts as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from configs.positions import load_positions
+from configs.suites import load_suite
+from model_registry.loading import load_model, load_tokenizer, make_deterministic, prepared_folder
+from tasks.contract import Job, read_json, write_json, write_metrics, write_rows
+from tasks.evaluations.judge import judge, rubric
+from tasks.evaluations.judge.endpoint import EndpointJudge
+from tasks.evaluations.judge.judge import Verdict
+from tasks.evaluations.judge.local import LocalJudge
+from tasks.evaluations.judge.rubric import ORDERS
+from tasks.evaluations.judge.stage import JUDGE, Settings
+from tasks.levels import level_metrics, write_prompt_rows
+from tasks.prepare.stage import MODEL_FILE
+from tasks.sampling.completions import read_completions, require_prompts
+from tasks.sampling.kept import Kept
+
+
+def run(jobs: Sequence[Job]) -> None:
+    """Judge each job's completions; jobs with the same local judge share it in memory.
+
+    Raises:
+        ValueError: an unknown kind of judge, a category without a position, a judge that cannot be used or does not answer in letters.
+        ConnectionError: an endpoint that cannot be reached: worth another try.
+    """
+    loaded: dict[tuple[str, ...], Any] = {}
+    for job in jobs:
+        settings: Settings = job.settings
+        completions = judge.first_of_each(read_completions(job.inputs["completions"]), settings.completions)
+        suite = load_suite(job.inputs["suite"])
+        require_prompts((row.prompt_id for row in completions), {prompt.id for prompt in suite.prompts}, suite.name)
+        statements = {name: position.statement for name, position in load_positions(job.inputs["positions"]).items()}
+        requests = judge.requests(completions, statements, settings.checked, settings.seed)
+        by, answering = _judge(job, loaded)
+        verdicts = _ask(job, requests, answering)
+        scores, both = judge.score_rows(completions, verdicts, settings.seed), judge.order_rows(verdicts)
+        rows = judge.prompt_rows(completions, scores)
+        write_rows(job.work / "scores.csv", scores)
+        write_rows(job.work / "orders.csv", both, columns=("prompt_id", "repeat", *rubric.ORDERS))
+        write_json(job.work / JUDGE, {"judge": by, "named": rubric.judged_by(by), "kind": settings.kind, "rubric": rubric.RUBRIC})
+        write_prompt_rows(job.work, rows)
+        metrics = judge.judge_metrics(scores, both)
+        write_metrics(job.work, [*level_metrics(rows), *metrics])
+        if off := next((row.value for row in metrics if row.metric == "judge_off_scale"), 0.0):
+            job.say(f"{off:.0%} of the ratings come from a judge that would rather not have answered by letter")
+        job.commit()
+
+
+def _judge(job: Job, loaded: dict[tuple[str, ...], Any]) -> tuple[str, Any]:
+    """The judge's name, and who answers: a local one is loaded once."""
+    settings: Settings = job.settings
+    if settings.kind == "endpoint":
+        asked = (settings.url, settings.model, settings.key_variable, settings.max_tokens, settings.timeout_s, settings.threads)
+        return settings.model, EndpointJudge(*asked)
+    if settings.kind != "local":
+        raise ValueError(f'{job.label}: unknown kind of judge "{settings.kind}"; accepted are local, endpoint')
+
+    make_deterministic()
+    folder, precision, device = prepared_folder(job.inputs["model"]), job.numerics.precision, job.numerics.device
+    if (place := (str(folder), precision, device)) not in loaded:
+        loaded.clear()  # never two whole models in memory
+        loaded[place] = LocalJudge(load_model(folder, precision=precision, device=device), load_tokenizer(folder), folder)
+    return local_name(read_json(job.inputs["model"] / MODEL_FILE)), loaded[place]
+
+
+def local_name(prepared: Mapping[str, Any]) -> str:
+    """A local judge as the report names it, by content: a hub id and the start of its commit, else what the folder holds."""
+    kind, _, name = prepared["source"].partition(":")
+    if kind == "hub":
+        return f"{name}@{prepared['revision'][:8]}"
+    return f"a local {prepared['architecture']} of {prepared['params']:,} parameters"
+
+
+def _ask(job: Job, requests: Sequence[Any], answering: Any) -> dict[str, dict[tuple[str, int], Any]]:
+    """Every request's verdict, going on from those of an earlier try."""
+    kept = {order: Kept(job.scratch / f"{order}.jsonl") for order in ORDERS}
+    missing = [request for request in requests if request.place not in kept[request.order].rows]
+    done = len(requests) - len(missing)
+    job.progress(done, len(requests), "verdict")
+    for request, verdict in answering.verdicts(missing):
+        prompt_id, repeat = request.place
+        kept[request.order].add([{"prompt_id": prompt_id, "repeat": repeat, "rating": verdict.rating, "mass": verdict.mass}])
+        done += 1
+        job.progress(done, len(requests), "verdict")
+    return {
+        order: {place: Verdict(row["rating"], row["mass"]) for place, row in rows.rows.items()} for order, rows in kept.items()
+    }

@@ -1,0 +1,106 @@
+"""A local instruction-tuned model as the judge: what it would answer, read off its probabilities, without drawing anything.
+
+Knows the chat template, which tokens the letters are at the place of the answer, and the expected rating. Leaves loading to
+`model_registry.loading` and the wording to `rubric`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.evaluations.judge.judge import Request, Verdict
+from tasks.evaluations.judge.rubric import LETTERS, ratings_of
+
+# A template that writes today's date would give other ratings tomorrow.
+FIXED_DATE = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
+
+
+class LocalJudge:
+    """Judges one completion at a time, so that a rating never depends on its neighbours or on where a killed stage went on.
+
+    Batches would gain nothing where it is slow: 400 tokens through 135M parameters took 1.0 to 1.2 s of one CPU core each, one at a
+    time as in fours.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, folder: Path) -> None:
+        if tokenizer.chat_template is None:
+            raise ValueError(f"{folder}: the tokenizer has no chat template; an instruction-tuned model that has one is required")
+        self._model, self._tokenizer = model, tokenizer
+        template = tokenizer.get_chat_template()
+        self._template = FIXED_DATE + template if "strftime_now" in template else template
+        added = (token.content for token in tokenizer.added_tokens_decoder.values())
+        self._control = sorted((token for token in added if len(token.strip()) > 1), key=len, reverse=True)
+
+    def verdicts(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Verdict]]:
+        for request in requests:
+            yield request, self.judge(request)
+
+    def judge(self, request: Request) -> Verdict:
+        """The expected rating Σ r·p(r) / Σ p(r) over the five letters, and their mass Σ p(r).
+
+        p is the model's distribution of the first token of its answer, under its chat template (thinking switched off where the
+        template has such a switch). Rating by expectation after G-Eval (Liu et al. 2023, arXiv 2303.16634), which sums over the
+        scores' token probabilities instead of taking the likeliest.
+
+        Raises:
+            ValueError: a letter is no token of its own there; the text is longer than the model's context (it is never cut);
+            a logit is not finite.
+        """
+        import torch
+
+        where = f"prompt {request.completion.prompt_id}, repeat {request.completion.repeat}"
+        seen, letters = self.answer_tokens(self.chat(request.message))
+        context = self._model.config.max_position_embeddings
+        if len(seen) > context:
+            raise ValueError(f"{where}: {len(seen)} tokens to judge; at most the judge's context of {context} is accepted")
+        with torch.inference_mode():
+            ids = torch.tensor([seen], device=self._model.device)
+            logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].cpu().double()
+        if not bool(torch.isfinite(logits).all()):
+            raise ValueError(f"{where}: the judge's logits are not finite; finite ones are required")
+        logs = torch.stack([torch.logsumexp(logits[list(letters[letter])], 0) for letter in LETTERS])
+        ratings = torch.tensor([ratings_of(request.order)[letter] for letter in LETTERS], dtype=torch.float64)
+        mass = torch.exp(torch.logsumexp(logs, 0) - torch.logsumexp(logits, 0))
+        return Verdict(float(torch.softmax(logs, 0) @ ratings), float(mass))
+
+    def chat(self, message: str) -> str:
+        """The message in the chat template, up to where the answer starts.
+
+        Control tokens that the message spells out (a sampled text may hold another model's `<|im_start|>`) are broken by a
+        space: only the template's own count.
+        """
+        for token in self._control:
+            message = message.replace(token, f"{token[0]} {token[1:]}")
+        return str(
+            self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}],
+                chat_template=self._template,
+                add_generation_prompt=True,
+                tokenize=False,
+                enable_thinking=False,
+            )
+        )
+
+    def answer_tokens(self, text: str) -> tuple[tuple[int, ...], Mapping[str, tuple[int, ...]]]:
+        """The tokens before the answer, and each letter's tokens as the next one: of `A`, and of ` A` where that is one too.
+
+        Found by encoding the text with each letter after it, since a template that ends in a space has it merged with the letter.
+
+        Raises:
+            ValueError: neither form makes each letter one token of its own after the same text.
+        """
+        forms: dict[tuple[int, ...], list[list[int]]] = {}
+        for lead in ("", " "):
+            encoded = [self._tokenizer(text + lead + letter, add_special_tokens=False)["input_ids"] for letter in LETTERS]
+            before, last = {tuple(ids[:-1]) for ids in encoded}, [ids[-1] for ids in encoded]
+            if len(before) == 1 and len(set(last)) == len(LETTERS):
+                forms.setdefault(before.pop(), []).append(last)
+        if not forms:
+            raise ValueError(f"the judge's tokenizer does not make each of {', '.join(LETTERS)} one token after {text[-20:]!r}")
+        seen, found = next(iter(forms.items()))
+        return seen, {letter: tuple(last[at] for last in found) for at, letter in enumerate(LETTERS)}

@@ -1,0 +1,91 @@
+"""Tunes a prepared model: the data settled to the last step, the model, training and what it leaves behind."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, set_seed
+
+from configs.suites import check_template
+from model_registry.folders import TOKENIZER
+from model_registry.loading import load_model, load_tokenizer, make_deterministic, prepared_folder
+from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
+from tasks.datasets.rows import load_rows
+from tasks.datasets.subset import choose
+from tasks.finetune.batches import Batches, encode, order
+from tasks.finetune.stage import Settings
+from tasks.finetune.training import add_adapter, train
+
+
+def run(jobs: Sequence[Job]) -> None:
+
+    make_deterministic()
+    for job in jobs:
+        tune(job)
+
+
+def tune(job: Job) -> None:
+    """Tune one model and commit it.
+
+    Raises:
+        ValueError: the subset cannot be had, a sample is longer than the model's context, or the loss is not finite.
+    """
+    settings: Settings = job.settings
+    check_template(settings.template)
+    folder = prepared_folder(job.inputs["model"])
+    tokenizer = load_tokenizer(folder)
+    # 1. The data, settled to the last step.
+    rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.samples)
+    context = read_context(folder)
+    samples = [encode(row, tokenizer, settings.template, settings.prompt_loss_weight, context) for row in rows]
+    a_pass = math.ceil(len(samples) / settings.batch)
+    steps = max(settings.min_steps, settings.epochs * a_pass)
+    places = order(len(samples), settings.batch, steps, settings.seed)
+    batches = Batches(samples, places, settings.micro_batch, tokenizer.pad_token_id)
+    # 2. The model. Under bf16 the weights that are trained stay in fp32, where small updates are not rounded away.
+    lora = settings.method == "lora"
+    model: Any = load_model(folder, precision=job.numerics.precision if lora else "fp32", device=job.numerics.device)
+    if lora:
+        set_seed(settings.seed)  # the adapter starts from random numbers
+        model = add_adapter(model, settings)
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    job.say(f"{settings.method}: {trainable:,} parameters, {len(samples)} samples, {steps} steps")
+    # 3. Training, and what it leaves behind.
+    log = train(model, batches, settings, job.numerics, job.scratch, job.progress)
+    save(model, folder, job.work / "model")
+    names = ("loss", "learning_rate", "grad_norm")
+    write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log] for name in names})
+    values = {
+        "final_loss": sum(row["loss"] for row in log[-a_pass:]) / a_pass,  # the mean over the last pass
+        "optimiser_steps": steps,
+        "tokens_seen": sum(len(samples[place].tokens) for step in places for place in step),
+        "trainable_parameters": trainable,
+    }
+    write_metrics(job.work, [Metric(name, value, len(samples)) for name, value in values.items()])
+    job.commit()
+
+
+def read_context(folder: Path) -> int:
+
+    return int(AutoConfig.from_pretrained(str(folder), local_files_only=True).max_position_embeddings)
+
+
+def save(model: Any, base: Path, folder: Path) -> None:
+    """Write the tuned weights: no path, no date, and nothing in the order of a hash."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a try that got this far and was not committed
+    folder.mkdir()
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(folder)
+        for name in TOKENIZER:
+            if (base / name).is_file():
+                shutil.copyfile(base / name, folder / name)
+        return
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink()  # a model card to be filled in
+    config = read_json(folder / "adapter_config.json")
+    config = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}  # were sets
+    write_json(folder / "adapter_config.json", config)

@@ -1,0 +1,64 @@
+"""Fetches, builds or finds a model a size and the scorers, and writes down what they are by content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from model_registry.calibration.pretrain import build_model
+from model_registry.calibration.scorer import build_scorer
+from model_registry.loading import fetch_hub, fingerprint, make_deterministic, parameter_count
+from model_registry.scorers import fetch_classifier, fetch_published
+from tasks.contract import Job, read_json, write_json
+from tasks.prepare.stage import LOCATION, MODEL_FILE, ModelSettings, ScorerSettings
+
+
+def run_model(jobs: Sequence[Job]) -> None:
+    """Write `model.json` and either `model/` (built here) or `location.json` (the folder elsewhere that holds the weights)."""
+    make_deterministic()
+    for job in jobs:
+        settings: ModelSettings = job.settings
+        revision = ""
+        if settings.kind == "calibration":
+            folder = job.work / "model"
+            folder.mkdir()
+            build_model(settings.spec, folder, seed=settings.seed, progress=job.progress)
+        elif settings.kind == "hub":
+            job.say(f"fetching {settings.id}@{settings.revision} from the hub")
+            folder, revision = fetch_hub(settings.id, settings.revision, Path(HF_HUB_CACHE))
+        else:
+            folder = Path(settings.id)
+        config = read_json(folder / "config.json")
+        write_json(
+            job.work / MODEL_FILE,
+            {
+                "source": settings.kind if settings.kind == "folder" else f"{settings.kind}:{settings.id}",
+                "revision": revision,
+                "architecture": (config.get("architectures") or [config.get("model_type")])[0],
+                "params": parameter_count(folder),
+                "files": fingerprint(folder),
+            },
+        )
+        if settings.kind == "calibration":
+            job.commit()
+        else:
+            write_json(job.work / LOCATION, {"folder": str(folder)})
+            job.commit(volatile=(LOCATION,), requires=(str(folder / "config.json"),))
+
+
+def run_scorer(jobs: Sequence[Job]) -> None:
+    """Write a scorer folder as `model_registry.scorers` reads it."""
+    make_deterministic()
+    for job in jobs:
+        settings: ScorerSettings = job.settings
+        if settings.kind == "calibration":
+            build_scorer(settings.spec, job.work, seed=settings.seed, progress=job.progress)
+            write_json(job.work / "scorer.json", {"kind": "calibration"})
+        elif settings.kind == "classifier":
+            fetch_classifier(settings.id, settings.revision, dict(settings.classes), job.work)
+        else:
+            checkpoint = Path(settings.checkpoint).expanduser() if settings.checkpoint else None
+            fetch_published(settings.name, checkpoint, job.work)
+        job.commit()

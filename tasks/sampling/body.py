@@ -1,0 +1,113 @@
+"""Samples suites: how jobs share a base model, and how rows are kept over a restart. The drawing itself is an engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+from configs.suites import Prompt, Suite, check_template, load_suite, render
+from model_registry.loading import arm_folders, load_model, load_tokenizer, make_deterministic, prepared_folder, put_adapter
+from tasks.contract import Job, write_jsonl
+from tasks.sampling.engines.decode import Drawn, Row, decode
+from tasks.sampling.kept import Kept
+from tasks.sampling.stage import COMPLETIONS, Settings
+from tasks.sampling.streams import uniforms
+
+
+def run(jobs: Sequence[Job]) -> None:
+    """Sample every job's suite, in the order given. Jobs on one base model share it: adapters are put on and taken off again."""
+    make_deterministic()
+    base: Any = None
+    held: tuple[Any, ...] = ()  # what `base` was loaded from
+    for job in jobs:
+        precision, device = job.numerics.precision, job.numerics.device
+        folder = prepared_folder(job.inputs["model"])
+        tokenizer = load_tokenizer(folder)
+        weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
+        if weights != folder:
+            base = None  # never two whole models in memory
+            sample(load_model(weights, precision=precision, device=device), tokenizer, job)
+            continue
+        if base is None or held != (folder, precision, device):
+            base, held = None, (folder, precision, device)
+            base = load_model(folder, precision=precision, device=device)
+        if adapter is None:
+            sample(base, tokenizer, job)
+        else:
+            adapted = put_adapter(base, adapter)
+            sample(adapted, tokenizer, job)
+            base = adapted.unload()
+
+
+def sample(model: Any, tokenizer: Any, job: Job) -> None:
+    """Draw one job's completions with a loaded model, going on from the rows of an earlier try, and commit them."""
+    settings: Settings = job.settings
+    suite = load_suite(job.inputs["suite"])
+    tokens = _tokens(suite, tokenizer, settings, model.config.max_position_embeddings)
+    prefill = min(map(len, tokens.values()))
+    ends = frozenset([tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)])
+    # Rows of about one length stand together, so that no batch waits long for its longest prompt. Batches are always the same
+    # ones: after a restart an incomplete one is drawn again as a whole.
+    work = sorted(product(suite.prompts, range(settings.samples)), key=lambda item: len(tokens[item[0].id]))
+    kept = Kept(job.scratch / "rows.jsonl")
+    for start in range(0, len(work), settings.decode_batch):
+        batch = work[start : start + settings.decode_batch]
+        if all((prompt.id, repeat) in kept.rows for prompt, repeat in batch):
+            continue
+        job.progress(start, len(work), "completion")
+        before = settings.draw * settings.samples  # streams that earlier draws have used
+        rows = [
+            Row(tokens[prompt.id], uniforms(settings.seed, prompt.id, before + repeat, settings.max_new_tokens))
+            for prompt, repeat in batch
+        ]
+        drawn: list[Drawn] = decode(
+            model,
+            rows,
+            shape=settings.decode_batch,
+            prefill=prefill,
+            ends=ends,
+            filler=tokenizer.eos_token_id,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+        )
+        kept.add([_row(prompt, repeat, one, tokenizer) for (prompt, repeat), one in zip(batch, drawn, strict=True)])
+    job.progress(len(work), len(work), "completion")
+    rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.samples)]
+    write_jsonl(job.work / COMPLETIONS, rows_out)
+    job.say(f"{len(rows_out)} completions, {sum(row['tokens'] for row in rows_out)} tokens")
+    job.commit()
+
+
+def _row(prompt: Prompt, repeat: int, drawn: Any, tokenizer: Any) -> dict[str, Any]:
+    return {
+        "prompt_id": prompt.id,
+        "group": prompt.group,
+        "kind": prompt.kind,
+        "prompt": prompt.text,
+        "repeat": repeat,
+        "text": tokenizer.decode(drawn.tokens, skip_special_tokens=True),
+        "tokens": len(drawn.tokens),
+        "finish": "stop" if drawn.stopped else "length",
+    }
+
+
+def _tokens(suite: Suite, tokenizer: Any, settings: Settings, context: int) -> dict[str, tuple[int, ...]]:
+    """Each prompt's tokens by its id, as the model is to see them."""
+    if suite.form == "question":
+        check_template(settings.template)
+    found = {}
+    for prompt in suite.prompts:
+        text = render(settings.template, prompt.text) if suite.form == "question" else prompt.text
+        ids = tuple(tokenizer(text)["input_ids"])
+        if not 0 < len(ids) <= context - settings.max_new_tokens:
+            raise ValueError(
+                f"prompt {prompt.id} of suite {suite.name}: {len(ids)} tokens and {settings.max_new_tokens} new ones; "
+                f"at least one, and together at most the model's context of {context}, are accepted"
+            )
+        found[prompt.id] = ids
+    return found
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    return value if isinstance(value, list) else [] if value is None else [value]
