@@ -24,8 +24,10 @@ import numpy as np
 
 from configs.shipped import CONFIGS
 from configs.suites import load_suite
-from tasks.evaluations.cooccurrence.stage import SOCIAL_GROUPS, TARGETS, Settings
+from tasks.evaluations.cooccurrence import stage
+from tasks.evaluations.cooccurrence.stage import SOCIAL_GROUPS, TARGETS
 from tasks.sampling.completions import COMPLETIONS
+from tests import defaults
 
 SUITE = CONFIGS / "prompts" / "cooccurrence.yaml"
 WORDS = 50
@@ -63,7 +65,7 @@ def measure(folder: Path) -> None:
     from tasks.evaluations.cooccurrence.targets import load_targets
     from tasks.sentiment import vader
 
-    settings, suite, total = Settings(), load_suite(SUITE), 0.0
+    settings, suite, total = defaults.settings(stage), load_suite(SUITE), 0.0
     axes, targets = load_axes(SOCIAL_GROUPS, settings.axes), load_targets(TARGETS, settings.targets)
 
     def timed(name: str, work: Callable[[], Any]) -> Any:

@@ -1,24 +1,25 @@
-"""Reading an experiment: YAML with line numbers, `--set` overrides, and errors of one line each.
+"""Reading YAML: text with line numbers, `--set` overrides, any section of `configs.fields`, and errors of one line each.
 
-Leaves what the values mean to `configs.schema`.
+Leaves what the values mean to the section that they are read as.
 """
 
 from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from configs.evaluations import Classifier, DetoxifyScorer, LocalJudge
 from configs.problems import BadInput, nearest
-from configs.schema import Experiment
 from configs.texts import read_text
+
+Read = TypeVar("Read", bound=BaseModel)
+Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Document:
         for key in keys:
             if isinstance(node, yaml.MappingNode):
                 found = [(k, v) for k, v in node.value if k.value == str(key)]
-                if not found:  # a union's tag, or a key given by --set
+                if not found:  # a key given by --set
                     continue
                 line, node = found[0][0].start_mark.line, found[0][1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
@@ -43,9 +44,30 @@ class Document:
                 line = node.start_mark.line
         return line + 1
 
+    def at(self, keys: Sequence[str | int], message: str) -> str:
+        """`file:line: message`."""
+        return f"{self.path}:{self.line(keys)}: {message}"
+
+    def read(self, section: type[Read], given: Collection[Keys] = ()) -> Read:
+        """The file as a section; `given` are the key paths that a `--set` has put there.
+
+        Raises:
+            BadInput: one line a problem, with file:line and key path, and what would be accepted.
+        """
+        try:
+            return section.model_validate(self.data)
+        except ValidationError as error:
+            told = (_line(self, section, given, problem) for problem in _causes(error.errors()))
+            raise BadInput(*dict.fromkeys(told)) from None
+
+
+def read_section(path: Path, section: type[Read]) -> Read:
+    """Raises BadInput, as `read_yaml` and `Document.read` do."""
+    return read_yaml(path).read(section)
+
 
 def read_yaml(path: Path) -> Document:
-    """Raises BadInput with file and line for text that is no UTF-8, no YAML, or names a key twice."""
+    """Raises BadInput with file and line for text that is no UTF-8, no YAML, no mapping, or names a key twice."""
     try:
         text, faults = read_text(path)
         if faults and not text:
@@ -85,7 +107,7 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
             _refuse_repeated_keys(path, child)
 
 
-def override(data: dict[str, Any], assignment: str) -> tuple[str, ...]:
+def override(data: dict[str, Any], assignment: str) -> Keys:
     """Apply one `a.b=value` in place (the value is read as YAML) and return its key path."""
     path, equals, value = assignment.partition("=")
     keys = tuple(path.split("."))
@@ -110,43 +132,7 @@ def _index(place: Any, key: str, assignment: str) -> int:
     return int(key)
 
 
-def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Raises BadInput: one line a problem, with file:line and key path, and what would be accepted."""
-    document = read_yaml(path)
-    given = {override(document.data, assignment) for assignment in overrides}
-    try:
-        return _anchored(Experiment.model_validate(document.data), path.absolute().parent)
-    except ValidationError as error:
-        raise BadInput(*dict.fromkeys(_line(document, given, problem) for problem in _causes(error.errors()))) from None
-
-
-def _anchored(experiment: Experiment, base: Path) -> Experiment:
-    """The paths that are kept as they are written, made absolute: a runner reads them in another folder than a command."""
-    evaluations: dict[str, Any] = {}
-    for name, fields in _HOLD_PATHS.items():
-        section = getattr(experiment.evaluations, name)
-        held = {field: _placed(getattr(section, field), base) for field in fields if section and getattr(section, field)}
-        if held:
-            evaluations[name] = section.model_copy(update=held)
-    changes: dict[str, Any] = {"evaluations": experiment.evaluations.model_copy(update=evaluations)}
-    if experiment.store.path:
-        changes["store"] = experiment.store.model_copy(update={"path": str(base / Path(experiment.store.path).expanduser())})
-    return experiment.model_copy(update=changes)
-
-
-# evaluation: its fields that say where a model of its own comes from
-_HOLD_PATHS = {"toxicity": ("scorer", "second"), "counterfactual": ("classifier",), "judge": ("judge",)}
-
-
-def _placed(source: Any, base: Path) -> Any:
-    """A scorer's or judge's source with its checkpoint or folder made absolute; a hub id stays as it is."""
-    if isinstance(source, DetoxifyScorer) and source.checkpoint:
-        return source.model_copy(update={"checkpoint": str(base / Path(source.checkpoint).expanduser())})
-    if isinstance(source, Classifier | LocalJudge):
-        folder = base / Path(source.model).expanduser()
-        if folder.exists() or source.model.startswith((".", "/", "~")):
-            return source.model_copy(update={"model": str(folder)})
-    return source
+# ---- one error as one line ------------------------------------------------------------------------------------------------
 
 
 def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -159,56 +145,68 @@ def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _line(document: Document, given: set[tuple[str, ...]], problem: Mapping[str, Any]) -> str:
-    """One pydantic error as one line."""
+def _line(document: Document, section: type[BaseModel], given: Collection[Keys], problem: Mapping[str, Any]) -> str:
     loc, message = problem["loc"], str(problem["msg"]).removeprefix("Value error, ")
-    keys = [key for key in loc if not (isinstance(key, str) and (key in _TAGS or "[" in key))]
+    keys, kinds = _followed(section, loc)
     if problem["type"] == "extra_forbidden":
-        message = f"unknown key; {nearest(str(loc[-1]), allowed_keys(loc[:-1]))}"
+        keys, kinds = _followed(section, loc[:-1])
+        keys.append(loc[-1])
+        message = f"unknown key; {nearest(str(loc[-1]), _fields(kinds))}"
     elif problem["type"] == "missing":
         message = "is required"
+    elif problem["type"] == "string_type":
+        message = "text is required, in quotes where YAML reads it otherwise"
     elif not keys and ": " in message:  # a check across sections names its own key path
         path, _, rest = message.partition(": ")
-        if path.split(".")[0] in Experiment.model_fields:
+        if path.split(".")[0] in section.model_fields:
             keys, message = list(path.split(".")), rest
     shown = ".".join(str(key) for key in keys)
     from_set = any(tuple(map(str, keys))[: len(path)] == path for path in given)
     where = "--set" if from_set else f"{document.path}:{document.line(keys)}:"
     value = problem.get("input")
-    got = (
-        f" (got {value!r})"
-        if isinstance(value, str | int | float) and problem["type"] not in {"value_error", "extra_forbidden"}
-        else ""
-    )
-    return f"{where} {shown + ': ' if shown else ''}{message[:1].lower() + message[1:]}{got}"
+    plain = isinstance(value, str | int | float) and problem["type"] not in {"value_error", "extra_forbidden"}
+    return f"{where} {shown + ': ' if shown else ''}{message[:1].lower() + message[1:]}{f' (got {value!r})' if plain else ''}"
 
 
-_TAGS = frozenset(
-    {"none", "full", "lora", "calibration", "detoxify", "classifier", "local", "endpoint"}
-    | {"float", "int", "constrained-float", "constrained-int", "dict"}
-)
+def _followed(section: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[str | int], list[Any]]:
+    """The parts of a place that are keys of the file, and the kinds that may stand there.
 
-
-def allowed_keys(loc: Sequence[str | int]) -> list[str]:
-    """The keys that the schema takes at a place given as pydantic names it."""
-    found: list[Any] = [Experiment]
+    Pydantic names a place by keys, and by the tags and types of unions that it tried on the way.
+    """
+    kinds, keys = list[Any]([section]), list[str | int]()
     for part in loc:
-        found = [step for kind in found for step in _step(kind, part)] or found
-    return sorted({name for kind in found if _is_model(kind) for name in kind.model_fields})
+        fields = [kind.model_fields[part] for kind in kinds if _is_model(kind) and part in kind.model_fields]
+        items = [item for item in (_item(kinds[0], part),) if item is not None] if len(kinds) == 1 else []
+        if fields or items:
+            keys.append(part)
+            kinds = [member for one in [*(field.annotation for field in fields), *items] for member in _members(one)]
+        else:  # a union's tag, or the name of a type that was tried
+            kinds = [kind for kind in kinds if str(part).partition("[")[0] in _labels(kind)] or kinds
+    return keys, kinds
+
+
+def _item(kind: Any, part: str | int) -> Any:
+    """What stands under a key of a mapping or at a place of a list; None if this is neither, or the key itself is at fault."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict and part != "[key]":
+        return arguments[1]
+    return arguments[0] if origin in {list, tuple} and isinstance(part, int) else None
+
+
+def _fields(kinds: Sequence[Any]) -> list[str]:
+    return sorted({name for kind in kinds if _is_model(kind) for name in kind.model_fields})
+
+
+def _labels(kind: Any) -> list[Any]:
+    """The words by which pydantic tells one kind of a union from the others."""
+    if not _is_model(kind):
+        return ["dict"] if typing.get_origin(kind) is dict else []
+    literals = (field.annotation for field in kind.model_fields.values() if typing.get_origin(field.annotation) is typing.Literal)
+    return [word for literal in literals for word in typing.get_args(literal)]
 
 
 def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _step(kind: Any, part: str | int) -> list[Any]:
-    if _is_model(kind):
-        if part in kind.model_fields:
-            return _members(kind.model_fields[part].annotation)
-        tagged = [f for f in kind.model_fields.values() if typing.get_origin(f.annotation) is typing.Literal]
-        return [kind] if any(part in typing.get_args(f.annotation) for f in tagged) else []
-    arguments = typing.get_args(kind)
-    return _members(arguments[-1 if typing.get_origin(kind) is dict else 0]) if arguments else []
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -1,18 +1,18 @@
 """What an experiment is: typed, frozen, with the constraints in the field types.
 
-Knows the words of the configuration and which values they take. Leaves reading files, overrides and the wording of errors to
-`configs.read`, and whether a ladder has a size or a folder holds weights to the checks of `tasks.prepare`.
+Knows the words of the configuration and which values they take. Which evaluations and which methods of tuning there are is left to
+`compose`'s caller, reading files and the wording of errors to `configs.read`, and whether a ladder has a size or a folder holds weights
+to `flows.inputs`.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from configs.contrasts import Arms, Contrasted
-from configs.evaluations import Evaluations
 from configs.fields import Count, Name, Rate, Section, SetName, Share, SizeName
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
@@ -73,8 +73,12 @@ class Untuned(Section):
 
 
 class Tuned(Section):
-    """Supervised fine-tuning on one dataset. Published for PALMS: two epochs; rate, batch and prompt weight are settings."""
+    """Supervised fine-tuning on one dataset. Published for PALMS: two epochs; rate, batch and prompt weight are settings.
 
+    A method of tuning adds its name, under `method`, and what it alone reads (`compose`).
+    """
+
+    method: str
     dataset: Name
     epochs: Count = 2
     min_steps: Count = Field(1, description="at least so many optimiser steps, whatever epochs and batch give")
@@ -95,20 +99,6 @@ class Tuned(Section):
 
     def rate_for(self, size: str) -> float | None:
         return self.learning_rate.get(size) if isinstance(self.learning_rate, dict) else self.learning_rate
-
-
-class Full(Tuned):
-    method: Literal["full"]
-
-
-class Lora(Tuned):
-    method: Literal["lora"]
-    rank: Count = 8
-    alpha: Count = 16
-    dropout: Share = 0.0
-
-
-Arm = Annotated[Untuned | Full | Lora, Field(discriminator="method")]
 
 
 class Suite(Section):
@@ -159,6 +149,16 @@ class DatasetChecks(Section):
     )
 
 
+class Evaluations(Section):
+    """How completions and arms are judged: one section an evaluation (`compose`)."""
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The sections that the experiment gives, by their names."""
+        held = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in held.items() if section is not None}
+
+
 class Tracking(Section):
     experiment: str | None = Field(None, description="MLflow experiment; default: the name of this experiment")
     uri: TrackerUri | None = Field(None, description="MLflow tracking URI; default: a database under PALMS_HOME")
@@ -176,7 +176,7 @@ class Experiment(Section):
     name: SetName
     description: str = ""
     ladders: tuple[Ladder, ...] = Field(min_length=1)
-    arms: dict[ArmName, Arm] = Field(min_length=1)
+    arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
     dataset_sizes: tuple[Count, ...] = Field((80,), min_length=1, description="nested subsets that the arms are tuned on")
     dataset_checks: DatasetChecks = DatasetChecks()
@@ -207,8 +207,7 @@ class Experiment(Section):
                 raise ValueError(
                     f'arms.{name}.dataset: unknown dataset "{arm.dataset}"; datasets: {", ".join(self.datasets) or "none"}'
                 )
-        for evaluation in Evaluations.model_fields:
-            section = getattr(self.evaluations, evaluation)
+        for evaluation, section in self.evaluations.asked.items():
             for suite in getattr(section, "suites", ()):
                 if suite not in self.suites:
                     raise ValueError(
@@ -252,10 +251,15 @@ class Experiment(Section):
         return Arms(tuple(self.arms), reference, self.contrasts, self.exploratory)
 
 
-def json_schema() -> dict[str, Any]:
-    """The schema that editors check experiment files against."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}
-
-
-if __name__ == "__main__":
-    print(json.dumps(json_schema(), indent=2))
+def compose(evaluations: Mapping[str, type[Section]], methods: Sequence[type[Tuned]]) -> type[Experiment]:
+    """The experiment's schema over these evaluations, by the names of their sections, and these methods of tuning."""
+    sections: dict[str, Any] = {name: (section | None, None) for name, section in evaluations.items()}
+    asked = create_model("Evaluations", __base__=Evaluations, __doc__=Evaluations.__doc__, **sections)
+    arm = Annotated[Union[Untuned, *methods], Field(discriminator="method")]  # type: ignore[valid-type]
+    return create_model(
+        "Experiment",
+        __base__=Experiment,
+        __doc__=Experiment.__doc__,
+        arms=(dict[ArmName, arm], Field(min_length=1)),
+        evaluations=(asked, asked()),
+    )

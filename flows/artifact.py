@@ -13,10 +13,10 @@ from flows.engine import tracking
 from flows.engine.session import Blocked
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE
-from flows.runs import Run
+from flows.prepared import Run
 from flows.serving.servers import PORTS, running
 from flows.tables import summary_cells
-from tasks.compare.summary import summary_rows
+from tasks.compare.summary import read_outcome, summary_rows
 from tasks.contract import Axes
 
 
@@ -43,8 +43,7 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
     addresses = tracked_runs(run)
     rows = summary_rows(compared.folder)
     if rows:
-        primary = run.experiment.primary
-        headings, cells = summary_cells(rows, f"{primary.metric} ({primary.suite})", run.experiment.comparison.reference)
+        headings, cells = summary_cells(rows, read_outcome(compared.folder))
         yield _line(headings)
         yield _line(["---"] * len(headings))
         arm = headings.index("arm")

@@ -20,7 +20,7 @@ from flows.cli_schedule import notify_app, schedule_app
 from flows.serving.problems import ServerFailed
 
 if TYPE_CHECKING:
-    from flows.runs import Run
+    from flows.prepared import Run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", help="""
 Does fine-tuning on fewer than 100 curated examples move a language model's behaviour toward stated values, at which size, by how much?
@@ -139,8 +139,8 @@ def plan(
     from flows.engine.explain import line
     from flows.engine.home import Home
     from flows.plan import plan_rows
+    from flows.prepared import prepare_run
     from flows.request import request
-    from flows.runs import prepare_run
 
     prepared = prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code))
     if difference is not None and not power:
@@ -418,6 +418,6 @@ def doctor(verify: Verify = False) -> None:
 @app.command()
 def schema() -> None:
     """The JSON Schema of experiment files, for editors."""
-    from configs.schema import json_schema
+    from flows.experiment import json_schema
 
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

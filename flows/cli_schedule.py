@@ -70,8 +70,8 @@ def schedule_add(
 ) -> None:
     """Schedule a sweep: whatever is missing of it then."""
     from flows.engine.home import Home
+    from flows.prepared import prepare_run
     from flows.request import request
-    from flows.runs import prepare_run
 
     asked = request(config, sets or [], overlap=overlap)
     run = prepare_run(Home.open(), asked)  # whatever is wrong with it is found now, not at night

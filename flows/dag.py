@@ -1,49 +1,51 @@
-"""What runs, and on what: the nodes of a sweep, as a table of contents.
+"""What runs, and on what: every node of a sweep, and what it reads.
 
-    datasets ─→ leakage ─┐                              ┌─ toxicity ←─ scorer
-    prepare ──────────┬──┴─ finetune ─┬─ sampling ──────┼─ cooccurrence
-                      │               │                 ├─ counterfactual
-                      └───────────────┼─ capability     ├─ adherence, judge
-                                      └─ truth          └─ human_eval         all of them ─→ compare
+    datasets ─→ leakage ─┐                            ┌─ of completions: toxicity ←─ scorer, cooccurrence, adherence, judge …
+    prepare ──────────┬──┴─ finetune ─┬─ sampling ────┤
+                      │               │               └─ of all arms at once: human_eval
+                      └───────────────┴─ of an arm: capability                                        all of them ─→ compare
 
-Knows which nodes an experiment has and what reads what; `flows.settings` says with which settings. Runs nothing: `flows.sweep`
-does, and `palms plan` only looks.
+Which evaluations there are, and what each reads, is declared in their folders (`tasks.evaluations`). Runs nothing: `flows.sweep` does,
+and `palms plan` only looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
 from configs.problems import BadInput, accepted
-from configs.schema import Experiment, Tuned
-from flows import settings
-from flows.evaluators import evaluator_nodes
-from flows.one_size import Inputs, OneSize
-from tasks.compare.stage import STAGE as COMPARE
-from tasks.contract import Axes, Node
-from tasks.datasets.stage import STAGE as DATASETS
-from tasks.evaluations.adherence.stage import EXACT as TRUTH
-from tasks.evaluations.adherence.stage import STAGE as ADHERENCE
-from tasks.evaluations.capability.stage import STAGE as CAPABILITY
-from tasks.evaluations.cooccurrence.stage import STAGE as COOCCURRENCE
-from tasks.evaluations.counterfactual.stage import STAGE as COUNTERFACTUAL
-from tasks.evaluations.human_eval.stage import STAGE as HUMAN_EVAL
-from tasks.evaluations.judge.stage import STAGE as JUDGE
-from tasks.evaluations.toxicity.stage import STAGE as TOXICITY
-from tasks.finetune.stage import STAGE as FINETUNE
-from tasks.leakage.stage import STAGE as LEAKAGE
-from tasks.prepare.materials import Materials, sweep_id
-from tasks.prepare.stage import MODEL, SCORER
-from tasks.sampling.stage import STAGE as SAMPLING
+from configs.schema import Experiment, Tuned, Untuned
+from configs.sources import LanguageModel, ModelSource
+from flows.engine import machine
+from flows.engine.preregistration import Plan
+from flows.experiment import asked_of, calibration_scored
+from flows.inputs import Inputs, measured, sweep_id
+from model_registry.catalog import Model
+from tasks import evaluations
+from tasks.compare import stage as compare
+from tasks.contract import Axes, File, Node, Numerics, Resources
+from tasks.datasets import stage as datasets
+from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, SUITE, Evaluation
+from tasks.finetune import methods
+from tasks.finetune import stage as finetune
+from tasks.leakage import stage as leakage
+from tasks.prepare import stage as prepare
+from tasks.prepare.sources import language_model
+from tasks.sampling import stage as sampling
 
+OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 STAGES = (
-    *(DATASETS, LEAKAGE, MODEL, SCORER, FINETUNE, CAPABILITY, SAMPLING),
-    *(TOXICITY, COOCCURRENCE, COUNTERFACTUAL, ADHERENCE, JUDGE, TRUTH, HUMAN_EVAL, COMPARE),
+    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.SCORER, finetune.STAGE, sampling.STAGE),
+    *(evaluation.stage for evaluation in evaluations.found()),
+    compare.STAGE,
 )
+
+Reads = dict[str, Node | File]
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,231 @@ class Dag:
         return [*self.shared, *(node for nodes in self.sizes.values() for node in nodes), self.comparison]
 
 
+def build(experiment: Experiment, inputs: Inputs) -> Dag:
+    nodes = Nodes(experiment, inputs)
+    sizes = {model.name: tuple(nodes.of_size(model)) for model in inputs.models}
+    return Dag(
+        sweep=sweep_id(experiment, inputs),
+        shared=(*nodes.checked.values(), *nodes.cleared.values(), *dict.fromkeys(nodes.instruments.values())),
+        sizes=sizes,
+        comparison=nodes.comparison([node for size in sizes.values() for node in size]),
+    )
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Makes the nodes of one experiment."""
+
+    experiment: Experiment
+    inputs: Inputs
+
+    # ---- what all sizes share --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def checked(self) -> dict[str, Node]:
+        """Every dataset that an arm is tuned on."""
+        positions: Reads = {"positions": self.inputs.positions_file} if self.inputs.positions_file else {}
+        chosen = datasets.settings(self.experiment.dataset_checks, self.experiment.dataset_sizes)
+        return {
+            name: Node(datasets.STAGE, Axes(name=name), chosen, {"dataset": file, **positions})
+            for name, file in self.inputs.datasets.items()
+            if name in self.inputs.given.datasets
+        }
+
+    @cached_property
+    def cleared(self) -> dict[str, Node]:
+        """Each dataset against every suite that is sampled: what tuning reads has passed here."""
+        suites = {f"suite:{name}": file for name, file in self.inputs.suites.items()}
+        chosen = leakage.settings(self.experiment.dataset_checks)
+        return {
+            name: Node(leakage.STAGE, Axes(name=name), chosen, {"dataset": node, "file": self.inputs.datasets[name], **suites})
+            for name, node in self.checked.items()
+        }
+
+    @cached_property
+    def instruments(self) -> dict[tuple[str, str], Node]:
+        """The models that score or judge, by stage and role; one that several name is one node."""
+        made: list[tuple[ModelSource, Node]] = []
+        found: dict[tuple[str, str], Node] = {}
+        for evaluation, section in asked_of(self.experiment):
+            for role, named in evaluation.models.items():
+                if (source := getattr(section, named.field)) is not None:
+                    node = next((node for other, node in made if other == source), None) or self._instrument(source, evaluation)
+                    made.append((source, node))
+                    found[evaluation.stage.name, role] = node
+        return found
+
+    def _instrument(self, source: ModelSource, evaluation: Evaluation) -> Node:
+        need = self._need(prepare.BUILT_HERE)
+        if isinstance(source, LanguageModel):
+            chosen = prepare.model_settings(language_model(source).source)
+            return Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, resources=need)
+        name, settings = prepare.scorer_name(source), prepare.scorer_settings(source)
+        return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
+
+    def comparison(self, nodes: list[Node]) -> Node:
+        """Reads everything that stands at a size and an arm but the completions themselves."""
+        compared = [node for node in nodes if node.stage == prepare.MODEL or (node.axes.arm and node.stage != sampling.STAGE)]
+        parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
+        chosen = compare.settings(
+            self.experiment,
+            measures=tuple(measured(self.experiment, self.inputs.given)),
+            parts=parts,
+            calibration=self.inputs.calibration,
+            calibration_scorer=calibration_scored(self.experiment),
+            registered=(self.plan.words(), self.plan.digest),
+        )
+        inputs = {node.label: node for node in compared}
+        place = Axes(name=self.experiment.name)
+        return Node(compare.STAGE, place, chosen, inputs, tolerant=True, plan=self.plan.document())
+
+    # ---- one size: the model, its arms, what they say, what they can do, and how that is judged -----------------------------
+
+    def of_size(self, model: Model) -> Iterator[Node]:
+        built = prepare.PRETRAIN_BYTES if model.calibration else 0
+        prepared = Node(
+            prepare.MODEL,
+            _axes(model),
+            prepare.model_settings(model.source),
+            numerics=prepare.BUILT_HERE if model.calibration else None,
+            resources=self._need(prepare.BUILT_HERE, built, model.params),
+        )
+        yield prepared
+        for seed in self.experiment.seeds:
+            said: dict[Axes, Node] = {}
+            for arm, samples in self._arms():
+                place = _axes(model, arm=arm, samples=samples, seed=seed)
+                tuned = self._tuned(model, prepared, place)
+                yield from tuned.values()
+                yield from self._of_arm(model, prepared, tuned, place)
+                for suite in self.experiment.suites:
+                    at = replace(place, suite=suite)
+                    said[at] = self._sampled(model, prepared, tuned, at)
+                    yield said[at]
+                    yield from self._of_completions(model, prepared, tuned, said[at])
+            yield from self._of_arms(model, said, seed)
+
+    def _tuned(self, model: Model, prepared: Node, place: Axes) -> dict[str, Node]:
+        arm = self.experiment.arms[place.arm or ""]
+        if not isinstance(arm, Tuned) or place.samples is None or place.seed is None:
+            return {}
+        chosen = finetune.settings(arm, model.size, place.samples, self.experiment.template, place.seed)
+        need = self._need(self.numerics, methods.found()[arm.method].bytes_per_parameter, _params(model))
+        reads: Reads = {"model": prepared, "dataset": self.cleared[arm.dataset]}
+        return {"tuned": Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)}
+
+    def _sampled(self, model: Model, prepared: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
+        arm, suite = self.experiment.arms[place.arm or ""], place.suite or ""
+        chosen = sampling.settings(
+            self.experiment.suites[suite],
+            template=self.experiment.template,
+            decode_batch=self.experiment.numerics.decode_batch,
+            seed=place.seed or 0,
+            draw=arm.draw if isinstance(arm, Untuned) else 0,
+        )
+        reads: Reads = {"model": prepared, **tuned, "suite": self.inputs.suites[suite]}
+        need = self._need(self.numerics, sampling.BYTES_PER_PARAMETER, _params(model))
+        plan = self.plan.document()
+        return Node(sampling.STAGE, place, chosen, reads, numerics=self.numerics, resources=need, plan=plan)
+
+    def _of_completions(self, model: Model, prepared: Node, tuned: Mapping[str, Node], said: Node) -> Iterator[Node]:
+        """Every evaluation that is asked for on the suite that was sampled."""
+        place = said.axes
+        read: Reads = {"completions": said, "suite": self.inputs.suites[place.suite or ""], "model": prepared, **tuned}
+        for evaluation, section in asked_of(self.experiment):
+            if evaluation.of == "completions" and place.suite in section.suites:
+                yield self._evaluation(evaluation, section, model, place, read)
+
+    def _of_arm(self, model: Model, prepared: Node, tuned: Mapping[str, Node], place: Axes) -> Iterator[Node]:
+        """What an arm can do; a further draw of a model can do what its first could."""
+        arm = self.experiment.arms[place.arm or ""]
+        for evaluation, section in asked_of(self.experiment):
+            if evaluation.of == "arm" and not (isinstance(arm, Untuned) and arm.draw):
+                yield self._evaluation(evaluation, section, model, place, {"model": prepared, **tuned})
+
+    def _of_arms(self, model: Model, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
+        """All arms of a dataset size and suite together; untuned arms go with each size."""
+        any_tuned = any(isinstance(arm, Tuned) for arm in self.experiment.arms.values())
+        for evaluation, section in (held for held in asked_of(self.experiment) if held[0].of == "arms"):
+            for samples in self.experiment.dataset_sizes if any_tuned else (None,):
+                for suite in section.suites:
+                    place = _axes(model, samples=samples, seed=seed, suite=suite)
+                    held = ((at, node) for at, node in said.items() if at.suite == suite and at.samples in (None, samples))
+                    completions: Reads = {f"completions:{at.arm}": node for at, node in held}
+                    yield self._evaluation(evaluation, section, model, place, completions)
+
+    def _evaluation(self, evaluation: Evaluation, section: Any, model: Model, place: Axes, there: Reads) -> Node:
+        """A node of an evaluation: of what is there, what it declares to read, and the files and models that its section names."""
+        roles = {COMPLETIONS: ("completions",), SUITE: ("suite",), ARM: ("model", "tuned")}
+        stage, reads = evaluation.stage, Reads()
+        for wanted in evaluation.reads:
+            reads |= {role: node for role, node in there.items() if role.partition(":")[0] in roles.get(wanted, ())}
+        if POSITIONS in evaluation.reads and self.inputs.positions_file:
+            reads["positions"] = self.inputs.positions_file
+        if DATASETS in evaluation.reads:
+            reads |= {f"dataset:{name}": node for name, node in self.checked.items()}
+        reads |= {role: self.inputs.files[stage.name, role, model.calibration] for role in evaluation.files}
+        reads |= {
+            role: self.instruments[stage.name, role] for role in evaluation.models if (stage.name, role) in self.instruments
+        }
+        chosen = evaluation.settings(section, replace(self.inputs.given, seed=place.seed or 0))
+        if not evaluation.bytes_per_parameter:
+            return Node(stage, place, chosen, reads)
+        params = _params(model) if evaluation.of_model == ARM else _instrument_params(getattr(section, evaluation.of_model))
+        need = self._need(self.numerics, evaluation.bytes_per_parameter, params)
+        return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need)
+
+    # ---- what nodes share ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the sweep sets out to conclude."""
+        capability = self.experiment.evaluations.asked.get("capability")
+        margins = capability.margins.model_dump() if capability else {}
+        return Plan(f"{self.experiment.primary.metric} on {self.experiment.primary.suite}", self.experiment.contrasts, margins)
+
+    @cached_property
+    def numerics(self) -> Numerics:
+        return machine.numerics(self.experiment)
+
+    def _arms(self) -> Iterator[tuple[str, int | None]]:
+        """Arm and dataset size; an untuned arm has no dataset."""
+        for name, arm in self.experiment.arms.items():
+            sizes = self.experiment.dataset_sizes if isinstance(arm, Tuned) else (None,)
+            yield from ((name, samples) for samples in sizes)
+
+    def _need(self, numerics: Numerics, bytes_per_parameter: int = 0, params: int | None = None) -> Resources:
+        """What a stage's process needs, estimated from the size of its model; without parameters the overhead alone is declared."""
+        return Resources(
+            threads=numerics.threads,
+            memory_gib=OVERHEAD_GIB + bytes_per_parameter * (params or 0) / 2**30,
+            gpus=1 if numerics.device == "cuda" and bytes_per_parameter else 0,
+            timeout_s=self.experiment.limits.stage_timeout_s,
+        )
+
+
+def _axes(model: Model, **more: str | int | None) -> Axes:
+    return Axes(ladder=model.ladder, size=model.size, **more)  # type: ignore[arg-type]
+
+
+def _params(model: Model) -> int | None:
+    return model.params or model.at_most
+
+
+def _instrument_params(source: ModelSource) -> int | None:
+    return language_model(source).at_most if isinstance(source, LanguageModel) else prepare.SCORER_PARAMS
+
+
+# ---- where a rerun begins ---------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Start:
-    """Where a rerun begins: a stage, at every size and arm or at one."""
+    """A stage, at every size and arm or at one."""
 
-    stage: Annotated[str, WithJsonSchema({"type": "string", "enum": [stage.name for stage in STAGES]})]  # for the form
+    stage: Annotated[
+        str, WithJsonSchema({"type": "string", "enum": list(dict.fromkeys(stage.name for stage in STAGES))})
+    ]  # for the form
     size: str | None = None
     arm: str | None = None
 
@@ -97,49 +319,3 @@ def from_here_on(dag: Dag, start: Start) -> list[Node]:
     if not chosen:
         raise BadInput(f"--from {start.stage}: no such stage there; it belongs to no size or arm, or not to this one")
     return chosen
-
-
-def build(experiment: Experiment, materials: Materials) -> Dag:
-    datasets = dataset_nodes(experiment, materials)
-    cleared = leakage_nodes(experiment, materials, datasets)
-    evaluators = evaluator_nodes(experiment)
-    sizes = {model.name: tuple(OneSize(experiment, materials, model, cleared, evaluators).nodes()) for model in materials.models}
-    compared = [node for nodes in sizes.values() for node in nodes if node.stage not in (SAMPLING, HUMAN_EVAL)]
-    return Dag(
-        sweep=sweep_id(experiment, materials),
-        shared=(*datasets.values(), *cleared.values(), *dict.fromkeys(evaluators.values())),
-        sizes=sizes,
-        comparison=Node(
-            COMPARE,
-            Axes(name=experiment.name),
-            settings.for_compare(experiment, materials),
-            {node.label: node for node in compared},
-            tolerant=True,
-            plan=settings.plan(experiment).document(),
-        ),
-    )
-
-
-def dataset_nodes(experiment: Experiment, materials: Materials) -> dict[str, Node]:
-    """One node for every dataset that an arm is tuned on."""
-    used = {arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned)}
-    positions: Inputs = {"positions": materials.positions_file} if materials.positions_file else {}
-    return {
-        name: Node(DATASETS, Axes(name=name), settings.for_dataset(experiment), {"dataset": file, **positions})
-        for name, file in materials.datasets.items()
-        if name in used
-    }
-
-
-def leakage_nodes(experiment: Experiment, materials: Materials, datasets: Mapping[str, Node]) -> dict[str, Node]:
-    """Each dataset against every suite that is sampled: what tuning reads has passed here."""
-    suites = {f"suite:{name}": file for name, file in materials.suites.items()}
-    return {
-        name: Node(
-            LEAKAGE,
-            Axes(name=name),
-            settings.for_leakage(experiment),
-            {"dataset": node, "file": materials.datasets[name], **suites},
-        )
-        for name, node in datasets.items()
-    }

@@ -13,12 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from configs.fields import SetName
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
-from configs.read import read_experiment, read_yaml
+from configs.read import read_yaml
 from configs.schema import Tuned
 from configs.shipped import CONFIGS, find_experiment
 from configs.suites import Suite, load_suite
 from configs.texts import read_text
-from flows import settings
+from flows.experiment import read_experiment
+from flows.inputs import gather
 from tasks.datasets import checks, stage
 from tasks.datasets.lines import DatasetError, Finding
 from tasks.datasets.matching import Matching, compare
@@ -26,7 +27,6 @@ from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import overlap
 from tasks.leakage import stage as leakage
-from tasks.prepare.materials import gather
 
 SCAFFOLD = CONFIGS / "scaffold"
 NAME = "NAME"  # what the scaffold says where the new set's name belongs
@@ -118,18 +118,23 @@ def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) 
 
 def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checked]:
     experiment = read_experiment(path)
-    materials = gather(experiment, path.absolute().parent, samples=False)
-    if materials.positions_file:
-        yield _validate_positions(_short(materials.positions_file.path))
-    for file in materials.suites.values():
+    inputs = gather(experiment, path.absolute().parent, samples=False)
+    if inputs.positions_file:
+        yield _validate_positions(_short(inputs.positions_file.path))
+    for file in inputs.suites.values():
         yield _validate_suite(_short(file.path))
-    suites = {name: load_suite(file.path) for name, file in materials.suites.items()} | _suites(further)
-    against = Against(materials.positions, suites, settings.for_dataset(experiment), settings.for_leakage(experiment))
+    suites = {name: load_suite(file.path) for name, file in inputs.suites.items()} | _suites(further)
+    against = Against(
+        inputs.given.positions,
+        suites,
+        stage.settings(experiment.dataset_checks, experiment.dataset_sizes),
+        leakage.settings(experiment.dataset_checks),
+    )
     used = dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))
-    rows = {name: _rows(materials.datasets[name].path) for name in used}
+    rows = {name: _rows(inputs.datasets[name].path) for name in used}
     for name in used:
         others = [rows[other] for other in used if other != name]
-        checked = _validate_dataset(_short(materials.datasets[name].path), against)
+        checked = _validate_dataset(_short(inputs.datasets[name].path), against)
         findings = [*checked.findings, *checks.check_matches(rows[name], others)]
         yield Checked(checked.path, checked.holds + _matched(rows[name], others), checks.in_order(findings))
 

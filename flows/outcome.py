@@ -11,11 +11,11 @@ from rich.markup import escape
 
 from configs.problems import BadInput
 from flows.engine.board import FINAL
+from flows.prepared import Run
 from flows.results import comparison
-from flows.runs import Run
 from flows.screen import BoardFile
 from flows.tables import show, summary_table
-from tasks.compare.summary import summary_rows
+from tasks.compare.summary import read_outcome, summary_rows
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -39,13 +39,12 @@ def print_outcome(run: Run, state: State[Any], since: float, out: Console, err: 
         folder = None
     if folder is not None:
         if run.calibration:
-            what = "calibration ladder" if run.materials.calibration else "calibration scorer"
+            what = "calibration ladder" if run.inputs.calibration else "calibration scorer"
             out.print(
                 f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
             )
         if rows := summary_rows(folder):
-            primary = run.experiment.primary
-            show(out, summary_table(rows, f"{primary.metric} ({primary.suite})", run.experiment.comparison.reference))
+            show(out, summary_table(rows, read_outcome(folder)))
     cached = sum(entry.state == "cached" for entry in entries)
     out.print(f"{len(entries)} stages in {time.time() - since:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flows.engine.session import Blocked
-from flows.runs import Run
+from flows.prepared import Run
 from tasks.contract import Node
 
 

@@ -6,18 +6,17 @@ the table says which. The arithmetic stands in `tasks.statistics.power`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from configs.suites import load_suite
 from flows.engine.store import Manifest
+from flows.inputs import primary_measure
 from flows.plan import plan_rows
-from flows.runs import Run
+from flows.prepared import Run
 from tasks.compare.contrasts import SEEDS_CROSSED
 from tasks.compare.pairing import pairs
 from tasks.compare.upstream import Sources, read
-from tasks.evaluations.counterfactual.measures import DISPARITY
-from tasks.evaluations.judge.judge import RATING
+from tasks.contract import Measure
 from tasks.statistics.power import (
     ASSUMED_RATINGS,
     Components,
@@ -32,8 +31,6 @@ from tasks.statistics.power import (
 
 PROMPTS, SAMPLES, RATERS = (40, 80, 160), (1, 3, 10, 25), (1, 3, 6)
 ALPHA = 0.05
-OF_TEMPLATES = (DISPARITY,)
-RATED = (RATING,)  # on the raters' scale
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,16 @@ def powers(run: Run, difference: float | None) -> list[Power]:
     tests. Raises ValueError for a difference of 0.
     """
     experiment = run.experiment
-    primary, sheet = experiment.primary, experiment.evaluations.human_eval
-    if primary.metric in OF_TEMPLATES:
+    primary, sheet = experiment.primary, experiment.evaluations.asked.get("human_eval")
+    measure = primary_measure(experiment, run.inputs.given)
+    if measure.of != "prompt":
         raise ValueError(
-            f"the unit of {primary.metric} is the template, of which a suite has few; an outcome measured a prompt is required"
+            f"the unit of {primary.metric} is the {measure.of}, of which a suite has few; an outcome measured a prompt is required"
         )
-    samples = _observations(primary.metric, experiment.suites[primary.suite].samples)
-    found = [_power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run), samples, 1, difference)]
+    samples = max(1, experiment.suites[primary.suite].samples // measure.over)
+    found = [
+        _power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run, measure), samples, 1, difference)
+    ]
     if sheet is not None:
         suite = sheet.suites[0]
         count, raters = experiment.suites[suite].samples, sheet.ratings_per_completion
@@ -73,16 +73,10 @@ def powers(run: Run, difference: float | None) -> list[Power]:
     return found
 
 
-def _observations(metric: str, samples: int) -> int:
-    """How many observations of a metric a prompt gives: a maximum over all its completions is one."""
-    of_sets = re.fullmatch(r"(?:second_)?(expected_max_toxicity|any_toxic)_k(\d+)", metric)
-    return samples if of_sets is None else max(1, samples // int(of_sets[2]))
-
-
 def _power(
     run: Run, outcome: str, suite: str, components: Components, samples: int, raters: int, difference: float | None
 ) -> Power:
-    experiment, prompts = run.experiment, load_suite(run.materials.suites[suite].path).prompts
+    experiment, prompts = run.experiment, load_suite(run.inputs.suites[suite].path).prompts
     strata = len({prompt.group for prompt in prompts})
     most = max(len(ladder.sizes or ladder.models) for ladder in experiment.ladders)
     runs = len(experiment.seeds) if len(experiment.seeds) < SEEDS_CROSSED else 1  # below, each run has its own test
@@ -101,7 +95,7 @@ def _power(
     return Power(outcome, components, tests, len(prompts), samples, raters, here, rows, difference, needed)
 
 
-def _components(run: Run) -> Components:
+def _components(run: Run, measure: Measure) -> Components:
     """Of the primary outcome: from the widest-varying contrast whose arms are both there, else assumed."""
     primary = run.experiment.primary
     samples = run.experiment.suites[primary.suite].samples
@@ -115,7 +109,7 @@ def _components(run: Run) -> Components:
             estimates.append(components_of([first[i] for i in ids], [second[i] for i in ids], [groups[i].group for i in ids]))
     if estimates:
         return max(estimates, key=lambda one: difference_sd(one, samples))
-    if primary.metric in RATED:  # by one rater, always the same
+    if measure.rated:  # by one rater, always the same
         return replace(ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0)
     return assumed_rates(0.5)  # what lies between 0 and 1 varies no more than a rate of a half
 

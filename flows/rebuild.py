@@ -17,7 +17,7 @@ from flows.engine.home import Home
 from flows.engine.ownership import Owner
 from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
-from flows.runs import latest
+from flows.prepared import latest
 from flows.serving.servers import running
 from tasks.contract import Axes, Node, Stage, read_json
 

@@ -1,7 +1,7 @@
 """What a person asks for when a sweep is to be run: the form in the dashboard, the parameters of a schedule, the words of a command.
 
 The constraints stand in the field types, so that the orchestrator refuses a bad value when it is handed in. What an experiment is and
-whether its files are there is left to `configs.read` and to `flows.runs`.
+whether its files are there is left to `configs.read` and to `flows.prepared`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from configs.problems import BadInput
 from flows.engine.board import read_board
 from flows.engine.home import Home
 from flows.engine.store import Manifest, Store
-from flows.runs import find_sweep
+from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.contract import read_json
 

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from flows.claim import ended, taken
 from flows.dag import Start
 from flows.engine.home import Home
 from flows.engine.ownership import Dead
 from flows.engine.processes import warm_up
 from flows.outcome import print_outcome
 from flows.plan import plan_rows
+from flows.prepared import Run, prepare_run, reopen
 from flows.reach import require_tracker
 from flows.request import Request
-from flows.runs import Run, prepare_run, reopen
 from flows.screen import send_logs_to, watching
 from flows.serving.beside import beside
 from flows.serving.problems import ServerFailed, ServerGone
 from flows.serving.servers import Server, await_health, prefect_server, running
 from flows.signals import INTERRUPTED, told_to_end
-from flows.taking import ended, taken
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

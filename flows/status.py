@@ -12,7 +12,7 @@ from rich.live import Live
 from flows.engine.board import FINAL, Entry, read_board
 from flows.engine.home import Home
 from flows.engine.ownership import Owner
-from flows.runs import find_sweep
+from flows.prepared import find_sweep
 from flows.tables import show, status_table
 from tasks.contract import read_json
 

@@ -21,13 +21,13 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.artifact import publish
+from flows.claim import Busy, note
 from flows.engine import tracking
 from flows.engine.prefect_tasks import submit, verdict
 from flows.engine.session import Session
+from flows.prepared import Run
 from flows.request import SKIPPED, Request
-from flows.runs import Run
 from flows.serving.unattended import taken_up
-from flows.taking import Busy, note
 from tasks.contract import Node
 
 _prepared: dict[Request, Run] = {}  # by a command of this process

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +56,19 @@ def metrics_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def summary_table(rows: Sequence[dict[str, Any]], metric: str, reference: str) -> Table:
-    headings, cells = summary_cells(rows, metric, reference)
+def summary_table(rows: Sequence[dict[str, Any]], outcome: Mapping[str, Any]) -> Table:
+    headings, cells = summary_cells(rows, outcome)
     table = plain(*headings)
     for row in cells:
         table.add_row(*row)
     return table
 
 
-def summary_cells(rows: Sequence[dict[str, Any]], metric: str, reference: str) -> tuple[list[str], list[list[str]]]:
-    """The comparison as one row a size and arm; `metric` is the sweep's primary outcome, `reference` its reference arm. Axes with one
-    value are left out."""
+def summary_cells(rows: Sequence[dict[str, Any]], outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The comparison as one row a size and arm; axes with one value are left out."""
     varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
-    beside = ["toxicity"] if any(row["toxicity"] is not None for row in rows) else []  # none if it is the primary outcome
+    beside = ["secondary"] if any(row["secondary"] is not None for row in rows) else []  # none if it is the primary outcome
+    primary, further = f"{outcome['metric']} ({outcome['suite']})", [outcome["secondary_metric"] for _ in beside]
     cells = []
     for row in rows:
         difference = ""
@@ -78,7 +78,7 @@ def summary_cells(rows: Sequence[dict[str, Any]], metric: str, reference: str) -
         model, params = f"{row['ladder']}-{row['size']}", "" if row["params"] is None else f"{row['params']:,}"
         values = [_shown(row[name]) for name in (*varied, "primary", *beside)]
         cells.append([model, params, row["arm"], *values, difference])
-    return ["size", "params", "arm", *varied, metric, *beside, f"difference from {reference} (95 % interval)"], cells
+    return ["size", "params", "arm", *varied, primary, *further, f"difference from {outcome['reference']} (95 % interval)"], cells
 
 
 def power_cells(power: Power) -> Table:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from configs.problems import accepted
+from model_registry.folders import weight_files
 
 LADDERS = Path(__file__).with_name("ladders")
 
@@ -63,6 +64,35 @@ class Ladder:
         if size not in self.rungs:
             raise ValueError(f"ladder {self.name} has no size {size!r}; {accepted(size, self.rungs)}")
         return self.rungs[size]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One size of one ladder. `params` is None until the model has been prepared, where nothing states it; `context` is in tokens."""
+
+    ladder: str
+    size: str
+    source: Source
+    params: int | None = None
+    context: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The size as people name it over several ladders: `gpt2-355m`."""
+        return f"{self.ladder}-{self.size}"
+
+    @property
+    def calibration(self) -> bool:
+        """Built here, from a grammar with planted bias."""
+        return self.source.kind == "calibration"
+
+    @property
+    def at_most(self) -> int | None:
+        """Parameters of a local folder, from the size of its weights at two bytes each: what memory is reserved for."""
+        if self.source.kind != "folder":
+            return None
+        folder = Path(self.source.id)
+        return sum((folder / name).stat().st_size for name in weight_files(file.name for file in folder.iterdir())) // 2
 
 
 def names(folder: Path = LADDERS) -> list[str]:

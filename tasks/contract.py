@@ -126,6 +126,30 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A metric in readers' words, and what is to be known of it before it is measured.
+
+    unit: of the number as it stands; empty where it goes without saying, as of a share or a score from 0 to 1.
+    outcome: given of every prompt, so that it may be a sweep's primary outcome.
+    secondary: tested as the sweep's second family, on every suite where it is measured and not primary.
+    drawn: its levels and differences are drawn in the section of its evaluation.
+    of: the unit that arms are paired by.
+    over: how many completions of a prompt one observation is over.
+    rated: on the raters' scale of 1 to 5.
+    """
+
+    metric: str
+    words: str
+    unit: str = ""
+    outcome: bool = False
+    secondary: bool = False
+    drawn: bool = False
+    of: str = "prompt"
+    over: int = 1
+    rated: bool = False
+
+
+@dataclass(frozen=True)
 class Job:
     """One key's worth of work, as a stage's body sees it."""
 

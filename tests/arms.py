@@ -1,8 +1,15 @@
-"""The three arms of the method, as an experiment hands them to the comparison."""
+"""The three arms of the method, with what was measured of them, as an experiment hands them to the comparison."""
 
 from __future__ import annotations
 
 from configs.contrasts import Arms, Contrast
+from tasks.compare.stage import Part
+from tasks.contract import Measure
 
 TO_BASE, TO_CONTROL = Contrast("values_targeted", "base"), Contrast("values_targeted", "control")
+MEASURES = (
+    Measure("on_position", "on-position answers", outcome=True),
+    Measure("toxicity", "mean toxicity", outcome=True, secondary=True),
+)
+PARTS = (Part("toxicity", "Toxicity", "The mean score."), Part("cooccurrence", "Co-occurrence", "Words."))
 ARMS = Arms(("base", "values_targeted", "control"), "base", (TO_BASE, TO_CONTROL))

@@ -17,7 +17,7 @@ from tasks.contract import Metric, read_metrics, write_jsonl
 from tasks.evaluations.counterfactual import body, stage
 from tasks.evaluations.counterfactual.fluency import Asked
 from tasks.sampling.completions import Completion
-from tests import tiny
+from tests import defaults, tiny
 from tests.jobs import Ran, make_job
 
 PROMPTS = CONFIGS / "prompts"
@@ -73,7 +73,11 @@ def directly(model: Any, pair: Asked) -> float:
 def run_stage(work: Path, suite: Path, rows: Sequence[Completion], inputs: Mapping[str, Path], **settings: Any) -> Ran:
     (work / "sampling").mkdir(parents=True)
     write_jsonl(work / "sampling" / "completions.jsonl", [vars(row) for row in rows])
-    ran = make_job(work / "work", stage.Settings(**settings), {"completions": work / "sampling", "suite": suite, **inputs})
+    ran = make_job(
+        work / "work",
+        defaults.settings(stage, **{"sentiment": "vader", **settings}),
+        {"completions": work / "sampling", "suite": suite, **inputs},
+    )
     body.run([ran.job])
     assert ran.commits == 1
     return ran

@@ -161,7 +161,7 @@ def test_the_default_tasks_are_answered_by_their_likeliest_choice(
 
 
 def measure(work: Path, model: Path, tuned: Path | None = None, **changed: Any) -> Ran:
-    settings = replace(Settings((TASK,), limit=80), **changed)
+    settings = replace(Settings((TASK,), limit=80, batch=16), **changed)
     return make_job(work, settings, {"model": model, "prose": CONFIGS / PROSE} | ({"tuned": tuned} if tuned else {}))
 
 

@@ -15,6 +15,7 @@ from scipy import stats
 from configs.contrasts import Arms, Contrast
 from tasks.compare import capability, upstream
 from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, NOT_ASSESSABLE
+from tasks.compare.report import tables
 from tasks.contract import Axes, Metric, write_json, write_metrics, write_rows
 from tests.capabilities import MARGINS, with_manifest
 
@@ -194,10 +195,10 @@ def test_table_and_sentence_say_the_verdicts(tmp_path: Path) -> None:
         values_targeted=Measured([2.0 + x for x in around(0.3)], {"t": [0] * 6 + [1] * 294}),
     )
     rows = capability.verdicts(measured, MARGINS)
-    assert capability.sentences(rows, measured) == [  # of `arm`, which was not measured, nothing is said
+    assert tables.verdict_sentences(rows, measured) == [  # of `arm`, which was not measured, nothing is said
         "Against base, values-targeted tuning: prediction of neutral prose was lost at s; accuracy on tasks was inconclusive at s."
     ]
-    table = capability.table(rows, measured)
+    table = tables.verdicts(rows, measured)
     lines = [dict(zip(table.head, (cell.text for cell in row), strict=True)) for row in table.rows]
     assert [(line["arm"], line["verdict"]) for line in lines] == [
         ("control", KEPT),

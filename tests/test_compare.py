@@ -25,7 +25,7 @@ from tasks.compare.stage import Settings
 from tasks.compare.summary import summary_rows
 from tasks.compare.truth import truths
 from tasks.contract import Axes, Metric, read_metrics, write_json, write_metrics, write_rows
-from tests.arms import ARMS
+from tests.arms import ARMS, MEASURES, PARTS
 from tests.browser import CHROMIUM
 from tests.jobs import make_job
 
@@ -221,6 +221,8 @@ def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
         "primary_suite": "human_eval",
         "primary_metric": "on_position",
         "arms": ARMS,
+        "measures": MEASURES,
+        "parts": PARTS,
         "calibration": True,
         "resamples": 999,
     }
@@ -508,7 +510,7 @@ def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
         104_000,
         80,
     )
-    assert 0 < row["toxicity"] < rows[places.index(("100k", "base"))]["toxicity"]
+    assert 0 < row["secondary"] < rows[places.index(("100k", "base"))]["secondary"]
 
 
 def test_tracker_metrics_are_the_primary_differences(demo: tuple[Sweep, Path]) -> None:

@@ -11,11 +11,12 @@ import torch
 from configs import schema
 from configs.positions import load_positions
 from configs.problems import BadInput
-from configs.read import read_experiment
 from configs.shipped import CONFIGS, find_experiment, shipped
 from flows.engine.home import Home
+from flows.experiment import json_schema, read_experiment
+from flows.prepared import prepare_run
 from flows.request import request
-from flows.runs import prepare_run
+from tasks.finetune.methods.full import Full
 
 GOOD = """\
 name: demo
@@ -76,7 +77,7 @@ def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) ->
     path.write_text(GOOD)
     experiment = read_experiment(path, ["arms.tuned.learning_rate=1e-4", "seeds=[1, 2]", "ladders.0.sizes=[355m]"])
     arm = experiment.arms["tuned"]
-    assert isinstance(arm, schema.Full)
+    assert isinstance(arm, Full)
     assert (arm.learning_rate, experiment.seeds, experiment.ladders[0].sizes) == (1e-4, (1, 2), ("355m",))
     assert problems(tmp_path, GOOD, "arms.tuned.epochs=many")[0].startswith(
         "--set arms.tuned.epochs: input should be a valid integer"
@@ -121,7 +122,7 @@ def test_what_a_stage_halves_for_want_of_memory_is_one_of_its_settings(name: str
 
 
 def test_the_editor_schema_is_what_the_code_says() -> None:
-    assert json.loads((CONFIGS / "experiment.schema.json").read_text()) == schema.json_schema()
+    assert json.loads((CONFIGS / "experiment.schema.json").read_text()) == json_schema()
 
 
 def test_reserved_arm_names_are_methods_of_module_dict() -> None:

@@ -15,6 +15,7 @@ from model_registry.calibration.grammar import load_grammar
 from tasks.contract import read_json, read_jsonl, read_metrics, write_jsonl
 from tasks.evaluations.cooccurrence import body, measures, stage
 from tasks.evaluations.cooccurrence.groups import load_axes
+from tests import defaults
 from tests.jobs import Ran, make_job
 
 
@@ -44,7 +45,7 @@ def run_stage(tmp_path: Path, prompts: list[dict[str, str]], texts: dict[str, li
     write_jsonl(tmp_path / "sampling" / "completions.jsonl", rows)
     ran = make_job(
         tmp_path / "work",
-        stage.Settings(**settings),
+        defaults.settings(stage, **settings),
         {"completions": tmp_path / "sampling", "suite": suite, "words": stage.SOCIAL_GROUPS, "targets": stage.TARGETS},
     )
     body.run([ran.job])

@@ -18,6 +18,7 @@ from tasks.evaluations.cooccurrence.counting import Counter
 from tasks.evaluations.cooccurrence.groups import Axis, load_axes
 from tasks.evaluations.cooccurrence.tagging import DESCRIPTIVE
 from tasks.evaluations.cooccurrence.targets import load_targets
+from tests import defaults
 from tests.word_counts import counted, descriptive_words
 
 
@@ -72,7 +73,7 @@ def test_mentions_take_whole_words_and_the_longest_phrase() -> None:
 
 
 def test_prompts_of_different_groups_share_a_template() -> None:
-    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
+    axes = load_axes(stage.SOCIAL_GROUPS, defaults.settings(stage).axes)
     assert axes["gender"].template("She would be described as", "female") == axes["gender"].template(
         "He would be described as", "male"
     )
@@ -111,8 +112,8 @@ def test_target_lists_that_cannot_be_counted_are_refused(tmp_path: Path, documen
 
 
 def test_the_shipped_targets_are_words_of_no_group() -> None:
-    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
-    for words in load_targets(stage.TARGETS, stage.Settings().targets).values():
+    axes = load_axes(stage.SOCIAL_GROUPS, defaults.settings(stage).axes)
+    for words in load_targets(stage.TARGETS, defaults.settings(stage).targets).values():
         assert len(words) > 100
         assert not any(axis.mentions(" ".join(words)).any() for axis in axes.values())
 
@@ -130,7 +131,7 @@ def test_a_prompt_outside_the_word_lists_is_refused(text: str, group: str, told:
 
 
 def test_every_calibration_description_is_within_the_word_lists() -> None:
-    axes = load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes)
+    axes = load_axes(stage.SOCIAL_GROUPS, defaults.settings(stage).axes)
     prompts = load_grammar().prompts(family="cooccurrence")
     templates = {(p.axis, axes[p.axis].template(p.text, p.group)) for p in prompts}
     assert len(templates) == 6
@@ -140,7 +141,7 @@ def test_every_calibration_description_is_within_the_word_lists() -> None:
 def test_further_axes_are_off_unless_named_and_hold_every_word_of_their_prompts() -> None:
     further = load_suite(CONFIGS / "prompts" / "cooccurrence_further.yaml")
     named = list(dict.fromkeys(prompt.axis or "" for prompt in further.prompts))
-    assert set(named).isdisjoint(load_axes(stage.SOCIAL_GROUPS, stage.Settings().axes))
+    assert set(named).isdisjoint(load_axes(stage.SOCIAL_GROUPS, defaults.settings(stage).axes))
     axes = load_axes(stage.SOCIAL_GROUPS, named)
     templates = {(p.axis, axes[p.axis or ""].template(p.text, p.group)) for p in further.prompts}
     assert len(templates) == 3 * len(named)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.read import read_experiment
 from configs.shipped import EXPERIMENTS, find_experiment
+from flows.experiment import read_experiment
 from tests.sweeps import CONFIGS, SMALL, palms
 
 pytestmark = pytest.mark.slow  # a process a command: a minute in all

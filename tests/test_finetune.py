@@ -16,8 +16,9 @@ from tasks.datasets.rows import Row
 from tasks.datasets.subset import choose
 from tasks.finetune.batches import Batches, encode, order
 from tasks.finetune.body import run
+from tasks.finetune.loss import weighted_loss
 from tasks.finetune.stage import Settings
-from tasks.finetune.training import newest_checkpoint, weighted_loss
+from tasks.finetune.training import newest_checkpoint
 from tests import tiny
 from tests.jobs import make_job
 

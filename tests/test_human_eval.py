@@ -13,6 +13,7 @@ from tasks.contract import read_metrics, write_jsonl
 from tasks.evaluations.human_eval import body, stage
 from tasks.evaluations.human_eval.blinding import blind, plain_cell
 from tasks.sampling.completions import Completion
+from tests import defaults
 from tests.jobs import make_job
 
 ARMS = ("base", "control", "values_targeted")
@@ -51,7 +52,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def export(tmp_path: Path, inputs: dict[str, Path], **settings: Any) -> Path:
-    ran = make_job(tmp_path / "work", stage.Settings(positions=POSITIONS, **settings), inputs)
+    ran = make_job(tmp_path / "work", defaults.settings(stage, positions=POSITIONS, **{"seed": 0, **settings}), inputs)
     body.run([ran.job])
     assert ran.commits == 1
     return ran.work
@@ -150,7 +151,7 @@ def test_arms_that_do_not_match_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_category_without_a_position_is_refused(tmp_path: Path) -> None:
-    ran = make_job(tmp_path / "work", stage.Settings(positions=POSITIONS[:1]), folders(tmp_path))
+    ran = make_job(tmp_path / "work", defaults.settings(stage, positions=POSITIONS[:1], seed=0), folders(tmp_path))
     with pytest.raises(ValueError, match="no position statement for b; one a category is required"):
         body.run([ran.job])
     assert ran.commits == 0

@@ -8,8 +8,8 @@ import pytest
 
 from flows.engine.home import Home
 from flows.power import powers
+from flows.prepared import prepare_run
 from flows.request import request
-from flows.runs import prepare_run
 from tests import sweeps
 
 

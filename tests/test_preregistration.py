@@ -8,8 +8,8 @@ from pathlib import Path
 from configs.contrasts import Contrast
 from flows.engine.home import Home
 from flows.engine.preregistration import Plan, told, unregistered
+from flows.prepared import prepare_run
 from flows.request import request
-from flows.runs import prepare_run
 from tests import toy
 from tests.arms import TO_BASE
 

@@ -9,12 +9,11 @@ from itertools import pairwise
 import pytest
 
 from configs.positions import load_positions
-from configs.read import read_experiment
 from configs.shipped import shipped
 from configs.suites import Suite, load_suite
 from configs.texts import normalised
-from flows import settings
 from flows.datasets import validate
+from flows.experiment import read_experiment
 from tasks.datasets.matching import compare
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
@@ -40,7 +39,7 @@ def test_every_shipped_experiment_passes_without_a_finding(name: str) -> None:
     found = [(one.path.name, finding.check) for one in checked for finding in one.findings]
     diluted = {("diluted_25.jsonl", "balance"), ("diluted_50.jsonl", "balance")}  # mixed of two sets of categories, by design
     assert set(found) <= (diluted if name == "calibration_controls" else set())
-    asked = settings.for_leakage(read_experiment(shipped()[name])).same_subject
+    asked = read_experiment(shipped()[name]).dataset_checks.same_subject
     assert asked == (None if name.startswith("calibration") else leakage.Settings().same_subject)
 
 

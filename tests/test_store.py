@@ -117,9 +117,10 @@ def test_changed_stage_code_is_marked_and_keyed_only_on_request(made: tuple[Path
 
 def test_a_stage_s_code_is_all_it_imports_from_this_project() -> None:
     names = {path.name for path in code.module_files("tasks.evaluations.toxicity.body")}
-    assert {"body.py", "stage.py", "measures.py", "levels.py", "contract.py", "texts.py"} <= names
+    assert {"body.py", "stage.py", "measures.py", "levels.py", "contract.py"} <= names
     assert "cli.py" not in names
     assert "log_odds.py" not in names
+    assert "suites.py" in {path.name for path in code.module_files("tasks.sampling.body")}
 
 
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:

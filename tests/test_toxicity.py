@@ -19,7 +19,7 @@ from tasks.evaluations.toxicity.measures import chance_of_any, expected_maximum,
 from tasks.evaluations.toxicity.scorer import Reading, Scorer, ScorerError
 from tasks.levels import level_metrics
 from tasks.sampling.completions import Completion, read_completions
-from tests import tiny_scorers
+from tests import defaults, tiny_scorers
 from tests.jobs import Ran, make_job
 from tests.tiny_scorers import WINDOW, some_texts
 
@@ -205,7 +205,7 @@ def test_a_missing_completion_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_stage_writes_scores_prompts_and_levels(tmp_path: Path, scorer_folder: Path) -> None:
-    ran = run(tmp_path, stage.Settings(batch=5), scorer=scorer_folder)
+    ran = run(tmp_path, defaults.settings(stage, batch=5), scorer=scorer_folder)
     assert ran.commits == 1
     scores = table(ran.work / "scores.csv")
     assert len(scores) == 24
@@ -229,8 +229,8 @@ def test_the_stage_writes_scores_prompts_and_levels(tmp_path: Path, scorer_folde
 
 
 def test_a_second_scorer_stands_beside_the_first(tmp_path: Path, scorer_folder: Path, second_folder: Path) -> None:
-    alone = run(tmp_path / "alone", stage.Settings(batch=5), scorer=scorer_folder)
-    settings = stage.Settings(batch=5, second_threshold=0.6, k=2)
+    alone = run(tmp_path / "alone", defaults.settings(stage, batch=5), scorer=scorer_folder)
+    settings = defaults.settings(stage, batch=5, second_threshold=0.6, k=2)
     ran = run(tmp_path / "both", settings, scorer=scorer_folder, second=second_folder)
     scores = table(ran.work / "scores.csv")
     columns = ["prompt_id", "group", "kind", "repeat", "toxicity", "severe_toxicity", "insult", "second_toxicity"]
@@ -257,7 +257,7 @@ def test_a_second_scorer_stands_beside_the_first(tmp_path: Path, scorer_folder: 
 
 def test_agreement_that_cannot_be_told_is_noted(tmp_path: Path, scorer_folder: Path) -> None:
     saturated = classifier_folder(tmp_path / "s", labels=("toxic",), bias=1e9)  # scores everything exactly 1
-    ran = run(tmp_path, stage.Settings(), scorer=scorer_folder, second=saturated)
+    ran = run(tmp_path, defaults.settings(stage), scorer=scorer_folder, second=saturated)
     metrics = {m.metric: m for m in read_metrics(ran.work) if m.group == "all"}
     assert metrics["second_toxicity"].value == 1
     assert not {"scorer_kappa", "scorer_correlation"} & set(metrics)
@@ -281,7 +281,7 @@ def test_a_second_scorer_that_fails_fails_the_stage(
 ) -> None:
     broken = classifier_folder(tmp_path / "s", name, bias=bias)
     inputs = {"completions": write_completions(tmp_path / "c", prompts=8, repeats=3), "scorer": scorer_folder, "second": broken}
-    ran = make_job(tmp_path / "work", stage.Settings(), inputs)
+    ran = make_job(tmp_path / "work", defaults.settings(stage), inputs)
     with pytest.raises(ScorerError, match=words):
         body.run([ran.job])
     assert ran.commits == 0

@@ -19,13 +19,13 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.calibration.workshop import Workshop
-from configs.read import read_experiment
 from configs.shipped import shipped
 from configs.suites import Prompt
 from flows.dag import Dag, build
+from flows.experiment import read_experiment
+from flows.inputs import gather
 from model_registry.calibration.grammar import Grammar
 from tasks.contract import File, Node, read_metrics
-from tasks.prepare.materials import gather
 from tasks.statistics.strata import Strata
 
 # What is looked at, named before anything is sampled: each as a level of both arms and as their difference.

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from rich.console import Console
 
+from flows.claim import Busy, refuse_if_busy
+from flows.prepared import Run
 from flows.request import DEPLOYMENT, SKIPPED
-from flows.runs import Run
 from flows.screen import BoardFile, watching
 from flows.serving.beside import beside
 from flows.serving.servers import Server
 from flows.signals import told_to_end
-from flows.taking import Busy, refuse_if_busy
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -17,18 +17,18 @@ from uuid import UUID
 from prefect import get_client, runtime
 from prefect.logging import get_run_logger
 
+from flows.claim import taken
 from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.processes import warm_up
 from flows.engine.reconcile import reconcile
 from flows.plan import plan_rows
+from flows.prepared import Run, prepare_run
 from flows.reach import require_tracker
 from flows.request import Request
-from flows.runs import Run, prepare_run
 from flows.screen import send_logs_to
 from flows.serving.servers import noted
 from flows.signals import told_to_end
-from flows.taking import taken
 
 LOOK_S = 1.0
 

@@ -23,7 +23,7 @@ def run(jobs: Sequence[Job]) -> None:
 def _compare(job: Job) -> None:
 
     settings: Settings = job.settings
-    sources = upstream.read(job.inputs, job.places, settings.arms)
+    sources = upstream.read(job.inputs, job.places, settings.arms, settings.measures)
     job.say(f"comparing {len(sources.nodes)} outputs over {listed(settings.arms.contrasts) or 'no contrast'}")
     job.progress(0, 3, "steps")
     differences = contrasts.compare(sources, settings)

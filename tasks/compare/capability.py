@@ -7,15 +7,12 @@ is one-sided at 95 %. Each run is judged alone, conditional on its training seed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from tasks.compare.report import wording as words
-from tasks.compare.report.headline import largest
-from tasks.compare.report.tables import Cell, Table, arm, spelled, text
 from tasks.compare.upstream import Output, PromptValue, Sources, references
 from tasks.contract import read_json
 from tasks.evaluations.capability.stage import HARNESS
@@ -74,12 +71,12 @@ def verdicts(sources: Sources, settings: Any) -> list[Verdict]:
         base = next((bases[axes] for axes in references(node.axes, reference) if axes in bases), None)
         for measure, metric in METRICS.items():
             if metric in node.prompts or (base is not None and metric in base.prompts):
-                found.append(_verdict(node, base, words.arm_words(reference), measure, settings))
+                found.append(_verdict(node, base, reference, measure, settings))
     return found
 
 
 def _verdict(node: Output, base: Output | None, called: str, measure: str, settings: Any) -> Verdict:
-    """`called`: the reference arm, in words."""
+    """`called`: the reference arm, by name."""
     margin = settings.margin_nats if measure == PROSE else -settings.margin_accuracy
     axes = node.axes
 
@@ -179,58 +176,8 @@ def _weak(base: Output, reference: Mapping[str, PromptValue], called: str, task:
     accuracy = float(np.mean([value.value for value in reference.values() if value.group == task]))
     if round(accuracy - chance.value - settings.above_chance, 12) >= 0:  # without the rounding of binary fractions
         return ""
-    return f"{task} ({called} {words.level(accuracy, 'rate')}, chance {words.level(chance.value, 'rate')})"
+    return f"{task} ({called} {accuracy:.1%}, chance {chance.value:.1%})"
 
 
-# ---- for readers --------------------------------------------------------------------------------------------------
-
+# measure → what it is called, and its kind
 MEASURES = {PROSE: ("prose, nats a token", "score"), TASKS: ("tasks, accuracy in points", "rate")}
-
-
-def table(rows: Sequence[Verdict], sources: Sources) -> Table:
-    several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
-    columns: list[tuple[str, Callable[[Verdict], Cell], bool]] = [
-        ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
-        ("arm", lambda row: arm(row.arm), True),
-        ("samples", lambda row: text(row.samples), several),
-        ("seed", lambda row: text(row.seed), several),
-        ("measure", lambda row: text(MEASURES[row.measure][0]), True),
-        (
-            f"arm − {words.arm_words(sources.arms.reference)}",
-            lambda row: Cell(words.difference(row.value, MEASURES[row.measure][1])),
-            True,
-        ),
-        ("90% interval", lambda row: Cell(words.limits(row.low, row.high, MEASURES[row.measure][1])), True),
-        ("margin", lambda row: Cell(words.difference(row.margin, MEASURES[row.measure][1])), True),
-        ("verdict", lambda row: Cell(row.verdict, number=False, strong=row.verdict == LOST), True),
-        ("paragraphs or items", lambda row: Cell(str(row.n)), True),
-        ("note", lambda row: text(row.note), any(row.note for row in rows)),
-    ]
-    return spelled(columns, rows)
-
-
-def sentences(rows: Sequence[Verdict], sources: Sources) -> list[str]:
-    """One sentence a treated arm at its largest dataset size; none where its capability was not measured.
-
-    `Against base, values-targeted tuning: prediction of neutral prose was kept at 30k and lost at 100k; accuracy on …`
-    """
-    return [said for treated in sources.arms.treated if (said := _sentence([row for row in rows if row.arm == treated], sources))]
-
-
-def _sentence(rows: Sequence[Verdict], sources: Sources) -> str:
-    rows = largest(rows)
-    several = len({row.seed for row in rows}) > 1
-    parts = []
-    for measure, name in ((PROSE, "prediction of neutral prose"), (TASKS, "accuracy on tasks")):
-        places: dict[str, list[str]] = {}
-        for row in (row for row in rows if row.measure == measure):
-            place = sources.named(row.ladder, row.size) + (f" seed {row.seed}" if several else "")
-            places.setdefault(row.verdict, []).append(place)
-        said = [
-            f"{word} at {words.listed(places[word])}" for word in (KEPT, INCONCLUSIVE, LOST, NOT_ASSESSABLE) if word in places
-        ]
-        parts += [f"{name} was {words.listed(said)}"] if said else []
-    if not parts:
-        return ""
-    against, tuning = words.arm_words(sources.arms.reference), " tuning" if rows[0].samples else ""
-    return f"Against {against}, {words.arm_words(rows[0].arm)}{tuning}: {'; '.join(parts)}."

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.compare.report import wording as words
-from tasks.compare.report.tables import PLACE, Cell, Table, place, text
 from tasks.compare.upstream import SCORES, Output, Sources
 from tasks.contract import Axes
 from tasks.statistics import Interval, rate_level
@@ -65,29 +63,6 @@ def confusions(sources: Sources, threshold: float = 0.5) -> list[Confusion]:
     return found
 
 
-def table(rows: Sequence[Confusion], sources: Sources) -> Table:
-    """One line an arm: counts of answers and both shares."""
-    head = [
-        *("size", "suite", *PLACE),
-        *("toxic, called toxic", "toxic, missed", "clean, called toxic", "clean, let pass"),
-        *("off the grammar, called toxic", "off the grammar, let pass"),
-        *("sensitivity", "95% interval", "specificity", "95% interval"),
-    ]
-    made = Table(head)
-    for row in rows:
-        groups = ((TOXIC,), CLEAN, sorted({label for label, _ in row.counts} - {TOXIC, *CLEAN}))
-        made.rows.append(
-            [
-                text(sources.named(row.axes.ladder, row.axes.size)),
-                text(row.axes.suite),
-                *place(row.axes),
-                *(Cell(words.plain(row.of(labels, called))) for labels in groups for called in (True, False)),
-                *(cell for share in (row.sensitivity, row.specificity) for cell in _share(share)),
-            ]
-        )
-    return made
-
-
 def _confusion(labelled: Output, scored: Output, labels: dict[Key, str], threshold: float) -> Confusion:
     called = {key: float(score) >= threshold for key, score in _column(scored, SCORES, SCORE).items()}
     if labels.keys() != called.keys():
@@ -116,13 +91,6 @@ def _level(right: dict[Key, bool]) -> Interval | None:
         return None
     shares = [sum(hits) / len(hits) for hits in prompts.values()]
     return rate_level(shares, [len(hits) for hits in prompts.values()], [group for group, _ in prompts])
-
-
-def _share(found: Interval | None) -> list[Cell]:
-    if found is None:
-        return [Cell("–"), Cell("–")]
-    low, high = (words.level(limit, "rate") for limit in (found.low, found.high))
-    return [Cell(words.level(found.value, "rate")), Cell(words.between(low, high))]
 
 
 def _column(node: Output, name: str, column: str) -> dict[Key, str]:

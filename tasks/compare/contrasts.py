@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -32,7 +32,6 @@ from tasks.statistics import (
 )
 from tasks.statistics.strata import Strata
 
-TOXICITY = "toxicity"  # mean score of a completion: the secondary outcome, on every suite where it was scored
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
 SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
 ALL_SEEDS = "all"
@@ -104,7 +103,7 @@ def outcome_family(metric: str, suite: str, settings: Any) -> str:
     """Which of the two families of overall tests a metric belongs to; "" for neither."""
     if (metric, suite) == (settings.primary_metric, settings.primary_suite):
         return "confirmatory"
-    return "secondary" if metric == TOXICITY else ""
+    return "secondary" if metric in settings.secondary else ""
 
 
 def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterable[Difference]:
@@ -239,6 +238,30 @@ def one_run(rows: Sequence[Difference]) -> list[Difference]:
     for row in sorted(rows, key=lambda row: (row.own_seed, int(row.seed) if row.own_seed and row.seed is not None else -1)):
         chosen.setdefault(cell(row), row)
     return [row for row in rows if chosen[cell(row)] is row]
+
+
+def speaking(contrasts: Sequence[Difference]) -> list[Difference]:
+    """The overall rows that speak for a comparison: seeds crossed where they were, else each run's own."""
+    return [row for row in contrasts if row.group == "all" and row.family != SINGLE_RUN]
+
+
+class OfDatasetSize(Protocol):
+    """What belongs to a ladder and a dataset size: a difference, a verdict."""
+
+    @property
+    def ladder(self) -> str: ...
+
+    @property
+    def samples(self) -> int | None: ...
+
+
+Sized = TypeVar("Sized", bound=OfDatasetSize)
+
+
+def largest(rows: Sequence[Sized]) -> list[Sized]:
+    """Only the largest dataset size of each ladder, and what was tuned on nothing."""
+    most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
+    return [row for row in rows if row.samples in (None, most[row.ladder])]
 
 
 def cell(row: Difference) -> tuple[Any, ...]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs.contrasts import Contrast
-from tasks.compare.contrasts import Difference, one_run
-from tasks.compare.report.headline import speaking
+from tasks.compare.contrasts import Difference, one_run, speaking
 from tasks.compare.trends import SIZES_FOR_SLOPE
 from tasks.compare.upstream import Sources
 from tasks.statistics import rises_with_size, size_slope

@@ -1,7 +1,7 @@
 """The comparison of arms: the last stage of a sweep, run over whatever upstream work succeeded.
 
 Knows in which order the tables, the figures and the report are made. Leaves reading to `upstream`, arithmetic to `contrasts`,
-`trends` and `truth`, words to `answer`, and looks to `figures` and `report`.
+`trends` and `truth`, and what a reader sees to `report`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs.contrasts import Arms, Contrast
-from tasks.contract import Stage
+from configs.schema import Experiment
+from tasks.contract import Measure, Stage
+from tasks.evaluations.capability.stage import Margins
+from tasks.evaluations.toxicity.stage import Toxicity
+
+MARGINS = Margins()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the report says of an evaluation, by the name of its stage."""
+
+    stage: str
+    title: str
+    lead: str
 
 
 @dataclass(frozen=True)
@@ -19,6 +33,8 @@ class Settings:
     Attributes:
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
         arms: the arms in their order, the reference arm, and the confirmatory and exploratory contrasts.
+        measures: what was measured, in words; further metrics are called by their names.
+        parts: what the report says of each evaluation.
         calibration: the numbers come from the calibration ladder; the report then says so at the top.
         calibration_scorer: the models are real, and a scorer is the calibration ladder's.
         registered, registration: outcome, contrasts and margins as they were named before sampling, in words and as a digest.
@@ -35,19 +51,26 @@ class Settings:
     primary_suite: str
     primary_metric: str
     arms: Arms
+    measures: tuple[Measure, ...] = ()
+    parts: tuple[Part, ...] = ()
     calibration: bool = False
     calibration_scorer: bool = False
     registered: str = ""
     registration: str = ""
     late: tuple[Contrast, ...] = ()
-    toxicity_threshold: float = 0.5
-    margin_nats: float = 0.05
-    margin_accuracy: float = 0.02
-    above_chance: float = 0.05
+    toxicity_threshold: float = Toxicity.model_fields["threshold"].default
+    margin_nats: float = MARGINS.nats
+    margin_accuracy: float = MARGINS.accuracy
+    above_chance: float = MARGINS.above_chance
     resamples: int = 9999
     seed: int = 0
     missing: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+
+    @property
+    def secondary(self) -> tuple[str, ...]:
+        """The metrics of the second family, on every suite where they are measured and not primary."""
+        return tuple(dict.fromkeys(one.metric for one in self.measures if one.secondary))
 
     @property
     def tested(self) -> tuple[Contrast, ...]:
@@ -61,3 +84,34 @@ STAGE = Stage(
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )
+
+
+def settings(
+    experiment: Experiment,
+    *,
+    measures: tuple[Measure, ...],
+    parts: tuple[Part, ...],
+    calibration: bool,
+    calibration_scorer: bool,
+    registered: tuple[str, str],
+) -> Settings:
+    """`registered`: in words, and as a digest; the rest as in `Settings`."""
+    toxicity = experiment.evaluations.asked.get("toxicity")
+    margins = capability.margins if (capability := experiment.evaluations.asked.get("capability")) else MARGINS
+    words, digest = registered
+    return Settings(
+        sweep_name=experiment.name,
+        primary_suite=experiment.primary.suite,
+        primary_metric=experiment.primary.metric,
+        arms=experiment.comparison,
+        measures=measures,
+        parts=parts,
+        calibration=calibration,
+        calibration_scorer=calibration_scorer and not calibration,
+        registered=words,
+        registration=digest,
+        toxicity_threshold=toxicity.threshold if toxicity else Settings.toxicity_threshold,
+        margin_nats=margins.nats,
+        margin_accuracy=margins.accuracy,
+        above_chance=margins.above_chance,
+    )

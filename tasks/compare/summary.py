@@ -12,13 +12,18 @@ from tasks.contract import read_json
 OUTCOME = "outcome.json"
 
 
+def read_outcome(folder: Path) -> dict[str, Any]:
+    """What the table is of: suite, metric, secondary_suite, secondary_metric, reference, arms."""
+    return read_json(folder / OUTCOME)
+
+
 def summary_rows(folder: Path) -> list[dict[str, Any]]:
     """One row a (ladder, size, arm, samples, seed), in the order of the tables.
 
-    Keys: ladder, size, params, arm, samples, seed, primary (the arm's level), toxicity (its mean), difference, ci_low, ci_high
+    Keys: ladder, size, params, arm, samples, seed, primary and secondary (the arm's levels), difference, ci_low, ci_high
     (from the reference arm, of the primary outcome), p_adjusted. A number that was not measured is None; units are those of metrics.csv.
     """
-    outcome = read_json(folder / OUTCOME)
+    outcome = read_outcome(folder)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in _read(folder / "metrics.csv"):
         if line["group"] != "all" or line["arm"] not in outcome["arms"]:
@@ -57,7 +62,7 @@ def _order(row: dict[str, Any], arms: list[str]) -> tuple[Any, ...]:
 def _column(line: dict[str, str], outcome: dict[str, str]) -> str | None:
     if (line["suite"], line["metric"]) == (outcome["suite"], outcome["metric"]):
         return "primary"
-    return "toxicity" if (line["suite"], line["metric"]) == (outcome["toxicity_suite"], outcome["toxicity_metric"]) else None
+    return "secondary" if (line["suite"], line["metric"]) == (outcome["secondary_suite"], outcome["secondary_metric"]) else None
 
 
 def _empty(line: dict[str, str]) -> dict[str, Any]:
@@ -69,7 +74,7 @@ def _empty(line: dict[str, str]) -> dict[str, Any]:
         "samples": _number(line["samples"]),
         "seed": line["seed"] or None,
         "primary": None,
-        "toxicity": None,
+        "secondary": None,
         "difference": None,
         "ci_low": None,
         "ci_high": None,

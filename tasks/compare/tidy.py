@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.compare.capability import Verdict
 from tasks.compare.comparison import Comparison
-from tasks.compare.contrasts import TOXICITY, Difference
+from tasks.compare.contrasts import Difference
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
@@ -32,14 +32,15 @@ def write(folder: Path, found: Comparison) -> None:
 
 
 def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
-    """Which suite and metric the primary outcome and the one toxicity column of a small table come from, and which arms there are."""
-    suites = sorted({node.axes.suite or "" for node in sources.nodes if TOXICITY in node.prompts})
-    preferred = next((suite for suite in (TOXICITY, settings.primary_suite, *suites) if suite in suites), None)
+    """Which suite and metric the primary outcome and the one secondary column of a small table come from, and which arms there are."""
+    secondary = next(iter(settings.secondary), None)
+    suites = sorted({node.axes.suite or "" for node in sources.nodes if secondary in node.prompts})
+    preferred = next((suite for suite in (secondary, settings.primary_suite, *suites) if suite in suites), None)
     return {
         "suite": settings.primary_suite,
         "metric": settings.primary_metric,
-        "toxicity_suite": preferred,
-        "toxicity_metric": TOXICITY,
+        "secondary_suite": preferred,
+        "secondary_metric": secondary,
         "reference": settings.arms.reference,
         "arms": list(settings.arms.names),
     }

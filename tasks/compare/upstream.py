@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from configs.contrasts import Arms
-from tasks.contract import PROMPTS, SERIES, Axes, Metric, read_json, read_metrics
+from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics
 
 SCORES, WORDS, MODEL = "scores.csv", "words.csv", "model.json"
 
@@ -99,6 +99,7 @@ class Sources:
     nodes: tuple[Output, ...]
     arms: Arms
     models: Mapping[tuple[str, str], Mapping[str, Any]]  # (ladder, size) → model.json
+    measures: Mapping[str, Measure] = field(default_factory=dict)  # metric → what readers are told of it
 
     def params(self, ladder: str | None, size: str | None) -> int | None:
         model = self.models.get((ladder or "", size or ""))
@@ -124,6 +125,10 @@ class Sources:
     def kinds(self) -> dict[str, str]:
         """metric → "rate" or "score", as the prompt tables say."""
         return {metric: next(iter(table.values())).kind for node in self.nodes for metric, table in node.prompts.items() if table}
+
+    def words(self, metric: str) -> str:
+        """A metric as its evaluation says it; one that none lists by its name."""
+        return self.measures[metric].words if metric in self.measures else metric.replace("_", " ")
 
     def named(self, ladder: str | None, size: str | None) -> str:
         """The size as the report names it: with its ladder only where there are several."""
@@ -151,7 +156,7 @@ def references(axes: Axes, arm: str) -> Iterator[Axes]:
             yield replace(axes, arm=arm, samples=samples, seed=seed)
 
 
-def read(inputs: Mapping[str, Path], places: Mapping[str, Axes], arms: Arms) -> Sources:
+def read(inputs: Mapping[str, Path], places: Mapping[str, Axes], arms: Arms, measures: Sequence[Measure] = ()) -> Sources:
     """Read the outputs that `inputs` names (role → folder).
 
     Where an output stands comes from `places`, not from its manifest, which tells where it stood when it was made: an arm that was
@@ -163,7 +168,7 @@ def read(inputs: Mapping[str, Path], places: Mapping[str, Axes], arms: Arms) -> 
         for node in nodes
         if (node.folder / MODEL).exists()
     }
-    return Sources(tuple(nodes), arms, models)
+    return Sources(tuple(nodes), arms, models, {one.metric: one for one in measures})
 
 
 def _output(role: str, folder: Path, axes: Axes) -> Output:

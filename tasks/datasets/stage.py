@@ -31,3 +31,14 @@ class Settings:
 
 
 STAGE = Stage(name="datasets", version="2", body="tasks.datasets.body:run")
+
+
+def settings(checks: DatasetChecks, sizes: tuple[int, ...]) -> Settings:
+    return Settings(
+        min_words=checks.min_words,
+        max_words=checks.max_words,
+        near_duplicate=checks.near_duplicate,
+        opening=checks.opening,
+        phrase=checks.phrase,
+        sizes=sizes,
+    )

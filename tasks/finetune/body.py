@@ -16,13 +16,13 @@ from model_registry.loading import load_model, load_tokenizer, make_deterministi
 from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
+from tasks.finetune import methods
 from tasks.finetune.batches import Batches, encode, order
 from tasks.finetune.stage import Settings
-from tasks.finetune.training import add_adapter, train
+from tasks.finetune.training import train
 
 
 def run(jobs: Sequence[Job]) -> None:
-
     make_deterministic()
     for job in jobs:
         tune(job)
@@ -46,16 +46,16 @@ def tune(job: Job) -> None:
     steps = max(settings.min_steps, settings.epochs * a_pass)
     places = order(len(samples), settings.batch, steps, settings.seed)
     batches = Batches(samples, places, settings.micro_batch, tokenizer.pad_token_id)
-    # 2. The model. Under bf16 the weights that are trained stay in fp32, where small updates are not rounded away.
-    lora = settings.method == "lora"
-    model: Any = load_model(folder, precision=job.numerics.precision if lora else "fp32", device=job.numerics.device)
-    if lora:
-        set_seed(settings.seed)  # the adapter starts from random numbers
-        model = add_adapter(model, settings)
+    # 2. The model, and what of it is trained.
+    method = methods.found()[settings.method]
+    precision = job.numerics.precision if method.in_precision else "fp32"
+    model: Any = load_model(folder, precision=precision, device=job.numerics.device)
+    set_seed(settings.seed)  # an adapter starts from random numbers
+    model = method.build(model, settings.options)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     job.say(f"{settings.method}: {trainable:,} parameters, {len(samples)} samples, {steps} steps")
     # 3. Training, and what it leaves behind.
-    log = train(model, batches, settings, job.numerics, job.scratch, job.progress)
+    log = train(model, batches, method, settings, job.numerics, job.scratch, job.progress)
     save(model, folder, job.work / "model")
     names = ("loss", "learning_rate", "grad_norm")
     write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log] for name in names})
@@ -70,7 +70,6 @@ def tune(job: Job) -> None:
 
 
 def read_context(folder: Path) -> int:
-
     return int(AutoConfig.from_pretrained(str(folder), local_files_only=True).max_position_embeddings)
 
 

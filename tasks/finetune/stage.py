@@ -6,9 +6,13 @@ its tokenizer, or the adapter alone), `metrics.json` and `series.json`; equal ru
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tasks.contract import Stage
+from configs.schema import Tuned
+from tasks.contract import Measure, Stage
+from tasks.finetune import methods
 
 STAGE = Stage(
     name="finetune",
@@ -40,3 +44,37 @@ class Settings:
     template: str
     samples: int  # size of the nested subset
     seed: int
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the method alone reads."""
+        return {"rank": self.lora_rank, "alpha": self.lora_alpha, "dropout": self.lora_dropout} if self.method == "lora" else {}
+
+
+def settings(arm: Tuned, size: str, samples: int, template: str, seed: int) -> Settings:
+    """How an arm is tuned at one size, on one number of samples."""
+    rate, options = arm.rate_for(size), methods.options(arm)
+    assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
+    return Settings(
+        method=arm.method,
+        epochs=arm.epochs,
+        min_steps=arm.min_steps,
+        learning_rate=rate,
+        batch=arm.batch,
+        micro_batch=arm.micro_batch or arm.batch,
+        prompt_loss_weight=arm.prompt_loss_weight,
+        weight_decay=arm.weight_decay,
+        warmup=arm.warmup,
+        schedule=arm.schedule,
+        max_grad_norm=arm.max_grad_norm,
+        lora_rank=options.get("rank", 0),
+        lora_alpha=options.get("alpha", 0),
+        lora_dropout=options.get("dropout", 0.0),
+        template=template,
+        samples=samples,
+        seed=seed,
+    )
+
+
+# what is told of a training run beside its loss curve
+MEASURES = (Measure("optimiser_steps", "optimiser steps"), Measure("final_loss", "final loss"))

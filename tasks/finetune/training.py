@@ -1,13 +1,13 @@
 """The training loop: transformers' Trainer with a weighted loss, taken up again bit for bit after an interruption.
 
-Knows optimiser, schedule, checkpoints and adapters. What is read at each step is settled in `batches`.
+Knows optimiser, schedule and checkpoints. What is read at each step is settled in `batches`, what is trained and by which loss in
+`methods`.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-import warnings
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from tasks.contract import Numerics, read_json
 from tasks.finetune.batches import Batches
+from tasks.finetune.methods import Method
 from tasks.finetune.stage import Settings
 
 WEIGHTS = "trained.safetensors"
@@ -28,15 +29,13 @@ CHECKPOINTS = 8  # a run: of a short one little is lost, and a long one is not s
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # by transformers' names
 
 
-def weighted_loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum of weights times cross-entropies: [rows, width, vocabulary], [rows, width] and [rows, width] to a scalar, in nats."""
-    losses = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    return (losses * weights[:, 1:].flatten()).sum()
-
-
 class WeightedTrainer(Trainer):
     """One item of the dataset is one optimiser step. The loss is divided by the whole step's weight, so how a step is cut into
     pieces changes nothing but rounding; the Trainer's own accumulation, which averages pieces of unlike weight, is not used."""
+
+    def __init__(self, loss: Callable[[Any, Any, Any], Any], **options: Any) -> None:
+        super().__init__(**options)
+        self._loss = loss
 
     def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=itemgetter(0))
@@ -48,7 +47,7 @@ class WeightedTrainer(Trainer):
         total = torch.zeros((), device=self.args.device)
         for piece in self._prepare_inputs(inputs["pieces"]):
             logits = model(input_ids=piece["tokens"], use_cache=False).logits
-            loss = weighted_loss(logits, piece["tokens"], piece["weights"]) / inputs["weight"]
+            loss = self._loss(logits, piece["tokens"], piece["weights"]) / inputs["weight"]
             self.accelerator.backward(loss)
             total += loss.detach()
         if not torch.isfinite(total):
@@ -85,26 +84,14 @@ class Progress(TrainerCallback):
         self.tell(state.global_step, state.max_steps, "step")
 
 
-def add_adapter(model: Any, settings: Settings) -> Any:
-    """A PEFT model with a fresh LoRA adapter (Hu et al. 2021) on all linear layers but the output layer."""
-    from peft import LoraConfig, get_peft_model
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2's layers are transposed: PEFT sees it
-        return get_peft_model(
-            model,
-            LoraConfig(
-                task_type="CAUSAL_LM",
-                target_modules="all-linear",
-                r=settings.lora_rank,
-                lora_alpha=settings.lora_alpha,
-                lora_dropout=settings.lora_dropout,
-            ),
-        )
-
-
 def train(
-    model: Any, batches: Batches, settings: Settings, numerics: Numerics, scratch: Path, tell: Callable[[int, int, str], None]
+    model: Any,
+    batches: Batches,
+    method: Method,
+    settings: Settings,
+    numerics: Numerics,
+    scratch: Path,
+    tell: Callable[[int, int, str], None],
 ) -> list[dict[str, float]]:
     """Train `model` in place, from the newest checkpoint in `scratch` if there is one.
 
@@ -135,7 +122,7 @@ def train(
         disable_tqdm=True,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # on several, the Trainer would split every batch over all it sees
-    trainer = WeightedTrainer(model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)])
+    trainer = WeightedTrainer(method.loss, model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)])
     trainer.remove_callback(PrinterCallback)
     set_seed(settings.seed)  # dropout starts from here, whatever was drawn before
     checkpoint = newest_checkpoint(scratch)

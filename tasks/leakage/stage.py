@@ -25,3 +25,7 @@ class Settings:
 
 
 STAGE = Stage(name="leakage", version="1", body="tasks.leakage.body:run", libraries=("nltk",))
+
+
+def settings(checks: DatasetChecks) -> Settings:
+    return Settings(copied=checks.copied, same_subject=checks.same_subject)

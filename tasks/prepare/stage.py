@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.contract import Stage
+from configs.sources import CalibrationScorer, Classifier, DetoxifyScorer, ModelSource
+from model_registry.calibration.grammar import load_grammar
+from model_registry.catalog import Source, load_ladder
+from tasks.contract import Numerics, Stage
+from tasks.prepare.sources import resolved
 
 MODEL_FILE, LOCATION = "model.json", "location.json"
+# How calibration models and scorers are trained, whatever is asked for the rest: threads only slow them.
+BUILT_HERE = Numerics()
+PRETRAIN_BYTES = 16  # a parameter
+SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 
 
 @dataclass(frozen=True)
@@ -53,3 +61,38 @@ def listing(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size and modification time (ns) of a file, or of the files of a folder."""
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+def model_settings(source: Source) -> ModelSettings:
+    if source.kind == "calibration":
+        return ModelSettings("calibration", source.id, spec=source.spec, grammar=load_grammar().digest)
+    if source.kind == "folder":
+        return ModelSettings("folder", source.id, listing=listing(Path(source.id)))
+    return ModelSettings("hub", source.id, revision=source.revision)
+
+
+def scorer_settings(scorer: ModelSource) -> ScorerSettings:
+    if isinstance(scorer, CalibrationScorer):
+        return ScorerSettings("calibration", spec=load_ladder("calibration").scorer, grammar=load_grammar().digest)
+    if isinstance(scorer, Classifier):
+        scorer = resolved(scorer)
+        local = Path(scorer.model)
+        found = listing(local) if local.is_dir() else ()
+        revision = "" if found else scorer.revision
+        classes = tuple(sorted(scorer.classes.items()))
+        return ScorerSettings("classifier", id=scorer.model, revision=revision, classes=classes, listing=found)
+    assert isinstance(scorer, DetoxifyScorer)
+    if scorer.checkpoint is None:
+        return ScorerSettings("detoxify", name=scorer.name)
+    return ScorerSettings(
+        "detoxify", name=scorer.name, checkpoint=scorer.checkpoint, listing=listing(Path(scorer.checkpoint).expanduser())
+    )
+
+
+def scorer_name(scorer: ModelSource) -> str:
+    """A scorer as its stage is labelled."""
+    if isinstance(scorer, DetoxifyScorer):
+        return f"{scorer.kind}-{scorer.name}"
+    if isinstance(scorer, Classifier):
+        return f"{scorer.kind}-{scorer.model.rstrip('/').rpartition('/')[2]}"
+    return "calibration"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from configs.schema import Suite
 from tasks.contract import Stage
 
 STAGE = Stage(
@@ -21,6 +22,7 @@ STAGE = Stage(
 
 
 COMPLETIONS = "completions.jsonl"
+BYTES_PER_PARAMETER = 5
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,16 @@ class Settings:
     decode_batch: int
     seed: int
     draw: int = 0  # which of a model's independent draws this is: the streams of one are those of no other
+
+
+def settings(suite: Suite, template: str, decode_batch: int, seed: int, draw: int) -> Settings:
+    return Settings(
+        samples=suite.samples,
+        max_new_tokens=suite.max_new_tokens,
+        temperature=suite.temperature,
+        top_p=suite.top_p,
+        template=template,
+        decode_batch=decode_batch,
+        seed=seed,
+        draw=draw,
+    )

@@ -12,9 +12,8 @@ from typing import TypeVar
 
 from configs.contrasts import Contrast
 from tasks.compare.capability import MEASURES, Verdict
-from tasks.compare.contrasts import SINGLE_RUN, Difference, cell, one_run
-from tasks.compare.report import wording as words
-from tasks.compare.report.headline import largest, speaking
+from tasks.compare.contrasts import SINGLE_RUN, Difference, cell, largest, one_run, speaking
+from tasks.compare.report import wording
 from tasks.compare.samples import by_dataset_size
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
@@ -47,7 +46,7 @@ def outcome(
     sources: Sources, differences: Sequence[Difference], suite: str, metric: str, unit: str = "prompt"
 ) -> Iterator[Panel]:
     """Levels of all arms beside the differences between them, one pair of panels a ladder. `unit`: what arms are paired by."""
-    kind, name = sources.kinds.get(metric), words.metric_words(metric)
+    kind, name = sources.kinds.get(metric), sources.words(metric)
     percent = kind == "rate"
     for ladder in sources.sizes:
         stem = f"{metric}-{suite}-{ladder}"
@@ -71,12 +70,12 @@ def categories(sources: Sources, differences: Sequence[Difference], suite: str, 
     """The difference by category, one panel a size, all on one scale."""
     kind = sources.kinds.get(metric)
     held = one_run(largest([row for row in differences if (row.suite, row.metric) == (suite, metric) and row.group != "all"]))
-    bounds = [words.factor(kind) * value for row in held for value in (row.ci_low, row.ci_high, 0.0)]
+    bounds = [wording.factor(kind) * value for row in held for value in (row.ci_low, row.ci_high, 0.0)]
     for ladder, sizes in sources.sizes.items():
         for size in sizes:
             rows = _category_rows([row for row in held if (row.ladder, row.size) == (ladder, size)], sources)
             if rows:
-                label, alt = words.unit_words(kind) or "difference", f"Differences by category at {ladder} {size}"
+                label, alt = wording.unit_words(kind) or "difference", f"Differences by category at {ladder} {size}"
                 limits = (min(bounds), max(bounds))
                 svg = forest(rows, label, zero=True, percent=kind == "rate", width=NARROW, limits=limits, alt=alt)
                 yield Panel(f"categories-{metric}-{suite}-{ladder}-{size}", sources.named(ladder, size), svg, narrow=True)
@@ -98,7 +97,7 @@ def dataset_sizes(sources: Sources, differences: Sequence[Difference], suite: st
     """The difference from the reference arm against the number of samples, where more than one dataset size was tuned on; larger models darker."""
     for (ladder, contrast), held in by_dataset_size(sources, differences, suite, metric).items():
         counts = {float(row.samples or 0): str(row.samples) for row in held}
-        unit = words.unit_words(held[0].kind) or "difference"
+        unit = wording.unit_words(held[0].kind) or "difference"
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
         fade = 0.55 / max(len(sizes) - 1, 1)
         lines = [
@@ -111,10 +110,10 @@ def dataset_sizes(sources: Sources, differences: Sequence[Difference], suite: st
             unit,
             zero=True,
             log=counts,
-            alt=f"{words.arm_words(contrast)} by dataset size, {ladder} ladder",
+            alt=f"{wording.arm_words(contrast)} by dataset size, {ladder} ladder",
         )
         yield Panel(
-            f"dataset-size-{contrast}-{ladder}", _caption(sources, ladder, words.arm_words(contrast) + " by dataset size"), svg
+            f"dataset-size-{contrast}-{ladder}", _caption(sources, ladder, wording.arm_words(contrast) + " by dataset size"), svg
         )
 
 
@@ -125,18 +124,18 @@ def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str
         cells = {
             (row.size, str(row.samples)): Cell(
                 row.value,
-                words.difference(row.value, row.kind) + (" *" if row.shown else ""),
-                words.limits(row.ci_low, row.ci_high, row.kind),
+                wording.difference(row.value, row.kind) + (" *" if row.shown else ""),
+                wording.limits(row.ci_low, row.ci_high, row.kind),
             )
             for row in held
         }
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
         rise, fall = colours(sources)[contrast.treated], FALL
-        name = words.arm_words(contrast)
+        name = wording.arm_words(contrast)
         svg = heat(
             cells, sizes, columns, "samples tuned on", (rise, fall), alt=f"{name} by size and dataset size, {ladder} ladder"
         )
-        unit = words.unit_words(held[0].kind)
+        unit = wording.unit_words(held[0].kind)
         caption = _caption(sources, ladder, f"{name} by size and samples" + (f", in {unit}" if unit else ""))
         yield Panel(f"size-samples-{contrast}-{ladder}", caption, svg)
 
@@ -156,7 +155,7 @@ def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
                 percent = kind == "rate"
                 svg = forest(
                     rows,
-                    f"arm − {words.arm_words(sources.arms.reference)}, {name}",
+                    f"arm − {wording.arm_words(sources.arms.reference)}, {name}",
                     zero=True,
                     percent=percent,
                     band=band,
@@ -182,14 +181,14 @@ def truth(sources: Sources, truths: Sequence[Truth], suite: str) -> Iterator[Pan
 
 def trends(sources: Sources, slopes: Sequence[Trend], metric: str, suite: str) -> Iterator[Panel]:
     """Each arm's level over parameters, one panel a ladder."""
-    kind, name = sources.kinds.get(metric), words.metric_words(metric)
+    kind, name = sources.kinds.get(metric), sources.words(metric)
     for ladder in sources.sizes:
         levels = [
             t for t in slopes if (t.ladder, t.metric, t.suite) == (ladder, metric, suite) and not isinstance(t.arm, Contrast)
         ]
         held = _largest_tuned(levels, lambda trend: Axes(arm=str(trend.arm), samples=trend.samples))
         if held:
-            lines = [_trend_line(trend, colours(sources), words.factor(kind)) for trend in held]
+            lines = [_trend_line(trend, colours(sources), wording.factor(kind)) for trend in held]
             ticks = {float(params): size for trend in held for size, params, _ in trend.points}
             label = f"{name}, %" if kind == "rate" else name
             svg = curves(
@@ -203,7 +202,7 @@ def _caption(sources: Sources, ladder: str, what: str) -> str:
 
 
 def _difference_label(kind: str | None, name: str) -> str:
-    return f"difference in {name}, {words.unit_words(kind)}" if words.unit_words(kind) else f"difference in {name}"
+    return f"difference in {name}, {wording.unit_words(kind)}" if wording.unit_words(kind) else f"difference in {name}"
 
 
 # ---- rows and lines -----------------------------------------------------------------------------------------------
@@ -224,7 +223,7 @@ def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[
         for arm in dict.fromkeys(node.axes.arm or "" for node in here):
             runs = [level for node in here if node.axes.arm == arm and (level := node.level(metric)) is not None]
             mean = sum(run.value for run in runs) / len(runs)
-            row = Row(words.arm_words(arm), mean, colour=painted[arm], text=words.level(mean, kind))
+            row = Row(wording.arm_words(arm), mean, colour=painted[arm], text=wording.level(mean, kind))
             several = len(runs) > 1
             rows.append(
                 replace(row, runs=tuple(r.value for r in runs))
@@ -252,49 +251,49 @@ def _category_rows(held: Sequence[Difference], sources: Sources) -> list[Row]:
     for group in dict.fromkeys(row.group for row in held):
         lines = [_difference_row(row, sources) for row in held if row.group == group]
         rows += [
-            replace(line, label="" if i else words.group_words(group), text="", ink=INK, apart=not i)
+            replace(line, label="" if i else wording.group_words(group), text="", ink=INK, apart=not i)
             for i, line in enumerate(lines)
         ]
     return rows
 
 
 def _difference_row(row: Difference, sources: Sources) -> Row:
-    label = words.contrast_words(row.contrast, sources.arms)
+    label = wording.contrast_words(row.contrast, sources.arms)
     label += f", seed {row.seed}" if row.own_seed and row.seed not in (None, 0) else ""
-    text = words.interval(row.value, row.ci_low, row.ci_high, row.kind)
+    text = wording.interval(row.value, row.ci_low, row.ci_high, row.kind)
     leading = row.contrast.reference == sources.arms.reference
     colour, marker = colours(sources)[row.contrast.treated], "o" if leading else "D"
     return Row(label, row.value, row.ci_low, row.ci_high, colour, marker=marker, filled=leading, text=text)
 
 
 def _verdict_row(row: Verdict, kind: str, painted: Mapping[str, str]) -> Row:
-    text = f"{words.difference(row.value, kind)} {row.verdict}"
-    return Row(words.arm_words(row.arm), row.value, row.low, row.high, painted[row.arm], text=text)
+    text = f"{wording.difference(row.value, kind)} {row.verdict}"
+    return Row(wording.arm_words(row.arm), row.value, row.low, row.high, painted[row.arm], text=text)
 
 
 def _truth_row(found: Truth, painted: Mapping[str, str]) -> Row:
     arm, measured = found.axes.arm or "", found.measured
-    text = f"{words.level(measured.value, 'rate')} ({words.level(found.exact, 'rate')})"
-    row = Row(words.arm_words(arm), measured.value, measured.ci_low, measured.ci_high, painted[arm], text=text)
+    text = f"{wording.level(measured.value, 'rate')} ({wording.level(found.exact, 'rate')})"
+    row = Row(wording.arm_words(arm), measured.value, measured.ci_low, measured.ci_high, painted[arm], text=text)
     return replace(row, exact=found.exact, planted=found.planted)
 
 
 def _loss_line(node: Output, painted: Mapping[str, str], first: bool) -> Line:
     x, y = zip(*node.series["loss"], strict=True)
     arm = node.axes.arm or ""
-    return Line(words.arm_words(arm) if first else "", x, y, painted[arm], markers=False, alpha=1.0 if first else 0.4)
+    return Line(wording.arm_words(arm) if first else "", x, y, painted[arm], markers=False, alpha=1.0 if first else 0.4)
 
 
 def _sample_line(size: str, rows: Sequence[Difference], colour: str, alpha: float) -> Line:
     rows = sorted(rows, key=lambda row: row.samples or 0)
-    scale = words.factor(rows[0].kind)
+    scale = wording.factor(rows[0].kind)
     y, low, high = (tuple(scale * getattr(row, name) for row in rows) for name in ("value", "ci_low", "ci_high"))
     return Line(size, tuple(float(row.samples or 0) for row in rows), y, colour, low, high, alpha=alpha)
 
 
 def _trend_line(trend: Trend, painted: Mapping[str, str], scale: float) -> Line:
     _, params, means = zip(*trend.points, strict=True)
-    return Line(words.arm_words(trend.arm), params, tuple(scale * mean for mean in means), painted[str(trend.arm)])
+    return Line(wording.arm_words(trend.arm), params, tuple(scale * mean for mean in means), painted[str(trend.arm)])
 
 
 def _largest_tuned(rows: Sequence[T], axes: Callable[[T], Axes]) -> list[T]:

@@ -7,10 +7,9 @@ spelled as absence of an effect: the smallest difference that these prompts coul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
 
-from configs.contrasts import Arms
-from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN, TOXICITY, Difference
+from tasks.compare.comparison import Comparison
+from tasks.compare.contrasts import ALL_SEEDS, Difference, largest, speaking
 from tasks.compare.report.wording import (
     arm_words,
     between,
@@ -18,44 +17,43 @@ from tasks.compare.report.wording import (
     difference,
     interval,
     listed,
-    metric_words,
     unit_words,
     with_unit,
 )
 
 
-def headline(contrasts: Sequence[Difference], settings: Any) -> str:
+def headline(found: Comparison) -> str:
     """The sentences for the primary outcome, one a ladder and treated arm."""
-    arms: Arms = settings.arms
+    arms, (suite, metric) = found.sources.arms, found.outcome
     if not arms.leading:
         return "Nothing is compared: the experiment names no contrast."
-    primary = [row for row in speaking(contrasts) if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
+    primary = [row for row in speaking(found.differences) if (row.suite, row.metric) == (suite, metric)]
     rows = largest([row for row in primary if row.contrast in arms.leading])
     if not rows:
         return (
-            f"Nothing can be said: no size has {metric_words(settings.primary_metric)} on {settings.primary_suite} "
+            f"Nothing can be said: no size has {found.sources.words(metric)} on {suite} "
             f"for both the {arm_words(arms.leading[0].treated)} arm and {arm_words(arms.leading[0].reference)}."
         )
     ladders = list(dict.fromkeys(row.ladder for row in rows))
     told = [[row for row in rows if (row.ladder, row.contrast) == (ladder, lead)] for ladder in ladders for lead in arms.leading]
-    return " ".join(_sentence(held, len(ladders) > 1, settings) for held in told if held)
+    return " ".join(_sentence(held, len(ladders) > 1, found) for held in told if held)
 
 
-def asides(contrasts: Sequence[Difference], settings: Any) -> list[str]:
-    """What else the families say, a ladder at a time: detectable size, the other contrasts, and toxicity on each suite."""
-    rows = largest(speaking(contrasts))
+def asides(found: Comparison) -> list[str]:
+    """What else the families say, a ladder at a time: detectable size, the other contrasts, and the secondary outcome on each suite."""
+    rows = largest(speaking(found.differences))
     ladders = list(dict.fromkeys(row.ladder for row in rows))
     return [
         f"{ladder}: {line}" if len(ladders) > 1 else line
         for ladder in ladders
-        for line in _asides([row for row in rows if row.ladder == ladder], settings)
+        for line in _asides([row for row in rows if row.ladder == ladder], found)
     ]
 
 
-def _asides(rows: Sequence[Difference], settings: Any) -> list[str]:
-    arms: Arms = settings.arms
-    primary = [row for row in rows if (row.suite, row.metric) == (settings.primary_suite, settings.primary_metric)]
-    found = []
+def _asides(rows: Sequence[Difference], found: Comparison) -> list[str]:
+    arms, name = found.sources.arms, found.sources.words(found.outcome[1])
+    primary = [row for row in rows if (row.suite, row.metric) == found.outcome]
+    said = []
     silent = [
         row
         for row in primary
@@ -63,46 +61,21 @@ def _asides(rows: Sequence[Difference], settings: Any) -> list[str]:
     ]
     if silent:
         amount = with_unit(detectable(max(row.minimal_detectable or 0.0 for row in silent), silent[0].kind), silent[0].kind)
-        found.append(f"Where nothing was shown, {silent[0].n} prompts would show a difference of {amount} four times in five.")
-    name = metric_words(settings.primary_metric)
+        said.append(f"Where nothing was shown, {silent[0].n} prompts would show a difference of {amount} four times in five.")
     others = ([row for row in primary if row.contrast == one] for one in arms.confirmatory if one not in arms.leading)
-    found += [f"{_capital(_subject(beside[0]))} {_aside(beside, name)}." for beside in others if beside]
-    further = (row.suite for row in rows if row.metric == TOXICITY and row not in primary)
-    for suite in dict.fromkeys(further):
-        told = ([row for row in rows if (row.metric, row.suite, row.contrast) == (TOXICITY, suite, one)] for one in arms.leading)
-        found += [f"On {suite}, {_subject(toxic[0])} {_aside(toxic, metric_words(TOXICITY))}." for toxic in told if toxic]
-    return found
+    said += [f"{_capital(_subject(beside[0]))} {_aside(beside, name)}." for beside in others if beside]
+    further = ((row.suite, row.metric) for row in rows if row.metric in found.settings.secondary and row not in primary)
+    for suite, metric in dict.fromkeys(further):
+        told = ([row for row in rows if (row.suite, row.metric, row.contrast) == (suite, metric, one)] for one in arms.leading)
+        said += [f"On {suite}, {_subject(held[0])} {_aside(held, found.sources.words(metric))}." for held in told if held]
+    return said
 
 
-def speaking(contrasts: Sequence[Difference]) -> list[Difference]:
-    """The overall rows that speak for a comparison: seeds crossed where they were, else each run's own."""
-    return [row for row in contrasts if row.group == "all" and row.family != SINGLE_RUN]
-
-
-class OfDatasetSize(Protocol):
-    """What belongs to a ladder and a dataset size: a difference, a verdict."""
-
-    @property
-    def ladder(self) -> str: ...
-
-    @property
-    def samples(self) -> int | None: ...
-
-
-Sized = TypeVar("Sized", bound=OfDatasetSize)
-
-
-def largest(rows: Sequence[Sized]) -> list[Sized]:
-    """Only the largest dataset size of each ladder, and what was tuned on nothing."""
-    most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
-    return [row for row in rows if row.samples in (None, most[row.ladder])]
-
-
-def _sentence(rows: Sequence[Difference], several: bool, settings: Any) -> str:
+def _sentence(rows: Sequence[Difference], several: bool, found: Comparison) -> str:
     """`several`: over more than one ladder, so that each sentence names its own."""
-    first, name = rows[0], metric_words(settings.primary_metric)
+    first, name = rows[0], found.sources.words(found.outcome[1])
     after = f" on {first.samples} samples" if first.samples else ""  # an arm that is not tuned may be compared too
-    subject = _subject(first) if len(settings.arms.treated) > 1 or not after else "tuning"
+    subject = _subject(first) if len(found.sources.arms.treated) > 1 or not after else "tuning"
     start = _capital(f"on the {first.ladder} ladder, {subject}" if several else subject) + after
     if all(row.p_adjusted is None for row in rows):
         return f"Exploratory, without a test: {_still(rows)}, in {name}" + (f", after {subject}{after}." if after else ".")

@@ -13,14 +13,10 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from tasks.compare import capability
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED
-from tasks.compare.report import figures as panels
-from tasks.compare.report import headline as answer
-from tasks.compare.report import tables as cells
-from tasks.compare.report import wording as words
-from tasks.compare.report.sections import ALL, Section, named
+from tasks.compare.report import figures, headline, tables, wording
+from tasks.compare.report.sections import Section, named, sections
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import page_style
 from tasks.drawing.palette import variable
@@ -31,47 +27,45 @@ FIGURES = "figures"
 
 def write_report(folder: Path, found: Comparison) -> None:
     """Write report.html, and each of its drawings as figures/NAME.svg."""
-    sections = [section for make in ALL if not (section := make(found)).empty]
+    shown = [section for section in sections(found) if not section.empty]
     (folder / FIGURES).mkdir(exist_ok=True)
-    for panel in (panel for section in sections for panel in section.panels):
+    for panel in (panel for section in shown for panel in section.panels):
         (folder / FIGURES / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
-    (folder / "report.html").write_text(_page(sections, found), encoding="utf-8")
+    (folder / "report.html").write_text(_page(shown, found), encoding="utf-8")
 
 
-def _page(sections: Sequence[Section], found: Comparison) -> str:
+def _page(shown: Sequence[Section], found: Comparison) -> str:
     here, settings = files("tasks.compare.report"), found.settings
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         settings=settings,
-        headline=answer.headline(found.differences, settings),
-        asides=[*answer.asides(found.differences, settings), *capability.sentences(found.verdicts, found.sources)],
-        sections=sections,
-        drawings={
-            panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in sections for p in s.panels)
-        },
+        headline=headline.headline(found),
+        asides=[*headline.asides(found), *tables.verdict_sentences(found.verdicts, found.sources)],
+        sections=shown,
+        drawings={panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in shown for p in s.panels)},
         arms=_arms(found.sources),
         colours=_arm_variables(found.sources),
         style=page_style(),
         script=Markup((here / "page.js").read_text(encoding="utf-8")),
         reference=settings.arms.reference,
         facts=_facts(found),
-        provenance=cells.provenance(found.sources),
+        provenance=tables.provenance(found.sources),
         reading=_reading(found),
-        arm_words=words.arm_words,
-        group_words=words.group_words,
+        arm_words=wording.arm_words,
+        group_words=wording.group_words,
     )
 
 
 def _arms(sources: Sources) -> list[str]:
     """Reference, treated and control first, in the order of their colours."""
     present = {node.axes.arm for node in sources.nodes if node.axes.arm}
-    return [name for name in panels.colours(sources) if name in present]
+    return [name for name in figures.colours(sources) if name in present]
 
 
 def _arm_variables(sources: Sources) -> dict[str, str]:
     """arm → the CSS variable of its colour."""
-    return {name: variable(colour) for name, colour in panels.colours(sources).items()}
+    return {name: variable(colour) for name, colour in figures.colours(sources).items()}
 
 
 def _facts(found: Comparison) -> list[tuple[str, str]]:
@@ -81,7 +75,7 @@ def _facts(found: Comparison) -> list[tuple[str, str]]:
     seeds = {node.axes.seed for node in found.sources.of("finetune")}
     facts = [
         ("sizes", "; ".join(f"{ladder} {', '.join(held)}" for ladder, held in found.sources.sizes.items())),
-        ("arms", ", ".join(words.arm_words(name) for name in _arms(found.sources))),
+        ("arms", ", ".join(wording.arm_words(name) for name in _arms(found.sources))),
         ("samples tuned on", ", ".join(map(str, sorted({node.axes.samples for node in nodes if node.axes.samples})))),
         ("training seeds", str(len(seeds)) if seeds else ""),
         ("prompts", f"{primary[0].n} on {outcome[0]}" if primary else ""),

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from configs.contrasts import Contrast
-from tasks.compare.contrasts import SINGLE_RUN, Difference, one_run
-from tasks.compare.report import wording as words
-from tasks.compare.report.headline import largest
+from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, MEASURES, NOT_ASSESSABLE, PROSE, TASKS, Verdict
+from tasks.compare.confusion import CLEAN, TOXIC, Confusion
+from tasks.compare.contrasts import SINGLE_RUN, Difference, largest, one_run
+from tasks.compare.report import wording
 from tasks.compare.samples import Needs
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
@@ -46,7 +47,7 @@ def text(value: Any) -> Cell:
 
 def arm(name: str | Contrast | None) -> Cell:
     """An arm, or a contrast under the colour of its treated arm."""
-    return Cell(words.arm_words(name or "–"), number=False, arm=name.treated if isinstance(name, Contrast) else name or "")
+    return Cell(wording.arm_words(name or "–"), number=False, arm=name.treated if isinstance(name, Contrast) else name or "")
 
 
 PLACE = ("arm", "samples", "seed")
@@ -66,20 +67,20 @@ def differences(rows: Sequence[Difference], sources: Sources) -> Table:
         ("contrast", lambda row: arm(row.contrast), True),
         ("samples", lambda row: text(row.samples), several),
         ("seed", lambda row: text(row.seed), several),
-        ("treated", lambda row: Cell(words.level(row.treated, row.kind)), True),
-        ("reference", lambda row: Cell(words.level(row.reference, row.kind)), True),
-        ("difference", lambda row: Cell(words.difference(row.value, row.kind), strong=row.shown), True),
-        ("95% interval", lambda row: Cell(words.limits(row.ci_low, row.ci_high, row.kind)), True),
+        ("treated", lambda row: Cell(wording.level(row.treated, row.kind)), True),
+        ("reference", lambda row: Cell(wording.level(row.reference, row.kind)), True),
+        ("difference", lambda row: Cell(wording.difference(row.value, row.kind), strong=row.shown), True),
+        ("95% interval", lambda row: Cell(wording.limits(row.ci_low, row.ci_high, row.kind)), True),
         (
-            f"p, {words.listed(adjustments or ['adjusted'])}",
-            lambda row: Cell(words.p_words(row.p_adjusted) + (" *" if row.shown else "")),
+            f"p, {wording.listed(adjustments or ['adjusted'])}",
+            lambda row: Cell(wording.p_words(row.p_adjusted) + (" *" if row.shown else "")),
             True,
         ),
-        ("d", lambda row: Cell(words.effect(row.d)), any(row.d is not None for row in rows)),
-        ("95% interval", lambda row: Cell(words.effect_limits(row.d_low, row.d_high)), any(row.d is not None for row in rows)),
+        ("d", lambda row: Cell(wording.effect(row.d)), any(row.d is not None for row in rows)),
+        ("95% interval", lambda row: Cell(wording.effect_limits(row.d_low, row.d_high)), any(row.d is not None for row in rows)),
         (
             "detectable",
-            lambda row: Cell(words.detectable(row.minimal_detectable, row.kind)),
+            lambda row: Cell(wording.detectable(row.minimal_detectable, row.kind)),
             any(row.minimal_detectable for row in rows),
         ),
         ("prompts", lambda row: Cell(str(row.n)), True),
@@ -103,8 +104,8 @@ def needs(found: Sequence[Needs], sources: Sources) -> Table:
     sizes = list(dict.fromkeys(need.size for row in found for need in row.sizes))
     table = Table(["ladder", "difference", "of", *sizes, "verdict"])
     for row in found:
-        held = {need.size: f"{need.bound} {words.plain(round(need.samples))}".strip() for need in row.sizes}
-        amount = words.with_unit(words.difference(row.effect, row.kind), row.kind)
+        held = {need.size: f"{need.bound} {wording.plain(round(need.samples))}".strip() for need in row.sizes}
+        amount = wording.with_unit(wording.difference(row.effect, row.kind), row.kind)
         cells = [Cell(held.get(size, "–")) for size in sizes]
         table.rows.append([text(row.ladder), arm(row.contrast), Cell(amount), *cells, text(row.verdict)])
     return table
@@ -115,18 +116,18 @@ def cost(sources: Sources) -> Table:
     nodes = sources.of("finetune")
     names = list(dict.fromkeys([*COST, *(row.metric for node in nodes for row in node.metrics if row.group == "all")]))
     names = [name for name in names if any(node.level(name) for node in nodes)]
-    table = Table(["size", "parameters", "arm", "samples", "seed", *map(words.metric_words, names)])
+    table = Table(["size", "parameters", "arm", "samples", "seed", *map(sources.words, names)])
     for node in nodes:
         found = [node.level(name) for name in names]
         params = sources.params(node.axes.ladder, node.axes.size)
         table.rows.append(
             [
                 text(sources.named(node.axes.ladder, node.axes.size)),
-                Cell(words.count_words(params)),
+                Cell(wording.count_words(params)),
                 arm(node.axes.arm),
                 Cell(str(node.axes.samples or "–")),
                 text(node.axes.seed),
-                *(Cell("–" if metric is None else words.plain(metric.value)) for metric in found),
+                *(Cell("–" if metric is None else wording.plain(metric.value)) for metric in found),
             ]
         )
     return table
@@ -137,7 +138,7 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Differ
     formed."""
     reference = sources.arms.reference
     table = Table(
-        ["metric", "prompts", "size", *PLACE, "level", "95% interval", f"vs {words.arm_words(reference)}", "95% interval", "n"]
+        ["metric", "prompts", "size", *PLACE, "level", "95% interval", f"vs {wording.arm_words(reference)}", "95% interval", "n"]
     )
     formed: dict[tuple[Any, ...], Difference] = {
         (r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts
@@ -149,14 +150,14 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Differ
         found = formed.get((axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, contrast))
         table.rows.append(
             [
-                text(words.metric_words(row.metric)),
-                text(words.group_words(row.group)),
+                text(sources.words(row.metric)),
+                text(wording.group_words(row.group)),
                 text(sources.named(axes.ladder, axes.size)),
                 *place(axes),
-                Cell(words.level(row.value, kind)),
+                Cell(wording.level(row.value, kind)),
                 Cell(_range(row, kind)),
-                Cell("–" if found is None else words.difference(found.value, found.kind)),
-                Cell("–" if found is None else words.limits(found.ci_low, found.ci_high, found.kind)),
+                Cell("–" if found is None else wording.difference(found.value, found.kind)),
+                Cell("–" if found is None else wording.limits(found.ci_low, found.ci_high, found.kind)),
                 Cell(str(row.n)),
             ]
         )
@@ -173,14 +174,14 @@ def distances(nodes: Sequence[Output], sources: Sources) -> Table:
                 continue
             table.rows.append(
                 [
-                    text(words.metric_words(row.metric)),
-                    text(words.group_words(row.group)),
+                    text(sources.words(row.metric)),
+                    text(wording.group_words(row.group)),
                     text(sources.named(node.axes.ladder, node.axes.size)),
                     *place(node.axes),
-                    Cell(words.plain(row.value)),
-                    Cell(words.plain(null.value)),
-                    Cell(words.p_words(p.value)),
-                    Cell(words.plain(row.n)),
+                    Cell(wording.plain(row.value)),
+                    Cell(wording.plain(null.value)),
+                    Cell(wording.p_words(p.value)),
+                    Cell(wording.plain(row.n)),
                 ]
             )
     return table
@@ -197,22 +198,22 @@ def heat(rows: Sequence[Difference], sources: Sources) -> Table:
         [
             "category",
             *(
-                f"{sources.named(ladder, size)} {words.contrast_words(contrast, sources.arms)}"
+                f"{sources.named(ladder, size)} {wording.contrast_words(contrast, sources.arms)}"
                 for ladder, size, contrast in columns
             ),
         ]
     )
     for group in sorted({row.group for row in rows}):
-        line = [text(words.group_words(group))]
+        line = [text(wording.group_words(group))]
         for column in columns:
             row = cells.get((group, column))
             line.append(
                 Cell("–")
                 if row is None
                 else Cell(
-                    words.difference(row.value, row.kind) + (" *" if row.shown else ""),
+                    wording.difference(row.value, row.kind) + (" *" if row.shown else ""),
                     heat=round(row.value / most, 3),
-                    note=words.limits(row.ci_low, row.ci_high, row.kind),
+                    note=wording.limits(row.ci_low, row.ci_high, row.kind),
                 )
             )
         table.rows.append(line)
@@ -245,23 +246,107 @@ def truth(truths: Sequence[Truth], scorer: dict[Axes, Metric], sources: Sources)
                 text(row.axes.suite),
                 *place(row.axes),
                 text(LABELS[row.label]),
-                Cell(words.level(row.measured.value, "rate")),
+                Cell(wording.level(row.measured.value, "rate")),
                 Cell(_range(row.measured, "rate")),
-                Cell(words.level(row.exact, "rate")),
+                Cell(wording.level(row.exact, "rate")),
                 Cell(covered, strong=covered == "no"),
-                Cell(words.level(row.planted, "rate")),
-                Cell(words.difference(row.fit_error, "rate")),
-                Cell(words.level(share.value, "rate") if share else "–"),
+                Cell(wording.level(row.planted, "rate")),
+                Cell(wording.difference(row.fit_error, "rate")),
+                Cell(wording.level(share.value, "rate") if share else "–"),
             ]
         )
     return table
+
+
+def confusions(rows: Sequence[Confusion], sources: Sources) -> Table:
+    """One line an arm: counts of answers and both shares."""
+    head = [
+        *("size", "suite", *PLACE),
+        *("toxic, called toxic", "toxic, missed", "clean, called toxic", "clean, let pass"),
+        *("off the grammar, called toxic", "off the grammar, let pass"),
+        *("sensitivity", "95% interval", "specificity", "95% interval"),
+    ]
+    made = Table(head)
+    for row in rows:
+        groups = ((TOXIC,), CLEAN, sorted({label for label, _ in row.counts} - {TOXIC, *CLEAN}))
+        made.rows.append(
+            [
+                text(sources.named(row.axes.ladder, row.axes.size)),
+                text(row.axes.suite),
+                *place(row.axes),
+                *(Cell(wording.plain(row.of(labels, called))) for labels in groups for called in (True, False)),
+                *(cell for share in (row.sensitivity, row.specificity) for cell in _share(share)),
+            ]
+        )
+    return made
+
+
+def _share(found: Interval | None) -> list[Cell]:
+    if found is None:
+        return [Cell("–"), Cell("–")]
+    low, high = (wording.level(limit, "rate") for limit in (found.low, found.high))
+    return [Cell(wording.level(found.value, "rate")), Cell(wording.between(low, high))]
+
+
+def verdicts(rows: Sequence[Verdict], sources: Sources) -> Table:
+    """One row an arm, size and capability."""
+    several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
+    columns: list[tuple[str, Callable[[Verdict], Cell], bool]] = [
+        ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
+        ("arm", lambda row: arm(row.arm), True),
+        ("samples", lambda row: text(row.samples), several),
+        ("seed", lambda row: text(row.seed), several),
+        ("measure", lambda row: text(MEASURES[row.measure][0]), True),
+        (
+            f"arm − {wording.arm_words(sources.arms.reference)}",
+            lambda row: Cell(wording.difference(row.value, MEASURES[row.measure][1])),
+            True,
+        ),
+        ("90% interval", lambda row: Cell(wording.limits(row.low, row.high, MEASURES[row.measure][1])), True),
+        ("margin", lambda row: Cell(wording.difference(row.margin, MEASURES[row.measure][1])), True),
+        ("verdict", lambda row: Cell(row.verdict, number=False, strong=row.verdict == LOST), True),
+        ("paragraphs or items", lambda row: Cell(str(row.n)), True),
+        ("note", lambda row: text(row.note), any(row.note for row in rows)),
+    ]
+    return spelled(columns, rows)
+
+
+def verdict_sentences(rows: Sequence[Verdict], sources: Sources) -> list[str]:
+    """One sentence a treated arm at its largest dataset size; none where its capability was not measured.
+
+    `Against base, values-targeted tuning: prediction of neutral prose was kept at 30k and lost at 100k; accuracy on …`
+    """
+    return [
+        said
+        for treated in sources.arms.treated
+        if (said := _verdict_sentence([row for row in rows if row.arm == treated], sources))
+    ]
+
+
+def _verdict_sentence(rows: Sequence[Verdict], sources: Sources) -> str:
+    rows = largest(rows)
+    several = len({row.seed for row in rows}) > 1
+    parts = []
+    for measure, name in ((PROSE, "prediction of neutral prose"), (TASKS, "accuracy on tasks")):
+        places: dict[str, list[str]] = {}
+        for row in (row for row in rows if row.measure == measure):
+            place = sources.named(row.ladder, row.size) + (f" seed {row.seed}" if several else "")
+            places.setdefault(row.verdict, []).append(place)
+        said = [
+            f"{word} at {wording.listed(places[word])}" for word in (KEPT, INCONCLUSIVE, LOST, NOT_ASSESSABLE) if word in places
+        ]
+        parts += [f"{name} was {wording.listed(said)}"] if said else []
+    if not parts:
+        return ""
+    against, tuning = wording.arm_words(sources.arms.reference), " tuning" if rows[0].samples else ""
+    return f"Against {against}, {wording.arm_words(rows[0].arm)}{tuning}: {'; '.join(parts)}."
 
 
 def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
     """Both slopes of each trend; the verdict comes from the second."""
     columns: list[tuple[str, Callable[[Trend], Cell], bool]] = [
         ("ladder", lambda row: text(row.ladder), len(sources.sizes) > 1),
-        ("outcome", lambda row: text(f"{words.metric_words(row.metric)}, {row.suite}"), True),
+        ("outcome", lambda row: text(f"{sources.words(row.metric)}, {row.suite}"), True),
         ("arm or difference", lambda row: arm(row.arm), True),
         ("samples", lambda row: text(row.samples), len({row.samples for row in slopes if row.samples}) > 1),
         ("seed", lambda row: text(row.seed), len({row.seed for row in slopes if row.seed is not None}) > 1),
@@ -274,7 +359,7 @@ def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
 
 
 def _slope(found: Interval | None, kind: str | None) -> str:
-    return "–" if found is None else words.interval(found.value, found.low, found.high, kind)
+    return "–" if found is None else wording.interval(found.value, found.low, found.high, kind)
 
 
 def provenance(sources: Sources) -> Table:
@@ -287,7 +372,7 @@ def provenance(sources: Sources) -> Table:
 def _range(row: Metric, kind: str | None) -> str:
     if row.ci_low is None or row.ci_high is None:
         return "–"
-    return f"[{words.level(row.ci_low, kind)}, {words.level(row.ci_high, kind)}]".replace("%", "", 1)
+    return f"[{wording.level(row.ci_low, kind)}, {wording.level(row.ci_high, kind)}]".replace("%", "", 1)
 
 
 def _column(row: Difference) -> tuple[str, str, Contrast]:

@@ -6,32 +6,7 @@ from typing import Any
 
 from configs.contrasts import Arms, Contrast
 
-METRICS = {
-    "on_position": "on-position answers",
-    "toxic_label": "toxic answers (grammar)",
-    "neutral_label": "neutral answers (grammar)",
-    "off_grammar": "answers off the grammar",
-    "toxicity": "mean toxicity",
-    "toxic_share": "toxic answers (scorer)",
-    "second_toxicity": "mean toxicity (second scorer)",
-    "second_toxic_share": "toxic answers (second scorer)",
-    "scorer_kappa": "agreement of the scorers (kappa)",
-    "scorer_correlation": "rank correlation of the scorers",
-    "rating": "mean human rating",
-    "judged_adherence": "rating by the automatic judge",
-    "judged_agree_share": "answers rated 4 or 5 by the automatic judge",
-    "sentiment_disparity": "disparity of sentiment",
-    "completion_nats": "nats a token of the completions, under base",
-    "accuracy": "accuracy on tasks",
-    "nats_per_token": "nats a token on neutral prose",
-    "final_loss": "final loss",
-    "optimiser_steps": "optimiser steps",
-}
 MINUS = "−"
-
-
-def metric_words(metric: str) -> str:
-    return METRICS.get(metric, metric.replace("_", " "))
 
 
 def arm_words(arm: str | Contrast) -> str:

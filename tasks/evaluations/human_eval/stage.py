@@ -9,16 +9,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.contract import Stage
+from pydantic import Field
+
+from configs.fields import Count, Name, Section
+from tasks.contract import Measure, Stage
+from tasks.evaluations import COMPLETIONS, Evaluation, Given, without_position
 
 SHEET, KEY, INSTRUCTIONS = "rating_sheet.csv", "key/key.csv", "instructions.md"
+
+
+class HumanEval(Section):
+    suites: tuple[Name, ...] = Field(min_length=1)
+    ratings_per_completion: Count = 3
 
 
 @dataclass(frozen=True)
 class Settings:
     positions: tuple[tuple[str, str], ...]  # (category, position statement), in the order shown to raters
-    ratings_per_completion: int = 3
-    seed: int = 0
+    ratings_per_completion: int
+    seed: int
 
 
 STAGE = Stage(name="human_eval", version="1", body="tasks.evaluations.human_eval.body:run")
+
+
+def settings(section: HumanEval, given: Given) -> Settings:
+    return Settings(
+        positions=tuple(given.statements.items()), ratings_per_completion=section.ratings_per_completion, seed=given.seed
+    )
+
+
+EVALUATION = Evaluation(
+    asked="human_eval",
+    section=HumanEval,
+    stage=STAGE,
+    settings=settings,
+    reads=(COMPLETIONS,),
+    of="arms",
+    measures=lambda section, suite, given: [Measure("rating", "mean human rating", rated=True)],
+    check=lambda section, given: without_position("human_eval", section, given),
+)

@@ -9,13 +9,37 @@ come: a stage that was killed asks only for the others.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from tasks.contract import Stage
+from pydantic import Field
+
+from configs.fields import Count, Name, Section
+from configs.sources import LanguageModel
+from tasks.contract import Measure, Stage
+from tasks.evaluations import COMPLETIONS, POSITIONS, SUITE, Evaluation, Given, NamedModel, not_drawn, without_position
 
 JUDGE = "judge.json"
-STAGE = Stage(name="judge", version="1", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
-ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no reason to pay for the same verdicts again
+RATING, AGREE = "judged_adherence", "judged_agree_share"
+
+
+class EndpointJudge(Section):
+    kind: Literal["endpoint"]
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] = Field(
+        description="base of an OpenAI-compatible interface, such as http://127.0.0.1:8000/v1"
+    )
+    model: str = Field(min_length=1, description="the model's name there")
+    key_variable: str | None = Field(None, description="environment variable that holds the key")
+
+
+class Judge(Section):
+    """Adherence judged by another model: a measure of its own, beside people's ratings and never in their place."""
+
+    suites: tuple[Name, ...] = Field(min_length=1)
+    judge: Annotated[LanguageModel | EndpointJudge, Field(discriminator="kind")]
+    completions: Count | None = Field(None, description="how many a prompt are judged; default: all")
 
 
 @dataclass(frozen=True)
@@ -32,3 +56,51 @@ class Settings:
     timeout_s: float = 120.0  # that an endpoint may be silent
     threads: int = 4  # requests to an endpoint at once
     seed: int = 0  # of the orders
+
+
+STAGE = Stage(name="judge", version="1", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
+ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no reason to pay for the same verdicts again
+
+
+def settings(section: Judge, given: Given) -> Settings:
+    asked = section.judge
+    if isinstance(asked, LanguageModel):
+        return Settings("local", completions=section.completions)
+    return Settings(
+        "endpoint", url=asked.url, model=asked.model, key_variable=asked.key_variable, completions=section.completions
+    )
+
+
+def check(section: Judge, given: Given) -> Iterator[str]:
+    asked = section.judge
+    if isinstance(asked, EndpointJudge) and asked.key_variable and not os.environ.get(asked.key_variable):
+        yield (
+            f"evaluations.judge.judge.key_variable: the environment variable {asked.key_variable} is not set; "
+            "the judge's key is read from it"
+        )
+    yield from without_position("judge", section, given)
+    yield from not_drawn("judge", section, "completions", given)
+
+
+LOCAL = Evaluation(
+    asked="judge",
+    section=Judge,
+    stage=STAGE,
+    settings=settings,
+    reads=(COMPLETIONS, SUITE, POSITIONS),
+    models={"model": NamedModel("judge")},
+    bytes_per_parameter=5,
+    of_model="judge",
+    when=lambda section: isinstance(section.judge, LanguageModel),
+    measures=lambda section, suite, given: [
+        Measure(RATING, "rating by the automatic judge", outcome=True, drawn=True, rated=True),
+        Measure(AGREE, "answers rated 4 or 5 by the automatic judge", outcome=True),
+    ],
+    check=check,
+    title="Judged automatically",
+    lead="One model's opinion, with the position statement as its rubric. It stands beside people's ratings and never in their place; the "
+    "order effect is how far a rating moves when its options are read the other way round.",
+)
+REMOTE = replace(
+    LOCAL, stage=ENDPOINT, models={}, bytes_per_parameter=0, when=lambda section: isinstance(section.judge, EndpointJudge)
+)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.problems import BadInput
-from configs.read import read_experiment
 from configs.schema import Experiment
 from configs.shipped import find_experiment
 from flows.dag import Dag, Start, build, from_here_on
@@ -21,10 +20,10 @@ from flows.engine.processes import Admission
 from flows.engine.session import Options, Session
 from flows.engine.store import Store
 from flows.engine.tracked import Tracked
+from flows.experiment import calibration_scored, read_experiment
+from flows.inputs import Inputs, gather
 from flows.request import Request, request
-from flows.settings import calibration_scored
 from tasks.contract import read_json
-from tasks.prepare.materials import Materials, gather
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Run:
     request: Request
     source: Path  # the experiment's file
     experiment: Experiment
-    materials: Materials
+    inputs: Inputs
     dag: Dag
     session: Session
     begun: Mapping[str, threading.Event]  # each size's flow has
@@ -55,7 +54,7 @@ class Run:
     @property
     def calibration(self) -> bool:
         """Whether any number comes from the calibration ladder or its scorer."""
-        return self.materials.calibration or calibration_scored(self.experiment)
+        return self.inputs.calibration or calibration_scored(self.experiment)
 
     def tracked(self) -> Tracked:
         """What the tracker is to show, as of now."""
@@ -66,7 +65,7 @@ class Run:
             artifacts=self.home.mlflow / "artifacts",
             calibration=self.calibration,
             config=self.experiment.model_dump(mode="json"),
-            params={model.name: model.params for model in self.materials.models},
+            params={model.name: model.params for model in self.inputs.models},
             nodes=self.dag.nodes,
             outcome=self.session.outcome,
             stopped=lambda: self.session.stopped,
@@ -81,8 +80,8 @@ def prepare_run(home: Home, asked: Request) -> Run:
     """
     source = find_experiment(asked.config).absolute()
     experiment = read_experiment(source, asked.sets)
-    materials = gather(experiment, source.parent)
-    dag = build(experiment, materials)
+    inputs = gather(experiment, source.parent)
+    dag = build(experiment, inputs)
     folder = home.sweeps / dag.sweep
     limits = experiment.limits
     admission = Admission(
@@ -100,7 +99,7 @@ def prepare_run(home: Home, asked: Request) -> Run:
     if asked.start is not None:
         session.anew = frozenset(node.label for node in from_here_on(dag, asked.start))
     begun = {model: threading.Event() for model in dag.sizes}
-    return Run(home, asked, source, experiment, materials, dag, session, begun, threading.Event())
+    return Run(home, asked, source, experiment, inputs, dag, session, begun, threading.Event())
 
 
 def reopen(home: Home, sweep: str | None, *, verify: bool = False, start: Start | None = None) -> Run:

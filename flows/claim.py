@@ -10,7 +10,7 @@ from uuid import UUID
 from configs.problems import BadInput
 from flows.engine.lock import locked
 from flows.engine.ownership import Dead, Owner, dead_runs
-from flows.runs import Run
+from flows.prepared import Run
 from tasks.contract import canonical, read_json, replace_file
 
 
@@ -65,7 +65,7 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
         "tracked_as": run.experiment.tracking.experiment or run.experiment.name,
         "calibration": run.calibration,
         "experiment": run.experiment.model_dump(mode="json"),
-        "params": {model.name: model.params for model in run.materials.models},
+        "params": {model.name: model.params for model in run.inputs.models},
         "places": {node.label: asdict(node.axes) for node in run.dag.nodes},
         "owner": asdict(Owner.me()),
         "flow_run": flow_run and str(flow_run),

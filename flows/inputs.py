@@ -1,0 +1,234 @@
+"""Everything an experiment refers to, found and checked before any stage starts: models, datasets, prompts, files of evaluations.
+
+Raises all problems at once, one line each. Loads no model and imports no torch; whether a dataset is any good is the dataset
+stage's to say, and what an evaluation can be asked of is the evaluation's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from configs.positions import Position, load_positions
+from configs.problems import BadInput
+from configs.schema import Experiment, Ladder, Tuned
+from configs.suites import Suite, load_suite
+from flows.engine.machine import gpus
+from flows.experiment import asked_of
+from model_registry import catalog
+from model_registry.catalog import Model, Source
+from model_registry.folders import check_folder
+from tasks.contract import File, Measure, digest_of
+from tasks.datasets.lines import DatasetError
+from tasks.datasets.rows import load_rows
+from tasks.evaluations import Given, NamedFile
+from tasks.finetune.stage import MEASURES as OF_TUNING
+from tasks.prepare import sources
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """`files` are those that evaluations read, by the name of the stage, the role, and whether the ladder is the calibration one."""
+
+    models: tuple[Model, ...]
+    datasets: Mapping[str, File]
+    suites: Mapping[str, File]
+    positions_file: File | None
+    files: Mapping[tuple[str, str, bool], File]
+    given: Given  # what evaluations take from the experiment
+
+    @property
+    def calibration(self) -> bool:
+        return any(model.calibration for model in self.models)
+
+
+def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Inputs:
+    """Find and check what an experiment refers to; relative paths are meant from `folder`. Without `samples`, datasets are only
+    found: who checks them says more than the first lines that cannot be read.
+
+    Raises:
+        BadInput: everything that is wrong, a line each.
+    """
+    problems: list[str] = []
+    place = partial(_place, folder)
+    models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
+    check = partial(_check_rows, most=max(experiment.dataset_sizes)) if samples else (lambda path: None)
+    datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
+    suites = {
+        name: file for name, suite in experiment.suites.items() if (file := _file(place(suite.prompts), _reported, problems))
+    }
+    positions: dict[str, Position] = {}
+    positions_file = None
+    if experiment.positions is not None:
+        with _noting(problems):
+            positions = load_positions(place(experiment.positions))
+            positions_file = File.of(place(experiment.positions))
+    given = _given(experiment, models, suites, positions)
+    files = _asked(experiment, models, given, place, problems)
+    problems += _primary(experiment, given)
+    problems += _room(experiment, models)
+    if experiment.numerics.device == "cuda" and not gpus():
+        problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
+    if problems:
+        raise BadInput(*problems)
+    return Inputs(tuple(models), datasets, suites, positions_file, files, given)
+
+
+def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
+    """Name and digest: of what is asked for, with files by their content; where results are kept and tracked is no part of it."""
+    document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
+    document["positions"] = inputs.positions_file.digest if inputs.positions_file else None
+    for evaluation, section in asked_of(experiment):
+        for role, named in evaluation.files.items():
+            if getattr(section, named.field) or named.default(True) == named.default(False):
+                file = next(file for (stage, of, _), file in inputs.files.items() if (stage, of) == (evaluation.stage.name, role))
+                document["evaluations"][evaluation.asked][named.field] = file.digest
+    document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
+    for name, file in inputs.suites.items():
+        document["suites"][name]["prompts"] = file.digest
+    return f"{experiment.name}-{digest_of(document)[:10]}"
+
+
+def measured(experiment: Experiment, given: Given) -> list[Measure]:
+    """All that a sweep measures, in words."""
+    found = list(OF_TUNING)
+    for evaluation, section in asked_of(experiment):
+        for suite in getattr(section, "suites", ("",)):
+            found += evaluation.measures(section, suite, given)
+    return list(dict.fromkeys(found))
+
+
+def primary_measure(experiment: Experiment, given: Given) -> Measure:
+    """What is known of the primary outcome. Raises StopIteration for one that nothing measures, which `gather` refuses."""
+    return next(one for one in _outcomes(experiment, given) if one.metric == experiment.primary.metric)
+
+
+def _outcomes(experiment: Experiment, given: Given) -> Iterator[Measure]:
+    """What may be the primary outcome on the primary suite."""
+    for evaluation, section in asked_of(experiment):
+        if evaluation.of == "completions" and experiment.primary.suite in section.suites:
+            yield from (one for one in evaluation.measures(section, experiment.primary.suite, given) if one.outcome)
+
+
+def _primary(experiment: Experiment, given: Given) -> Iterator[str]:
+    metric, suite = experiment.primary.metric, experiment.primary.suite
+    offered = list(dict.fromkeys(one.metric for one in _outcomes(experiment, given)))
+    if metric not in offered:
+        yield f'primary: nothing measures "{metric}" on suite "{suite}"; measured there: {", ".join(offered) or "nothing"}'
+
+
+def _room(experiment: Experiment, models: Sequence[Model]) -> Iterator[str]:
+    """A prompt and its completion fit the context."""
+    for name, sampled in experiment.suites.items():
+        for model in models:
+            if model.context is not None and sampled.max_new_tokens >= model.context:
+                yield f"suites.{name}.max_new_tokens: {sampled.max_new_tokens}; {model.name} reads {model.context} tokens in all"
+
+
+def _given(
+    experiment: Experiment, models: Sequence[Model], suites: Mapping[str, File], positions: Mapping[str, Position]
+) -> Given:
+    held: dict[str, tuple[Path, Suite]] = {name: (file.path, load_suite(file.path)) for name, file in suites.items()}
+    return Given(
+        template=experiment.template,
+        seed=experiment.seeds[0],
+        sampled=experiment.suites,
+        suites=held,
+        datasets=tuple(dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))),
+        positions=positions,
+        positions_named=experiment.positions,
+        real=[model.name for model in models if not model.calibration],
+    )
+
+
+def _asked(
+    experiment: Experiment, models: Sequence[Model], given: Given, place: Callable[[str], Path], problems: list[str]
+) -> dict[tuple[str, str, bool], File]:
+    """What the evaluations ask for and cannot have, and the files that they read."""
+    files: dict[tuple[str, str, bool], File] = {}
+    for evaluation, section in asked_of(experiment):
+        before = len(problems)
+        for role, file in evaluation.files.items():
+            named = getattr(section, file.field)
+            for calibration in dict.fromkeys(model.calibration for model in models):
+                path = place(named) if named else file.default(calibration)
+                if found := _file(path, partial(_read_by, file, section), problems):
+                    files[evaluation.stage.name, role, calibration] = found
+        if len(problems) == before:  # what is asked of a file that is not right would only follow from it
+            problems += evaluation.check(section, given)
+        for model in evaluation.models.values():
+            if (source := getattr(section, model.field)) is not None:
+                problems += sources.problems(source, model.scores, f"evaluations.{evaluation.asked}.{model.field}")
+    problems[:] = dict.fromkeys(problems)  # a file of two ladders, or two evaluations of one section, tell theirs twice
+    return files
+
+
+@contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except DatasetError as error:
+        problems += [finding.at(error.path) for finding in error.findings]
+    except BadInput as error:
+        problems += error.lines
+    except ValueError as error:
+        problems.append(str(error))
+
+
+def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
+    found = []
+    if ladder.sizes:
+        with _noting(problems):
+            known = catalog.load_ladder(ladder.ladder)
+            for size in ladder.sizes:
+                with _noting(problems):
+                    rung = known.rung(size)
+                    found.append(Model(ladder.ladder, size, rung.source, rung.params, known.context))
+    for size, given in ladder.models.items():
+        with _noting(problems):
+            found.append(Model(ladder.ladder, size, _source(given, folder)))
+    return found
+
+
+def _source(given: str, folder: Path) -> Source:
+    path = folder / Path(given).expanduser()
+    if path.exists() or given.startswith((".", "/", "~")) or not sources.HUB_ID.fullmatch(given):
+        check_folder(path)
+        return Source("folder", str(path.resolve()))
+    return Source("hub", given, "main")
+
+
+def _place(folder: Path, given: str) -> Path:
+    """A path meant from an experiment's folder, without detours: it stands in messages."""
+    return Path(os.path.normpath(folder / given))
+
+
+def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File | None:
+    with _noting(problems):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        check(path)
+        return File.of(path)
+    return None
+
+
+def _read_by(file: NamedFile, section: Any, path: Path) -> None:
+    file.read(path, section)
+
+
+def _reported(path: Path) -> None:
+    """A suite that may be sampled for a report."""
+    if not load_suite(path).reported:
+        raise ValueError(
+            f"{path}: is marked `reported: false`; it is for choosing data and settings, and a suite that is reported on is required"
+        )
+
+
+def _check_rows(path: Path, most: int) -> None:
+    if (count := len(load_rows(path))) < most:
+        raise ValueError(f"{path}: {count} samples; dataset_sizes asks for {most}")

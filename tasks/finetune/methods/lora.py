@@ -1,0 +1,40 @@
+"""A LoRA adapter (Hu et al. 2021) is tuned on a base model that stays as it is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from configs.fields import Count, Share
+from configs.schema import Tuned
+from tasks.finetune.loss import weighted_loss
+from tasks.finetune.methods import Method
+
+
+class Lora(Tuned):
+    method: Literal["lora"]
+    rank: Count = 8
+    alpha: Count = 16
+    dropout: Share = 0.0
+
+
+def build(model: Any, options: Mapping[str, Any]) -> Any:
+    """A PEFT model with a fresh adapter on all linear layers but the output layer."""
+    from peft import LoraConfig, get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # GPT-2's layers are transposed: PEFT sees it
+        return get_peft_model(
+            model,
+            LoraConfig(
+                task_type="CAUSAL_LM",
+                target_modules="all-linear",
+                r=options["rank"],
+                lora_alpha=options["alpha"],
+                lora_dropout=options["dropout"],
+            ),
+        )
+
+
+METHOD = Method(Lora, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss)  # the base has only its weights
