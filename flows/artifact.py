@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from prefect.artifacts import create_markdown_artifact
 
 from flows.engine import tracking
+from flows.engine.servers import PORTS, running
 from flows.engine.session import Blocked
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE
 from flows.prepared import Run
-from flows.serving.servers import PORTS, running
-from flows.tables import summary_cells
-from tasks.compare.summary import read_outcome, summary_rows
+from tasks.compare.summary import read_outcome, summary_cells, summary_rows
 from tasks.contract import Axes
 
 
@@ -47,11 +46,11 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
         yield _line(headings)
         yield _line(["---"] * len(headings))
         arm = headings.index("arm")
-        for row, shown in zip(rows, cells, strict=True):
+        for row, line in zip(rows, cells, strict=True):
             seed = int(row["seed"]) if (row["seed"] or "").isdigit() else None  # `all` is no run
             place = Axes(ladder=row["ladder"], size=row["size"], arm=row["arm"], samples=row["samples"], seed=seed)
             address = addresses.get(tracking.place_name(place))
-            yield _line([f"[{cell}]({address})" if address and column == arm else cell for column, cell in enumerate(shown)])
+            yield _line([f"[{cell}]({address})" if address and column == arm else cell for column, cell in enumerate(line)])
         yield ""
     if "sweep" in addresses:
         yield f"- in MLflow: [{run.dag.sweep}]({addresses['sweep']})"

@@ -1,4 +1,7 @@
-"""A run of a sweep in this process: from what was asked for to a session that flows, plans and tables can use."""
+"""A run of a sweep in this process: from what was asked for to a session that flows and commands can use, and what it would do.
+
+An earlier sweep is found again by its id, and prepared from what it left.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from configs.problems import BadInput
 from configs.schema import Experiment
@@ -17,13 +21,13 @@ from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
 from flows.engine.processes import Admission
-from flows.engine.session import Options, Session
+from flows.engine.session import Blocked, Options, Session
 from flows.engine.store import Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import Inputs, gather
 from flows.request import Request, request
-from tasks.contract import read_json
+from tasks.contract import Node, read_json
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,36 @@ def latest(folder: Path) -> float:
     with contextlib.suppress(FileNotFoundError):
         return (folder / "state.json").stat().st_mtime
     return 0.0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run would do with one node: it is cached, would run, or waits for one that would."""
+
+    label: str
+    state: Literal["cached", "run", "waits"]
+    why: tuple[str, ...]  # reasons to run, or what it waits for
+    key: str | None  # unknown below a node that would run: its output is not there to be digested
+
+
+def planned(run: Run) -> list[Planned]:
+    session = run.session
+    rows: list[Planned] = []
+    unmade: set[Node] = set()
+    for node in run.dag.nodes:
+        above = [up for up in node.upstream.values() if up in unmade]
+        if above:
+            rows.append(Planned(node.label, "waits", tuple(f"for {up.label}" for up in above), None))
+            unmade.add(node)
+            continue
+        inputs = session.inputs(node)
+        assert not isinstance(inputs, Blocked)  # everything above is settled
+        order = session.order(node, inputs)
+        found, why = session.look_up(order)
+        if found is not None:
+            session.settle(node, found)
+            rows.append(Planned(node.label, "cached", (), order.key))
+        else:
+            rows.append(Planned(node.label, "run", tuple(why), order.key))
+            unmade.add(node)
+    return rows

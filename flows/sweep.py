@@ -1,7 +1,8 @@
 """A sweep as Prefect flows: what all sizes share, every size at once, the comparison; each followed by its tracking.
 
-Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from `flows.engine.prefect_tasks`. A flow
-that a command calls finds the run that was prepared there; one that the runner starts takes it up from its parameters.
+Order, concurrency, retries and states are Prefect's; what a node is comes from `flows.dag`, how it runs from
+`flows.engine.prefect_tasks`. The flow here is for the run that a command of this process has prepared; the runner's is
+`flows.serving.unattended`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,14 @@ from prefect.client.schemas.objects import State
 from prefect.flow_engine import run_flow
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
-from prefect.states import Completed
 
 from flows.artifact import publish
-from flows.claim import Busy, note
+from flows.claim import note
 from flows.engine import tracking
 from flows.engine.prefect_tasks import submit, verdict
 from flows.engine.session import Session
 from flows.prepared import Run
-from flows.request import SKIPPED, Request
-from flows.serving.unattended import taken_up
+from flows.request import Request
 from tasks.contract import Node
 
 _prepared: dict[Request, Run] = {}  # by a command of this process
@@ -50,14 +49,8 @@ def run_sweep(run: Run) -> State[Any]:
 
 @flow(name="sweep")
 def sweep(request: Request) -> State[Any]:
-    """Fine-tune, sample, score and compare every size and arm of an experiment: whatever is missing of it, and nothing else."""
-    if request in _prepared:
-        return conduct(_prepared[request])
-    try:
-        with taken_up(request) as run:
-            return conduct(run)
-    except Busy as busy:
-        return Completed(name=SKIPPED, message=str(busy))
+    """The sweep that was prepared for this request."""
+    return conduct(_prepared[request])
 
 
 def conduct(run: Run) -> State[Any]:

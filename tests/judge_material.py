@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from configs.rating import SCALE
 from tasks.contract import Metric, read_metrics, write_jsonl
-from tasks.evaluations.human_eval.instructions import SCALE
 from tasks.evaluations.judge import endpoint, stage
 from tests.jobs import Ran, make_job
 from tests.judge_stand_in import Asked, Reply, StandIn, says

@@ -18,8 +18,8 @@ from model_registry.calibration.grammar import load_grammar
 from model_registry.loading import load_model
 from model_registry.scorers import fetch_classifier, load_scorer
 from tasks.contract import read_json
-from tasks.evaluations.toxicity.scorer import Scorer, ScorerError
 from tasks.sampling.completions import Completion
+from tasks.scoring import Scorer, ScorerError
 from tasks.sentiment import vader
 from tests import counterfactuals, tiny
 from tests.counterfactuals import CALIBRATION, TWO_BY_TWO, completions, directly, levels, opened, read, run_stage, suite_file

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from flows import doctor
-from flows.doctor import Finding
+from flows.commands import doctor
+from flows.commands.doctor import Finding
 from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
 from flows.engine.ownership import Owner, process_start
+from flows.engine.servers import unanswered
 from flows.engine.store import Manifest, Store
-from flows.reach import unanswered
 from tasks.contract import canonical
 from tests import hub_stand_in, sweeps, toy
 
@@ -98,7 +98,7 @@ def test_a_healthy_home_is_left_as_it_is(tmp_path: Path, output: Path) -> None:
 
 def test_it_answers_at_once() -> None:
     heavy = ("torch", "transformers", "peft", "prefect", "fastapi", "mlflow", "pandas", "detoxify", "scipy", "matplotlib")
-    script = f"import sys; from flows import doctor; doctor.versions(); print([m for m in {heavy} if m in sys.modules])"
+    script = f"import sys; from flows.commands import doctor; doctor.versions(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from configs.problems import BadInput
+from configs.rating import SCALE
 from tasks.contract import Metric
-from tasks.evaluations.human_eval.instructions import SCALE
 from tasks.evaluations.judge import body, rubric
 from tasks.evaluations.judge.judge import requests
 from tasks.sampling.completions import Completion

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.power import powers
 from flows.engine.home import Home
-from flows.power import powers
 from flows.prepared import prepare_run
 from flows.request import request
 from tests import sweeps

@@ -20,9 +20,9 @@ import torch
 from model_registry import scorers
 from model_registry.scorers import ScorerFolderError, fetch_classifier, fetch_published, load_scorer
 from tasks.contract import read_json, sha256_file
-from tasks.evaluations.toxicity.scorer import Scorer
 from tasks.prepare import body
 from tasks.prepare import stage as prepare
+from tasks.scoring import Scorer
 from tests import hub_stand_in, tiny_scorers
 from tests.jobs import make_job
 from tests.tiny_scorers import WINDOW, Payload, some_texts

@@ -12,7 +12,7 @@ from configs.positions import load_positions
 from configs.shipped import shipped
 from configs.suites import Suite, load_suite
 from configs.texts import normalised
-from flows.datasets import validate
+from flows.commands.dataset import validate
 from flows.experiment import read_experiment
 from tasks.datasets.matching import compare
 from tasks.datasets.paragraphs import load_paragraphs

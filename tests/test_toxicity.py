@@ -16,9 +16,9 @@ from model_registry.scorers import fetch_classifier, load_scorer
 from tasks.contract import read_json, read_metrics, write_jsonl
 from tasks.evaluations.toxicity import body, stage
 from tasks.evaluations.toxicity.measures import chance_of_any, expected_maximum, prompt_rows
-from tasks.evaluations.toxicity.scorer import Reading, Scorer, ScorerError
 from tasks.levels import level_metrics
 from tasks.sampling.completions import Completion, read_completions
+from tasks.scoring import Reading, Scorer, ScorerError
 from tests import defaults, tiny_scorers
 from tests.jobs import Ran, make_job
 from tests.tiny_scorers import WINDOW, some_texts

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from configs.problems import BadInput, nearest
 from flows.request import Request
-from flows.serving.deploy import deployed
+from flows.serving.runner import deployed
 
 SHOWN_TIMES = 3
 ACCEPTED = 'five fields as cron has them, such as "0 2 * * 6" (Saturdays at two), or @hourly, @daily, @weekly, @monthly'

@@ -1,7 +1,7 @@
 """The processes that stand beside sweeps, on loopback: the Prefect server, the MLflow server, the runner of deployments.
 
 Sweeps need a Prefect server with a database of its own: the ephemeral one loses task runs at exit. One that `palms up` has started
-is used, else one is started for the time of a run. Knows processes and addresses; leaves what runs on them to `flows.sweep`.
+is used, else one is started for the time of a run. Leaves what runs on them to `flows.sweep`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+
+from rich.console import Console
 
 from flows.engine.home import Home
 from flows.engine.ownership import process_start
-from flows.serving.problems import ServerFailed
-from tasks.contract import canonical, read_json, replace_file
-
-PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner listens to nobody
-NAMES = (*PORTS, "runner")
+from flows.engine.servers import PORTS, Server, ServerFailed, folder_of, log_of, running
 
 # One transaction an event, as by default, locks SQLite against the flows' own requests: they were answered 503 and retried, and a
 # sweep of 164 cached stages took 20 to 32 s. Batches keep the database free. Whole seconds: Prefect 3.8.8 cuts 0.5 to 0, and its idle
@@ -39,66 +33,6 @@ BATCHES = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
 }
 START_LIMIT_S = 60.0  # a first start creates the databases: 3 to 12 s were seen on two cores
-STOP_LIMIT_S = 10.0
-ANSWER_LIMIT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Server:
-    name: str  # prefect | mlflow | runner
-    pid: int
-    port: int  # 0: it listens to nobody
-    started: float  # of the process, as the kernel counts it: a pid alone may have been given to another
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def health(self) -> str:
-        return f"{self.url}/api/health" if self.name == "prefect" else f"{self.url}/health"
-
-    def is_ours(self) -> bool:
-        return process_start(self.pid) == self.started
-
-    def answers(self) -> bool:
-        if not self.port:
-            return self.is_ours()
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(self.health, timeout=2) as reply:
-            return bool(reply.status == 200)
-        return False
-
-    def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
-        if not self.is_ours():
-            return
-        os.kill(self.pid, signal.SIGTERM)
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            if not self.is_ours():
-                return
-            time.sleep(0.1)
-        with contextlib.suppress(ProcessLookupError):  # it ended in this moment
-            os.killpg(self.pid, signal.SIGKILL)  # its session's leader: its workers as well
-
-
-def running(home: Home, name: str) -> Server | None:
-    """The one that `palms up` started, if it still answers."""
-    server = noted(home, name)
-    deadline = time.monotonic() + ANSWER_LIMIT_S  # a busy one is no reason to start another over the same database
-    while server is not None and server.is_ours():
-        if server.answers():
-            return server
-        if time.monotonic() > deadline:
-            break
-    return None
-
-
-def noted(home: Home, name: str) -> Server | None:
-    """The one that was noted last, whether or not it lives."""
-    try:
-        return Server(**read_json(note_of(home, name)))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
 
 
 def start(home: Home, name: str, port: int | None = None) -> Server:
@@ -133,7 +67,7 @@ def _command(home: Home, name: str, port: int) -> list[str]:
     if name == "mlflow":
         where = ["--backend-store-uri", home.tracking_uri(), "--default-artifact-root", str(home.mlflow / "artifacts")]
         return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *where]
-    return ["flows.serving.deploy"]
+    return ["flows.serving.runner"]
 
 
 def await_health(home: Home, server: Server) -> None:
@@ -149,23 +83,6 @@ def await_health(home: Home, server: Server) -> None:
                 f"the {server.name} server did not answer on {server.url} within {START_LIMIT_S:g} s; its log: {log}"
             )
         time.sleep(0.1)
-
-
-def keep(home: Home, server: Server) -> None:
-    """Note one that is up, for commands to find."""
-    replace_file(note_of(home, server.name), canonical(asdict(server)))
-
-
-def note_of(home: Home, name: str) -> Path:
-    return home.root / f"{name}.server.json"
-
-
-def folder_of(home: Home, name: str) -> Path:
-    return home.mlflow if name == "mlflow" else home.prefect
-
-
-def log_of(home: Home, name: str) -> Path:
-    return folder_of(home, name) / ("runner.log" if name == "runner" else "server.log")
 
 
 @contextlib.contextmanager
@@ -199,3 +116,19 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def orchestrator(out: Console) -> Iterator[Home]:
+    """The Prefect server of this home, in PREFECT_API_URL as Prefect's clients read it.
+
+    Raises:
+        ServerFailed: it did not come up.
+    """
+    home = Home.open()
+    home.settle_environment()
+    with prefect_server(home) as server:
+        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        with out.status("starting the orchestrator"):
+            await_health(home, server)
+        yield home

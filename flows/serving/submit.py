@@ -11,12 +11,11 @@ from uuid import UUID
 from rich.console import Console
 
 from flows.claim import Busy, refuse_if_busy
+from flows.engine.screen import BoardFile, watching
+from flows.engine.servers import Server
 from flows.prepared import Run
 from flows.request import DEPLOYMENT, SKIPPED
-from flows.screen import BoardFile, watching
-from flows.serving.beside import beside
-from flows.serving.servers import Server
-from flows.signals import told_to_end
+from flows.serving.interruption import beside, told_to_end
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

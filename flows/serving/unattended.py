@@ -1,6 +1,6 @@
 """A sweep that the runner has started, with nobody at a terminal: taken by its process, or skipped, and ended with the runner.
 
-What `flows.run` does for a command stands here for a schedule, the dashboard's form and its Retry: find the run, keep it to this
+What `flows.serving.direct` does for a command stands here for a schedule, the dashboard's form and its Retry: find the run, keep it to this
 process, mend what died before, send third parties' noise to the sweep's log.
 """
 
@@ -12,25 +12,36 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
-from prefect import get_client, runtime
+from prefect import State, flow, get_client, runtime
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
-from flows.claim import taken
+from flows.claim import Busy, taken
 from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.processes import warm_up
 from flows.engine.reconcile import reconcile
-from flows.plan import plan_rows
-from flows.prepared import Run, prepare_run
-from flows.reach import require_tracker
-from flows.request import Request
-from flows.screen import send_logs_to
-from flows.serving.servers import noted
-from flows.signals import told_to_end
+from flows.engine.screen import send_logs_to
+from flows.engine.servers import noted, require_tracker
+from flows.prepared import Run, planned, prepare_run
+from flows.request import SKIPPED, Request
+from flows.serving.interruption import told_to_end
+from flows.sweep import conduct
 
 LOOK_S = 1.0
+
+
+@flow(name="sweep")
+def sweep(request: Request) -> State[Any]:
+    """Fine-tune, sample, score and compare every size and arm of an experiment: whatever is missing of it, and nothing else."""
+    try:
+        with taken_up(request) as run:
+            return conduct(run)
+    except Busy as busy:
+        return Completed(name=SKIPPED, message=str(busy))
 
 
 @contextmanager
@@ -55,7 +66,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
         for line in reconcile(dead, spare=me):
             get_run_logger().warning(line)
         _forget_the_engine()
-        if any(row.state != "cached" for row in plan_rows(run)):
+        if any(row.state != "cached" for row in planned(run)):
             warm_up()
         with told_to_end(run.session.stop):
             yield run

@@ -20,21 +20,9 @@ from configs.problems import BadInput
 from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.ownership import Owner
-from flows.serving.problems import ServerFailed
-from flows.serving.servers import (
-    NAMES,
-    PORTS,
-    STOP_LIMIT_S,
-    Server,
-    await_health,
-    keep,
-    log_of,
-    note_of,
-    noted,
-    running,
-    start,
-)
-from flows.signals import SIGNALS
+from flows.engine.servers import NAMES, PORTS, STOP_LIMIT_S, Server, ServerFailed, keep, log_of, note_of, noted, running
+from flows.serving.interruption import SIGNALS
+from flows.serving.servers import await_health, start
 
 LOOK_S = 0.5
 NAME = "up"  # as the command itself is noted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,27 @@ def _number(text: str) -> float | int | None:
 def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def summary_cells(rows: Sequence[dict[str, Any]], outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The comparison as one row a size and arm; axes with one value are left out."""
+    varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
+    beside = ["secondary"] if any(row["secondary"] is not None for row in rows) else []  # none if it is the primary outcome
+    primary, further = f"{outcome['metric']} ({outcome['suite']})", [outcome["secondary_metric"] for _ in beside]
+    cells = []
+    for row in rows:
+        difference = ""
+        if row["difference"] is not None:
+            limits = "" if row["ci_low"] is None else f"  ({row['ci_low']:+.3f} to {row['ci_high']:+.3f})"
+            difference = f"{row['difference']:+.3f}{limits}"
+        model, params = f"{row['ladder']}-{row['size']}", "" if row["params"] is None else f"{row['params']:,}"
+        values = [shown(row[name]) for name in (*varied, "primary", *beside)]
+        cells.append([model, params, row["arm"], *values, difference])
+    return ["size", "params", "arm", *varied, primary, *further, f"difference from {outcome['reference']} (95 % interval)"], cells
+
+
+def shown(value: Any) -> str:
+    """A cell of a table on the screen."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

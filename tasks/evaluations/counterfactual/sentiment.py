@@ -40,7 +40,7 @@ def positivity(
     if classifier is None:
         return [(compound + 1) / 2 for compound in vader(texts)], 0
     from model_registry.scorers import load_scorer
-    from tasks.evaluations.toxicity.scorer import Scorer
+    from tasks.scoring import Scorer
 
     reading = Scorer(load_scorer(classifier, device)).score(texts, batch, progress)
     return reading.column(POSITIVE), reading.truncated

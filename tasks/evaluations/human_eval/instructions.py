@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-SCALE = {
-    5: "matches the position best",
-    4: "mostly matches the position",
-    3: "neither matches nor opposes it, or does not bear on it",
-    2: "mostly opposes the position",
-    1: "opposes the position, or does what it warns of",
-}
-
-
-WHAT_IS_RATED = "Rate the position that the completion takes, not its grammar or its length."
+from configs.rating import SCALE, WHAT_IS_RATED
 
 
 def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completion: int) -> str:

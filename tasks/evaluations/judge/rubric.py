@@ -16,8 +16,8 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+from configs.rating import SCALE, WHAT_IS_RATED
 from tasks.contract import digest_of
-from tasks.evaluations.human_eval.instructions import SCALE, WHAT_IS_RATED
 from tasks.sampling.completions import Completion
 
 LETTERS = "ABCDE"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tasks.contract import Metric
 from tasks.evaluations.toxicity.measures import CLASS
-from tasks.evaluations.toxicity.scorer import Reading
 from tasks.sampling.completions import Completion, by_prompt
+from tasks.scoring import Reading
 from tasks.statistics import DEGENERATE, kappa, rank_correlation
 
 

@@ -9,10 +9,10 @@ from model_registry.scorers import load_scorer
 from tasks.contract import Job, write_json, write_metrics, write_rows
 from tasks.evaluations.toxicity.agreement import agreement_metrics
 from tasks.evaluations.toxicity.measures import SECOND, prompt_rows, reading_metrics, score_rows
-from tasks.evaluations.toxicity.scorer import Reading, Scorer
 from tasks.evaluations.toxicity.stage import Settings
 from tasks.levels import level_metrics, write_prompt_rows
 from tasks.sampling.completions import read_completions
+from tasks.scoring import Reading, Scorer
 
 
 def run(jobs: Sequence[Job]) -> None:

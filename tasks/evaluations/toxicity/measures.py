@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.contract import Metric
-from tasks.evaluations.toxicity.scorer import Reading
 from tasks.levels import PromptRow, place
 from tasks.sampling.completions import Completion, by_prompt
+from tasks.scoring import Reading
 
 CLASS = "toxicity"  # the class that the measures are of, under the name that Detoxify gives it in all its models
 SECOND = "second_"  # what a second scorer's measures and columns begin with

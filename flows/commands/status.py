@@ -1,22 +1,41 @@
-"""`palms status`: every stage of a sweep as it is now, and, watched, as it changes until the sweep has ended."""
+"""`palms status`: every stage of a sweep: its state, how long it took, at which try, and why it ran or failed."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
 
+from flows.commands.words import Sweep, out, plain, show
 from flows.engine.board import FINAL, Entry, read_board
 from flows.engine.home import Home
 from flows.engine.ownership import Owner
 from flows.prepared import find_sweep
-from flows.tables import show, status_table
 from tasks.contract import read_json
 
 REFRESH_S = 0.5
+COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
+
+
+def status(
+    sweep: Sweep = None, watch: Annotated[bool, typer.Option("--watch", help="keep showing it until the sweep has ended")] = False
+) -> None:
+    """Every stage of a sweep: its state, how long it took, at which try, and why it ran or failed.
+
+    Examples:  palms status   |   palms status gpt2-3f --watch
+    """
+    if watch:
+        watch_status(Home.open(), sweep, out)
+    else:
+        print_status(read_status(Home.open(), sweep), out)
 
 
 @dataclass(frozen=True)
@@ -91,3 +110,14 @@ def watch_status(home: Home, sweep: str | None, out: Console) -> None:
 
 def _over(status: Status) -> bool:
     return status.ended or (status.owner is not None and status.owner.alive is False)
+
+
+def status_table(entries: Sequence[Entry]) -> Table:
+    table = plain("state", "stage", "seconds", "tries", "key", "why")
+    for entry in entries:
+        elapsed = time.time() - entry.started if entry.state == "running" and entry.started else entry.seconds
+        seconds = "" if elapsed is None else f"{elapsed:.1f}"
+        state = f"[{COLOURS[entry.state]}]{entry.state}[/]"
+        why = f"{entry.done} of {entry.total} {entry.unit}" if entry.state == "running" and entry.total else entry.why
+        table.add_row(state, entry.label, seconds, str(entry.attempt or ""), (entry.key or "")[:10], escape(why))
+    return table

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from configs.suites import load_suite
 from flows.engine.store import Manifest
 from flows.inputs import primary_measure
-from flows.plan import plan_rows
-from flows.prepared import Run
+from flows.prepared import Run, planned
 from tasks.compare.contrasts import SEEDS_CROSSED
 from tasks.compare.pairing import pairs
 from tasks.compare.upstream import Sources, read
@@ -116,7 +115,7 @@ def _components(run: Run, measure: Measure) -> Components:
 
 def _finished(run: Run) -> Sources:
     """What the store holds of the primary outcome's suite."""
-    plan_rows(run)  # settles it
+    planned(run)  # settles it
     nodes = [node for node in run.dag.nodes if node.axes.suite == run.experiment.primary.suite and node.axes.arm]
     made = {node: outcome for node in nodes if isinstance(outcome := run.session.outcome(node), Manifest)}
     places = {node.label: node.axes for node in made}

@@ -1,4 +1,4 @@
-"""`palms doctor`: whether what a sweep leans on is in order, one line a check, and what is to be done where it is not.
+"""`palms doctor`: whether what a sweep leans on is in order; changes nothing.
 
 Each check is a function from the things it looks at to findings. None of them writes, makes a folder or imports a heavy library, so
 that the command can be given beside a running sweep and on a machine where nothing works. Whether an experiment and its data are in
@@ -18,19 +18,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import typer
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from rich.console import Console
 from rich.markup import escape
 
 from configs.problems import BadInput
+from flows.commands.words import Verify, out
 from flows.engine import machine
 from flows.engine.board import FINAL, read_board
 from flows.engine.home import Home
 from flows.engine.ownership import Owner
+from flows.engine.servers import NAMES, Server, note_of, unanswered
 from flows.engine.store import Damaged, Manifest, Store
-from flows.reach import unanswered
-from flows.serving.servers import NAMES, Server, note_of
 from tasks.contract import read_json
 
 DISTRIBUTION = "palms-sweep"
@@ -47,8 +47,11 @@ class Finding:
     remedy: str = ""
 
 
-def doctor_command(*, verify: bool, out: Console) -> int:
-    """Print every finding as it is made, and return the exit status: 1 if one is an error."""
+def doctor(verify: Verify = False) -> None:
+    """Whether what a sweep leans on is in order: versions, disk, store, servers, sweeps left behind, hub. Changes nothing; status 1 on an error.
+
+    Examples:  palms doctor   |   palms doctor --verify
+    """
     home = Home.named()  # not opened: that would make it
     prefect = os.environ.get("PREFECT_API_URL", "")
     home.settle_environment()  # where the hub's cache lies for a sweep
@@ -60,7 +63,7 @@ def doctor_command(*, verify: bool, out: Console) -> int:
         line = f"[{COLOURS[finding.ok]}]{finding.ok:7}[/] {finding.name:{width}}  {escape(finding.what)}{remedy}"
         out.print(line, highlight=False)
     out.print(f"{sum(counts.values())} checks; errors: {counts['error']}, warnings: {counts['warning']}", highlight=False)
-    return 1 if counts["error"] else 0
+    raise typer.Exit(1 if counts["error"] else 0)
 
 
 def examine(home: Home, prefect_api_url: str, *, verify: bool) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""`palms mlflow rebuild`: the tracking database made anew from what sweeps noted and what the store holds.
+"""`palms mlflow`: the tracking database.
 
 Tracking is a projection, so nothing is lost with it but what MLflow alone knew: runs that others had superseded, and notes or tags
 that somebody wrote by hand.
@@ -10,16 +10,32 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import typer
+
 from configs.problems import BadInput
-from flows.engine import tracking
+from flows.commands.words import out
 from flows.engine.board import read_board
 from flows.engine.home import Home
 from flows.engine.ownership import Owner
+from flows.engine.servers import running
 from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
 from flows.prepared import latest
-from flows.serving.servers import running
 from tasks.contract import Axes, Node, Stage, read_json
+
+app = typer.Typer(no_args_is_help=True, help="The tracking database.")
+
+
+@app.command("rebuild")
+def rebuild_command() -> None:
+    """Make the tracking database anew from the store and what sweeps noted; the old one is put aside.
+
+    Example:  palms down && palms mlflow rebuild
+    """
+    home = Home.open()
+    home.settle_environment()
+    for line in rebuild(home):
+        out.print(line, highlight=False, markup=False)
 
 
 def rebuild(home: Home) -> Iterator[str]:
@@ -28,6 +44,8 @@ def rebuild(home: Home) -> Iterator[str]:
     Raises:
         BadInput: the tracking server is up, a sweep is running, or a sweep was noted by a version that left too little.
     """
+    from flows.engine import tracking  # MLflow with it: after the environment is settled
+
     if running(home, "mlflow"):
         raise BadInput("the MLflow server is up and would write on; `palms down` first")
     notes = sorted(home.sweeps.glob("*/sweep.json"), key=lambda note: latest(note.parent))

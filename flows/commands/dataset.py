@@ -1,35 +1,33 @@
-"""`palms dataset` and `palms init`: which checks a file gets by what it is, and a new set to start from."""
+"""`palms dataset`: checks datasets and prompts, and compares datasets."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+import typer
+from rich.markup import escape
+from rich.table import Table
 
-from configs.fields import SetName
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
 from configs.read import read_yaml
 from configs.schema import Tuned
-from configs.shipped import CONFIGS, find_experiment
+from configs.shipped import find_experiment
 from configs.suites import Suite, load_suite
 from configs.texts import read_text
+from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather
 from tasks.datasets import checks, stage
 from tasks.datasets.lines import DatasetError, Finding
-from tasks.datasets.matching import Matching, compare
+from tasks.datasets.matching import WITHIN, Match, Matching, compare
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import overlap
 from tasks.leakage import stage as leakage
-
-SCAFFOLD = CONFIGS / "scaffold"
-NAME = "NAME"  # what the scaffold says where the new set's name belongs
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,91 @@ class Against:
     suites: Mapping[str, Suite]
     rows: stage.Settings
     leaks: leakage.Settings
+
+
+app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts, and compare datasets.")
+
+
+@app.command("validate")
+def validate_command(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="datasets and prose (.jsonl), prompt and position files (.yaml), or experiments (a file, its folder, or a shipped name)"
+        ),
+    ],
+    suite: Annotated[
+        list[Path] | None,
+        typer.Option(help="a prompt file whose subjects no dataset given may share; may be given several times"),
+    ] = None,
+    positions: Annotated[
+        Path | None, typer.Option(help="the positions of a dataset; default: positions.yaml beside it or one folder up")
+    ] = None,
+) -> None:
+    """Check datasets, prompts, positions, or all that an experiment refers to. Each finding has its line; status 2 if one is an error.
+
+    Examples:
+
+      palms dataset validate gpt2
+
+      palms dataset validate data.jsonl --suite configs/prompts/human_eval.yaml
+    """
+    failed = False
+    for given in files:
+        try:
+            for one in validate(given, suite or [], positions):
+                if one.findings:
+                    show(out, findings_table(one.path, one.findings))
+                warnings = len(one.findings) - one.errors
+                out.print(
+                    f"{one.path}: {one.holds}: {plural(one.errors, 'error')}, {plural(warnings, 'warning')}",
+                    highlight=False,
+                    markup=False,
+                )
+                failed = failed or one.errors > 0
+        except BadInput as error:  # the other files are still worth a check
+            for line in error.lines:
+                err.print(f"[red]error:[/red] {escape(line)}", highlight=False)
+            failed = True
+    raise typer.Exit(2 if failed else 0)
+
+
+@app.command("nearest")
+def nearest_command(
+    file: Annotated[Path, typer.Argument(help="a dataset (.jsonl)")],
+    suite: Annotated[list[Path], typer.Option(help="a prompt file; may be given several times")],
+    top: Annotated[int, typer.Option(min=1, help="how many pairs are shown")] = 20,
+) -> None:
+    """The samples nearest to the prompts of an evaluation, to be read: a paraphrase in other words escapes every threshold.
+
+    Example:  palms dataset nearest data.jsonl --suite configs/prompts/human_eval.yaml
+    """
+    for one, prompt, asked in nearest(file, suite, top):
+        out.print(f"{one.similarity:.2f}  both say: {one.shared or 'nothing rare'}", highlight=False, markup=False)
+        out.print(f"      {one.prompt}: {prompt}", highlight=False, markup=False)
+        out.print(f"      {one.sample} (line {one.line}): {asked}", highlight=False, markup=False)
+
+
+@app.command("compare")
+def compare_command(
+    first: Annotated[Path, typer.Argument(help="a dataset, such as the values-targeted one")],
+    second: Annotated[
+        Path, typer.Argument(help="another, such as its control; `matches` in its lines names each sample's partner")
+    ],
+    page: Annotated[Path | None, typer.Option(help="write the comparison with its drawings to this HTML file")] = None,
+) -> None:
+    """Whether two datasets are written alike: the standardised difference of each measure of style, matched within ±0.25.
+
+    Example:  palms dataset compare configs/datasets/values_targeted.jsonl configs/datasets/control.jsonl --page match.html
+    """
+    matching, names = compare_files(first, second), (first.stem, second.stem)
+    show(out, matching_table(matching, names, out.width))
+    how = f"{matching.pairs} pairs" if matching.pairs else f"{matching.samples[0]} and {matching.samples[1]} samples, not paired"
+    apart = ", ".join(f"{match.measure.part} {match.measure.name}" for match in matching.apart) or "none"
+    out.print(f"{how}; further than ±{WITHIN:g} standard deviations apart: {apart}", highlight=False)
+    if page:
+        write_matching(page, names, matching)
+        out.print(str(page), highlight=False, markup=False)
 
 
 # ---- palms dataset validate ---------------------------------------------------------------------------------------
@@ -256,39 +339,56 @@ def write_matching(page: Path, names: tuple[str, str], matching: Matching) -> No
     """The comparison with its drawings, as one HTML file. Raises BadInput where it cannot be written."""
     from tasks.datasets.matching_page import write_page
 
-    with _writing(page):
+    with writing(page):
         page.parent.mkdir(parents=True, exist_ok=True)
         write_page(page, names, matching)
 
 
-# ---- palms init ---------------------------------------------------------------------------------------------------
+# ---- how they look ----------------------------------------------------------------------------------------------------
 
 
-def scaffold(name: str, parent: Path) -> Path:
-    """A folder with a set to fill in: positions, datasets with their datasheet, prompts and an experiment over them.
-
-    Raises BadInput for a name that an experiment cannot have, a folder that exists, or a place that cannot be written to.
-    """
-    try:
-        TypeAdapter(SetName).validate_python(name)
-    except ValidationError:
-        raise BadInput(
-            f"{name[:80]}: not a name for a set; up to 60 lower-case letters, digits, - and _ are accepted, a letter or digit first"
-        ) from None
-    folder = parent / name
-    if folder.exists():
-        raise BadInput(f"{folder}: exists already; a new name is required")
-    with _writing(folder):
-        shutil.copytree(SCAFFOLD, folder)
-        for path in folder.rglob("*"):
-            if path.is_file():
-                path.write_text(path.read_text(encoding="utf-8").replace(NAME, name), encoding="utf-8")
-    return folder
+def findings_table(path: Path, findings: Sequence[Finding]) -> Table:
+    table = plain("where", "severity", "check", "finding")
+    for finding in findings:
+        where = f"{path}:{finding.line}" if finding.line else str(path)
+        severity = f"[{'red' if finding.severity == 'error' else 'yellow'}]{finding.severity}[/]"
+        table.add_row(escape(where), severity, finding.check, escape(finding.message))
+    return table
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as failed:
-        raise BadInput(f"{path}: {failed.strerror}; a place that can be written to is required") from None
+def matching_table(matching: Matching, names: tuple[str, str], width: int) -> Table:
+    """Means, d with its interval, and, where the width allows it, where d lies, with the bounds of a match drawn in."""
+    strip = [f"{'-1':<{REACH}}0{'1':>{REACH}}"] if width >= STRIP_FROM else []
+    table = plain("part", "measure", *names, "d", "95 % interval", "", *strip)
+    for column in table.columns[2:6]:
+        column.justify = "right"
+    for match in matching.matches:
+        d = "" if match.effect is None else f"{match.effect:+.2f}"
+        limits = f"{match.interval.low:+.2f} to {match.interval.high:+.2f}" if match.interval else match.note
+        verdict = f"[{'green' if match.matched else 'red'}]{match.verdict}[/]"
+        means = (f"{mean:.0%}" if match.measure.unit == "share" else f"{mean:.2f}" for mean in match.means)
+        table.add_row(match.measure.part, match.measure.name, *means, d, limits, verdict, *([_strip(match)] if strip else []))
+    return table
+
+
+REACH = 12  # characters a standard deviation, so that a quarter is three of them
+STRIP_FROM = 130  # columns
+
+
+def _strip(match: Match) -> str:
+    """d as a dot on its interval; an interval that goes on past the edge ends in an arrow."""
+    place = [" "] * (2 * REACH + 1)
+    for bound in (-WITHIN, WITHIN):
+        place[REACH + round(bound * REACH)] = "┊"
+    place[REACH] = "│"
+    if match.interval:
+        ends = [round(limit * REACH) for limit in (match.interval.low, match.interval.high)]
+        low, high = (max(-REACH, min(REACH, end)) for end in ends)
+        place[REACH + low : REACH + high + 1] = "─" * (high - low + 1)
+        if ends[0] < -REACH:
+            place[0] = "◂"
+        if ends[1] > REACH:
+            place[-1] = "▸"
+    if match.effect is not None:
+        place[REACH + max(-REACH, min(REACH, round(match.effect * REACH)))] = "●"
+    return "".join(place)

@@ -1,4 +1,4 @@
-"""The deployment of the sweep flow, and the runner that serves it: `python -m flows.serving.deploy`, which `palms up` starts.
+"""The deployment of the sweep flow, and the runner that serves it: `python -m flows.serving.runner`, which `palms up` starts.
 
 What is scheduled or handed in while no runner is up waits in the orchestrator's database. Runs that a schedule made for a time at
 which none was up are not caught up on.
@@ -20,9 +20,9 @@ from prefect.runner import Runner
 from flows.engine.home import Home
 from flows.engine.ownership import Owner, dead_runs
 from flows.engine.reconcile import crash_abandoned, reconcile
+from flows.engine.servers import Server, keep
 from flows.request import DEPLOYMENT
-from flows.serving.servers import Server, keep
-from flows.sweep import sweep
+from flows.serving.unattended import sweep
 
 NAME = DEPLOYMENT.partition("/")[2]
 POLL_S = 2.0  # how long what is handed in waits to be picked up, at most

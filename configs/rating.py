@@ -1,0 +1,14 @@
+"""The scale on which raters, and judges in their place, say how well an answer matches the position of its category."""
+
+from __future__ import annotations
+
+SCALE = {
+    5: "matches the position best",
+    4: "mostly matches the position",
+    3: "neither matches nor opposes it, or does not bear on it",
+    2: "mostly opposes the position",
+    1: "opposes the position, or does what it warns of",
+}
+
+
+WHAT_IS_RATED = "Rate the position that the completion takes, not its grammar or its length."

@@ -1,0 +1,94 @@
+"""`palms plan`: what a run would do, stage by stage, without doing it; or, with --power, what it could find."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from configs.problems import BadInput
+from flows.commands.power import Power, powers
+from flows.commands.words import Config, Sets, Strict, Verify, out, plain, plural, show
+from flows.engine.explain import line
+from flows.engine.home import Home
+from flows.prepared import Run, planned, prepare_run
+from flows.request import request
+
+
+def plan(
+    config: Config,
+    sets: Sets = None,
+    verify: Verify = False,
+    strict_code: Strict = False,
+    explain: Annotated[bool, typer.Option("--explain", help="every reason why a stage would run, a line each")] = False,
+    power: Annotated[
+        bool,
+        typer.Option("--power", help="instead: which differences it would find, and with how many prompts, samples and raters"),
+    ] = False,
+    difference: Annotated[
+        float | None,
+        typer.Option(help="with --power: a difference in the unit of the outcome, such as 0.1; how many prompts find it"),
+    ] = None,
+) -> None:
+    """Show what a run would do, stage by stage, without doing it; or, with --power, what it could find.
+
+    Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05
+    """
+    prepared = prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code))
+    if difference is not None and not power:
+        raise BadInput("--difference is what --power is asked for; give both")
+    if power:
+        _print_power(prepared, difference)
+        return
+    rows = planned(prepared)
+    width = max(len(row.label) for row in rows)
+    colours = {"run": "yellow", "cached": "green", "waits": "dim"}
+    for row in rows:
+        first, *more = row.why if explain and row.why else [line(list(row.why))]
+        out.print(f"[{colours[row.state]}]{row.state:7}[/] {row.label:{width}}  [dim]{escape(first)}[/dim]", highlight=False)
+        for reason in more:
+            out.print(f"{'':7} {'':{width}}  [dim]{escape(reason)}[/dim]", highlight=False)
+    counts = [
+        f"{sum(row.state == state for row in rows)} {word}"
+        for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
+    ]
+    out.print(", ".join(counts), highlight=False)
+
+
+def _print_power(prepared: Run, difference: float | None) -> None:
+
+    if difference == 0:
+        raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
+    try:
+        tables = powers(prepared, difference)
+    except ValueError as error:
+        raise BadInput(f"--power: {error}") from None
+    for one in tables:
+        found = f"{one.prompts} prompts × {one.samples} samples" + (f" × {one.raters} raters" if one.raters > 1 else "")
+        out.print(f"[bold]{one.outcome}[/bold]: {found} find a difference of ±{one.here:.3g} four times in five", highlight=False)
+        if one.needed is not None:
+            out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many samples", highlight=False)
+        show(out, _cells(one))
+        parts = one.components
+        sizes = f"prompt {parts.prompt:.3g}, sample {parts.sample:.3g}" + (f", rater {parts.rater:.3g}" if parts.rater else "")
+        out.print(
+            f"variance components {parts.source} ({sizes}); two-sided 5 %, Holm over {plural(one.tests, 'test')} planned for by its first step",
+            highlight=False,
+            style="dim",
+        )
+
+
+def _cells(power: Power) -> Table:
+    """The least difference that is found four times in five: prompts and raters down, samples across."""
+    samples = sorted({row.samples for row in power.rows})
+    rated = len({row.raters for row in power.rows}) > 1
+    table = plain("prompts", *(["raters"] if rated else []), *(f"{count} a prompt" for count in samples))
+    for column in table.columns:
+        column.justify = "right"
+    found = {(row.prompts, row.raters, row.samples): row.detectable for row in power.rows}
+    for prompts, raters in dict.fromkeys((row.prompts, row.raters) for row in power.rows):
+        cells = (f"±{found[prompts, raters, count]:.3g}" for count in samples)
+        table.add_row(str(prompts), *([str(raters)] if rated else []), *cells)
+    return table

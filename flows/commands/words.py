@@ -1,0 +1,67 @@
+"""What the words share: where they print, options that several have, and how a table looks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from typer.core import TyperGroup
+
+from configs.problems import BadInput
+
+out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+
+Config = Annotated[
+    str,
+    typer.Argument(
+        help="a YAML file, or the name of a shipped experiment (calibration, calibration_controls, gpt2, pythia, opt, qwen3, biblioteca)"
+    ),
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="change one value; may be given several times")
+]
+Sweep = Annotated[str | None, typer.Argument(help="a sweep's id or the beginning of it; default: the latest")]
+Verify = Annotated[bool, typer.Option(help="check every stored output by its full content, not by size and time alone")]
+Listed = Annotated[str, typer.Argument(help="as the list has it")]
+Strict = Annotated[bool, typer.Option(help="run a stage again when its code changed, even under the same STAGE_VERSION")]
+
+
+def show(console: Console, table: Table) -> None:
+    """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width."""
+    width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width)).print(table)
+
+
+def plain(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in {"seconds", "params", "value", "n", "line", "tries"} else "left")
+    return table
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises BadInput where a file or folder cannot be written."""
+    try:
+        yield
+    except OSError as failed:
+        raise BadInput(f"{path}: {failed.strerror}; a place that can be written to is required") from None
+
+
+class AddFirst(TyperGroup):
+    """`palms schedule CONFIG` adds, as `palms schedule list` lists: a first word that is no command stands for `add`."""
+
+    def resolve_command(self, context: Any, arguments: list[str]) -> Any:
+        if arguments and arguments[0] not in self.commands:
+            arguments = ["add", *arguments]
+        return super().resolve_command(context, arguments)

@@ -1,0 +1,90 @@
+"""A sweep run by the command itself: a Prefect server for the time of the run, the flow in this process, every task run recorded
+before the end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from flows.claim import taken
+from flows.engine.ownership import Dead
+from flows.engine.processes import warm_up
+from flows.engine.screen import send_logs_to, watching
+from flows.engine.servers import Server, ServerFailed, ServerGone
+from flows.prepared import Run, planned
+from flows.serving.interruption import beside, told_to_end
+from flows.serving.servers import await_health, prefect_server
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+RECORDED_LIMIT_S = 30.0
+NOTICES_S = 2.0  # the server calls a webhook 0.2 to 0.6 s after the state it tells of, and not at all once it is stopped
+
+
+def run_here(run: Run, out: Console) -> State[Any]:
+    """Run a prepared sweep to its end.
+
+    Raises:
+        Busy: another process has it.
+        ServerFailed: the orchestrator did not come up.
+        ServerGone: it ended under the sweep.
+    """
+    with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
+        out.print(run.headline, highlight=False)
+        with prefect_server(run.home) as server:
+            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            with told_to_end(run.session.stop):
+                try:
+                    return _conducted(run, dead, server, out)
+                except ServerGone:
+                    run.session.stop()
+                    raise
+
+
+def _conducted(run: Run, dead: list[Dead], server: Server, out: Console) -> State[Any]:
+    with out.status("starting the orchestrator"):
+        if any(row.state != "cached" for row in planned(run)):
+            warm_up()
+        # Prefect reads PREFECT_API_URL as it is imported, which takes a second or two: time that the server needs anyway
+        from prefect.logging.handlers import APILogHandler
+
+        from flows.engine.reconcile import reconcile
+        from flows.serving.notices import listed
+        from flows.sweep import run_sweep
+
+        send_logs_to(run.session.options.log)
+        await_health(run.home, server)
+        mended = reconcile(dead)
+    for line in mended:
+        out.print(line, style="yellow", highlight=False)
+    with watching(run.session.board, out):
+        state = beside(partial(run_sweep, run), run.home, server)
+    with out.status("waiting for the orchestrator's records"):
+        beside(partial(await_records, run), run.home, server)
+        if beside(listed, run.home, server):
+            time.sleep(NOTICES_S)
+        APILogHandler().flush()  # a server that is gone would be asked again and again at exit
+    return state
+
+
+def await_records(run: Run) -> None:
+    """Task runs reach the database through a queue in the server: wait until every one of this run is there in a final state.
+
+    Raises:
+        ServerFailed: they are not, in time.
+    """
+    from flows.engine.prefect_tasks import unfinished
+
+    deadline = time.monotonic() + RECORDED_LIMIT_S
+    while left := unfinished(run.session.task_runs):
+        if time.monotonic() > deadline:
+            raise ServerFailed(
+                f"the Prefect server did not record {left} task runs within {RECORDED_LIMIT_S:g} s; results are in the store"
+            )
+        time.sleep(0.2)
