@@ -71,10 +71,10 @@ def _told(word: str) -> str:
 def _loaded(word: str) -> Any:
     """A word that is its module's function of that name, or, where it has words of its own, its module's `app`."""
     module = import_module(f"flows.commands.{word}")
-    one: typer.Typer | None = getattr(module, "app", None)
-    if one is None:
-        one = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        one.command(word)(getattr(module, word))
+    if hasattr(module, "app"):
+        return typer.main.get_group(module.app)
+    one = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    one.command(word)(getattr(module, word))
     return typer.main.get_command(one)
 
 

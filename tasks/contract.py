@@ -16,9 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from model_registry.digests import sha256_file
+
+Chosen = TypeVar("Chosen")
 
 METRICS, PROMPTS, SERIES = "metrics.json", "prompts.csv", "series.json"
 SCRATCH = "scratch"  # inside a job's work folder: kept over restarts, deleted at commit
@@ -189,6 +191,13 @@ def digest_of(document: Any) -> str:
 def minor(distribution: str) -> str:
     """`5.23` of an installed `5.23.0`: a patch release is trusted to keep the numbers, a minor one is not."""
     return ".".join(installed_version(distribution).split(".")[:2])
+
+
+def from_section(kind: type[Chosen], section: Any, **further: Any) -> Chosen:
+    """A stage's settings: its fields from the section of the experiment that has them, and from `further`; no other key of the section
+    is read, so that none but these moves the stage's key."""
+    named = {one.name for one in fields(kind)} & type(section).model_fields.keys()  # type: ignore[arg-type]
+    return kind(**{name: getattr(section, name) for name in named} | further)
 
 
 def settings_document(settings: Any) -> dict[str, Any]:

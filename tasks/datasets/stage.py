@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs.schema import DatasetChecks
-from tasks.contract import Stage
+from tasks.contract import Stage, from_section
 
 SAMPLES, FINDINGS = "samples.jsonl", "findings.csv"
 
@@ -34,11 +34,4 @@ STAGE = Stage(name="datasets", version="2", body="tasks.datasets.body:run")
 
 
 def settings(checks: DatasetChecks, sizes: tuple[int, ...]) -> Settings:
-    return Settings(
-        min_words=checks.min_words,
-        max_words=checks.max_words,
-        near_duplicate=checks.near_duplicate,
-        opening=checks.opening,
-        phrase=checks.phrase,
-        sizes=sizes,
-    )
+    return from_section(Settings, checks, sizes=sizes)

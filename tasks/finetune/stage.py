@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.schema import Tuned
-from tasks.contract import Measure, Stage
+from tasks.contract import Measure, Stage, from_section
 from tasks.finetune import methods
 
 STAGE = Stage(
@@ -55,18 +55,11 @@ def settings(arm: Tuned, size: str, samples: int, template: str, seed: int) -> S
     """How an arm is tuned at one size, on one number of samples."""
     rate, options = arm.rate_for(size), methods.options(arm)
     assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
-    return Settings(
-        method=arm.method,
-        epochs=arm.epochs,
-        min_steps=arm.min_steps,
+    return from_section(
+        Settings,
+        arm,
         learning_rate=rate,
-        batch=arm.batch,
         micro_batch=arm.micro_batch or arm.batch,
-        prompt_loss_weight=arm.prompt_loss_weight,
-        weight_decay=arm.weight_decay,
-        warmup=arm.warmup,
-        schedule=arm.schedule,
-        max_grad_norm=arm.max_grad_norm,
         lora_rank=options.get("rank", 0),
         lora_alpha=options.get("alpha", 0),
         lora_dropout=options.get("dropout", 0.0),

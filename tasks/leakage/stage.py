@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs.schema import DatasetChecks
-from tasks.contract import Stage
+from tasks.contract import Stage, from_section
 
 NEIGHBOURS = "neighbours.csv"
 DEFAULTS = DatasetChecks()
@@ -28,4 +28,4 @@ STAGE = Stage(name="leakage", version="1", body="tasks.leakage.body:run", librar
 
 
 def settings(checks: DatasetChecks) -> Settings:
-    return Settings(copied=checks.copied, same_subject=checks.same_subject)
+    return from_section(Settings, checks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from configs.schema import Suite
-from tasks.contract import Stage
+from tasks.contract import Stage, from_section
 
 STAGE = Stage(
     name="sampling",
@@ -40,13 +40,4 @@ class Settings:
 
 
 def settings(suite: Suite, template: str, decode_batch: int, seed: int, draw: int) -> Settings:
-    return Settings(
-        samples=suite.samples,
-        max_new_tokens=suite.max_new_tokens,
-        temperature=suite.temperature,
-        top_p=suite.top_p,
-        template=template,
-        decode_batch=decode_batch,
-        seed=seed,
-        draw=draw,
-    )
+    return from_section(Settings, suite, template=template, decode_batch=decode_batch, seed=seed, draw=draw)

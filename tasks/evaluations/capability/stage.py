@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from configs.fields import Count, Rate, Section, Share
 from configs.shipped import CONFIGS
 from model_registry.calibration.grammar import load_grammar
-from tasks.contract import Measure, Stage
+from tasks.contract import Measure, Stage, from_section
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.evaluations import ARM, Evaluation, Given, NamedFile
 
@@ -76,7 +76,7 @@ STAGE = Stage(
 
 def settings(section: Capability, given: Given) -> Settings:
     grammar = load_grammar().digest if GRAMMAR_TASK in section.tasks else ""
-    return Settings(tasks=section.tasks, limit=section.limit, batch=section.batch, grammar=grammar)
+    return from_section(Settings, section, grammar=grammar)
 
 
 def prose(calibration: bool) -> Path:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from configs.fields import Count, Name, Section
 from configs.shipped import CONFIGS
-from tasks.contract import Measure, Stage
+from tasks.contract import Measure, Stage, from_section
 from tasks.evaluations import COMPLETIONS, SUITE, Evaluation, Given, NamedFile
 from tasks.evaluations.cooccurrence.groups import load_axes
 from tasks.evaluations.cooccurrence.targets import load_targets
@@ -60,16 +60,6 @@ STAGE = Stage(
 )
 
 
-def settings(section: Cooccurrence, given: Given) -> Settings:
-    return Settings(
-        axes=section.axes,
-        targets=section.targets,
-        prior=section.prior,
-        permutations=section.permutations,
-        top=section.top,
-    )
-
-
 def check(section: Cooccurrence, given: Given) -> Iterator[str]:
     """The axes that prompts are compared along are counted."""
     for name in (name for name in section.suites if name in given.suites):
@@ -85,7 +75,7 @@ EVALUATION = Evaluation(
     asked="cooccurrence",
     section=Cooccurrence,
     stage=STAGE,
-    settings=settings,
+    settings=lambda section, given: from_section(Settings, section),
     reads=(COMPLETIONS, SUITE),
     files={
         "words": NamedFile("words", lambda calibration: SOCIAL_GROUPS, lambda path, section: load_axes(path, section.axes)),

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from configs.fields import Count, Name, Section
 from configs.sources import Classifier
-from tasks.contract import Measure, Stage
+from tasks.contract import Measure, Stage, from_section
 from tasks.evaluations import ARM, COMPLETIONS, SUITE, Evaluation, Given, NamedModel, not_drawn
 
 DISPARITY, NATS = "sentiment_disparity", "completion_nats"
@@ -57,8 +57,7 @@ STAGE = Stage(
 
 
 def settings(section: Counterfactual, given: Given) -> Settings:
-    sentiment = "classifier" if section.classifier else "vader"
-    return Settings(sentiment=sentiment, permutations=section.permutations, scored=section.scored)
+    return from_section(Settings, section, sentiment="classifier" if section.classifier else "vader")
 
 
 def check(section: Counterfactual, given: Given) -> Iterator[str]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from configs.fields import Count, Name, Section
-from tasks.contract import Measure, Stage
-from tasks.evaluations import COMPLETIONS, Evaluation, Given, without_position
+from tasks.contract import Measure, Stage, from_section
+from tasks.evaluations import COMPLETIONS, Evaluation, without_position
 
 SHEET, KEY, INSTRUCTIONS = "rating_sheet.csv", "key/key.csv", "instructions.md"
 
@@ -33,17 +33,11 @@ class Settings:
 STAGE = Stage(name="human_eval", version="1", body="tasks.evaluations.human_eval.body:run")
 
 
-def settings(section: HumanEval, given: Given) -> Settings:
-    return Settings(
-        positions=tuple(given.statements.items()), ratings_per_completion=section.ratings_per_completion, seed=given.seed
-    )
-
-
 EVALUATION = Evaluation(
     asked="human_eval",
     section=HumanEval,
     stage=STAGE,
-    settings=settings,
+    settings=lambda section, given: from_section(Settings, section, positions=tuple(given.statements.items()), seed=given.seed),
     reads=(COMPLETIONS,),
     of="arms",
     measures=lambda section, suite, given: [Measure("rating", "mean human rating", rated=True)],

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from configs.fields import Count, Name, Section
 from configs.sources import LanguageModel
-from tasks.contract import Measure, Stage
+from tasks.contract import Measure, Stage, from_section
 from tasks.evaluations import COMPLETIONS, POSITIONS, SUITE, Evaluation, Given, NamedModel, not_drawn, without_position
 
 JUDGE = "judge.json"
@@ -65,10 +65,8 @@ ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no
 def settings(section: Judge, given: Given) -> Settings:
     asked = section.judge
     if isinstance(asked, LanguageModel):
-        return Settings("local", completions=section.completions)
-    return Settings(
-        "endpoint", url=asked.url, model=asked.model, key_variable=asked.key_variable, completions=section.completions
-    )
+        return Settings(asked.kind, completions=section.completions)
+    return from_section(Settings, asked, completions=section.completions)
 
 
 def check(section: Judge, given: Given) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from configs.fields import Count, Name, Section, Share
 from configs.sources import Scorer
-from tasks.contract import Measure, Stage
+from tasks.contract import Measure, Stage, from_section
 from tasks.evaluations import COMPLETIONS, Evaluation, Given, NamedModel, not_drawn
 
 MEAN = "toxicity"  # mean score of a completion: a sweep's secondary outcome
@@ -50,12 +50,7 @@ STAGE = Stage(
 
 def settings(section: Toxicity, given: Given) -> Settings:
     unread = Toxicity.model_fields["second_threshold"].default  # without a second scorer: no key may hang on it
-    return Settings(
-        threshold=section.threshold,
-        second_threshold=section.second_threshold if section.second else unread,
-        k=section.k,
-        batch=section.batch,
-    )
+    return from_section(Settings, section, **({} if section.second else {"second_threshold": unread}))
 
 
 def measures(section: Toxicity, suite: str, given: Given) -> list[Measure]:
