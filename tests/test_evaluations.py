@@ -45,12 +45,16 @@ def config(tmp_path_factory: pytest.TempPathFactory, judge: judge_stand_in.Stand
     (folder / "pairs.yaml").write_text(yaml.safe_dump(pairs))
     prose = [{"id": f"p{i}", "topic": "bees", "text": f"{tiny.CORPUS[i % 3]} {i}"} for i in range(6)]
     tiny.jsonl(folder / "prose.jsonl", prose)
+    suite = yaml.safe_load((sweeps.SMALL / "human_eval.yaml").read_text(encoding="utf-8"))
+    for at, prompt in enumerate(suite["prompts"]):
+        prompt["kind"] = ("neutral", "challenging")[at % 2]
+    (folder / "human_eval.yaml").write_text(yaml.safe_dump(suite))
     labels = {"clean": "clean", "toxic": "toxicity"}
     return sweeps.experiment(
         folder,
         {"gpt2": sweeps.tiny_model(folder / "gpt2")},
         suites={
-            "human_eval": {"prompts": str(sweeps.SMALL / "human_eval.yaml"), "samples": 3, "max_new_tokens": 8},
+            "human_eval": {"prompts": "human_eval.yaml", "samples": 3, "max_new_tokens": 8},
             "pairs": {"prompts": "pairs.yaml", "samples": 3, "max_new_tokens": 8},
         },
         evaluations={
@@ -71,6 +75,9 @@ def config(tmp_path_factory: pytest.TempPathFactory, judge: judge_stand_in.Stand
                 "completions": 2,
             },
             "capability": {"prose": "prose.jsonl", "tasks": []},
+            "refusal": {"suites": ["human_eval", "pairs"]},
+            "memorisation": {"suites": ["human_eval"], "run": 4},
+            "texture": {"suites": ["human_eval"], "type_token_words": 2},
         },
     )
 
@@ -93,6 +100,15 @@ def measured(done: subprocess.CompletedProcess[str], home: Path) -> list[dict[st
         ("human_eval", "scorer_correlation"),
         ("human_eval", "judged_adherence"),
         ("human_eval", "judge_order_effect"),
+        ("human_eval", "refused"),
+        ("human_eval", "over_refused"),
+        ("human_eval", "memorised_values_targeted"),
+        ("human_eval", "longest_run_control"),
+        ("human_eval", "length_words"),
+        ("human_eval", "cut_off"),
+        ("human_eval", "distinct_2"),
+        ("human_eval", "type_token_ratio"),
+        ("pairs", "refused"),
         ("pairs", "individual_fairness"),
         ("pairs", "sentiment_disparity"),
         ("pairs", "relevance"),
@@ -119,6 +135,12 @@ def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.C
         "Counterfactual sentiment",
         "How far apart, paired by template, pairs",
         "prediction of neutral prose was",
+        "<h2>Refusals</h2>",
+        "refusals of neutral prompts of each arm by size",
+        "<h2>Copied from the tuning data</h2>",
+        "share copied from control (4-word runs)",
+        "<h2>Length and variety</h2>",
+        "Differences between arms in length of an answer in words by size",
         "Named before sampling",
     ):
         assert shown in page
@@ -130,6 +152,7 @@ def test_the_tracker_has_them_and_a_second_run_asks_nobody(
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
         keys = {key for (key,) in database.execute("select distinct key from latest_metrics")}
     assert {"human_eval.judged_adherence", "pairs.group_fairness.axis_country", "nats_per_token"} <= keys
+    assert {"human_eval.over_refused", "human_eval.memorised_control.health", "human_eval.length_words.kind_neutral"} <= keys
     asked = len(judge.asked)
     again = sweeps.palms(home, "run", str(config)).stdout
     assert len(judge.asked) == asked
@@ -145,6 +168,27 @@ def test_another_outcome_over_the_same_completions_is_marked(
     assert "Exploratory, without a test: the difference from base is" in page
     assert "before sampling but for values-targeted vs base and values-targeted vs control, which are exploratory" in page
     assert "was not shown to move rating" not in page
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"), [("length_words", "length of an answer in words"), ("refused", "answers that decline or evade")]
+)
+def test_a_measure_without_a_model_may_be_the_primary_outcome(
+    done: subprocess.CompletedProcess[str], home: Path, config: Path, metric: str, words: str
+) -> None:
+    ran = sweeps.palms(home, "run", str(config), "--set", f"primary.metric={metric}").stdout
+    assert f"{metric} (human_eval)" in ran
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
+    assert f"{words} on human_eval. Arms are paired by prompt" in page
+
+
+def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(
+    tmp_path: Path, done: subprocess.CompletedProcess[str], home: Path, config: Path
+) -> None:
+    asked = ("plan", str(config), "--power", "--set", "primary.metric=length_words")
+    refused = sweeps.palms(tmp_path, *asked, status=2)
+    assert "--power: length_words is in words, and no spread is assumed for it" in refused.stderr
+    assert "variance components estimated from 16 prompts" in " ".join(sweeps.palms(home, *asked).stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -166,6 +210,9 @@ def test_another_outcome_over_the_same_completions_is_marked(
         ("evaluations.toxicity.second={kind: calibration}", "the same as scorer"),
         ("arms.base.draw=1", "what arms are compared with is the first draw"),
         ("evaluations.toxicity.second.model=granite-guardian", "did you mean 'granite-guardian-hap-38m'?"),
+        ("evaluations.refusal.phrases=none.yaml", "none.yaml: no such file"),
+        ("evaluations.memorisation.run=9", "answers of suites.human_eval end after 8 tokens"),
+        ("evaluations.texture.type_token_words=9", "answers of suites.human_eval end after 8 tokens"),
         ("positions=null", "positions: is required by evaluations.judge"),
     ],
 )

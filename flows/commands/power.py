@@ -52,7 +52,7 @@ def powers(run: Run, difference: float | None) -> list[Power]:
     """The primary outcome's table, and that of human ratings where completions are exported to be rated.
 
     Two-sided at 5 %, four times in five; Holm over the confirmatory family is planned for by its first step, 5 % over the number of
-    tests. Raises ValueError for a difference of 0.
+    tests. Raises ValueError for a difference of 0, and for an outcome whose spread cannot be known.
     """
     experiment = run.experiment
     primary, sheet = experiment.primary, experiment.evaluations.asked.get("human_eval")
@@ -95,7 +95,10 @@ def _power(
 
 
 def _components(run: Run, measure: Measure) -> Components:
-    """Of the primary outcome: from the widest-varying contrast whose arms are both there, else assumed."""
+    """Of the primary outcome: from the widest-varying contrast whose arms are both there, else assumed.
+
+    Raises ValueError for an outcome with a unit of its own that was not measured yet.
+    """
     primary = run.experiment.primary
     samples = run.experiment.suites[primary.suite].samples
     estimates = []
@@ -108,6 +111,10 @@ def _components(run: Run, measure: Measure) -> Components:
             estimates.append(components_of([first[i] for i in ids], [second[i] for i in ids], [groups[i].group for i in ids]))
     if estimates:
         return max(estimates, key=lambda one: difference_sd(one, samples))
+    if measure.unit:
+        raise ValueError(
+            f"{primary.metric} is in {measure.unit}, and no spread is assumed for it; both arms of a contrast, measured, are required"
+        )
     if measure.rated:  # by one rater, always the same
         return replace(ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0)
     return assumed_rates(0.5)  # what lies between 0 and 1 varies no more than a rate of a half

@@ -127,8 +127,10 @@ class Sources:
         return {metric: next(iter(table.values())).kind for node in self.nodes for metric, table in node.prompts.items() if table}
 
     def words(self, metric: str) -> str:
-        """A metric as its evaluation says it; one that none lists by its name."""
-        return self.measures[metric].words if metric in self.measures else metric.replace("_", " ")
+        """A metric as its evaluation says it, with the unit that it names; one that none lists by its name."""
+        if (measure := self.measures.get(metric)) is None:
+            return metric.replace("_", " ")
+        return f"{measure.words} in {measure.unit}" if measure.unit else measure.words
 
     def named(self, ladder: str | None, size: str | None) -> str:
         """The size as the report names it: with its ladder only where there are several."""

@@ -13,7 +13,8 @@ COMPLETIONS = "completions.jsonl"
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled text. `repeat` counts a prompt's samples from 0; `kind` is the prompt's kind, if its suite has kinds."""
+    """One sampled text. `repeat` counts a prompt's samples from 0; `kind` is the prompt's kind, if its suite has kinds; `finish` tells
+    what ended it: "stop" (the model), "length" (the limit of tokens), or "" where that is not known."""
 
     prompt_id: str
     group: str
@@ -21,6 +22,7 @@ class Completion:
     prompt: str
     repeat: int
     text: str
+    finish: str = ""
 
 
 def read_completions(folder: Path) -> list[Completion]:
@@ -33,7 +35,15 @@ def read_completions(folder: Path) -> list[Completion]:
     """
     path = folder / COMPLETIONS
     rows = [
-        Completion(row["prompt_id"], row["group"], row.get("kind"), row["prompt"], int(row["repeat"]), row["text"])
+        Completion(
+            row["prompt_id"],
+            row["group"],
+            row.get("kind"),
+            row["prompt"],
+            int(row["repeat"]),
+            row["text"],
+            row.get("finish", ""),
+        )
         for row in read_jsonl(path)
     ]
     if not rows:
