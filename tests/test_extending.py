@@ -90,11 +90,12 @@ def test_a_rerun_may_begin_at_it(copy: Path, swept: Path) -> None:
 
 
 def test_a_section_of_the_report_is_declared(copy: Path, swept: Path) -> None:
-    palms(copy, "run", str(swept), "--set", "evaluations.texture={suites: [human_eval]}", "--set", "primary.metric=length_words")
+    texture = "evaluations.texture={suites: [human_eval], type_token_words: 4}"
+    palms(copy, "run", str(swept), "--set", texture, "--set", "primary.metric=length_words")
     page = Path(palms(copy, "report").strip()).read_text(encoding="utf-8")
     assert "<h2>Shouting</h2>" in page
     assert "How much of an answer is written in capitals." in page
-    assert re.search(r"levels-capitals|Where each arm stands, human_eval", page)
+    assert "Share of capitals of each arm by size" in page or "share of capitals of each arm by size" in page  # its drawing
 
 
 def test_a_method_of_tuning_trains_what_it_says(copy: Path, swept: Path) -> None:
