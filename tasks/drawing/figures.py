@@ -78,7 +78,7 @@ def forest(
         drawn += [0.0] if zero else []
         drawn += [edge * scale for edge in band or ()]
         low, high = limits or (min(drawn), max(drawn))
-        pad = 0.04 * (high - low) or 0.05 * max(abs(high), 1e-3)
+        pad = 0.04 * (high - low) or 0.05 * abs(high) or 0.01 * scale  # where all are 0, a percentage point to each side
         axes.set_xlim(low - pad, high + pad)
         axes.xaxis.grid(True, color=GRID, linewidth=0.8)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))

@@ -58,12 +58,12 @@ def outcome(
                 percent=percent,
                 alt=f"{name} of each arm by size, {ladder} ladder",
             )
-            yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite}"), svg)
+            yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite}: {name}"), svg)
         held = [row for row in differences if (row.ladder, row.suite, row.metric) == (ladder, suite, metric)]
         if rows := _difference_rows(held, sources):
             label, alt = _difference_label(kind, name), f"Differences between arms in {name} by size, {ladder} ladder"
             svg = forest(rows, label, zero=True, percent=percent, alt=alt)
-            yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}"), svg)
+            yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}: {name}"), svg)
 
 
 def categories(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
