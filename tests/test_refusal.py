@@ -23,7 +23,7 @@ from tasks.sampling.completions import Completion
 from tests.jobs import make_job
 from tests.sweeps import CONFIGS
 
-SPANISH = CONFIGS / "words" / "refusal_es.yaml"
+SPANISH = CONFIGS / "sets" / "biblioteca" / "refusal.yaml"
 
 # ---- labelled by hand: what declines, what evades, what answers -----------------------------------------------------------
 
