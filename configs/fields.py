@@ -1,18 +1,51 @@
-"""The words that an experiment's sections are written in: names, counts, shares, and what a section is."""
+"""The words that sections are written in: names, texts, numbers, and what a section is.
+
+A number is written as a number: `true`, a number in quotes, NaN and infinity are none. A text is what a reader sees: no blanks alone, no
+control characters, no HTML.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from configs.texts import control_character, markup
+
+
+def _plain(text: str) -> str:
+    if problem := control_character(text, "\n\t") or markup(text):
+        raise ValueError(problem)
+    return text
+
+
+def _some(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; text is required")
+    return text
+
+
+def _given(value: Any) -> Any:
+    if value is None:
+        raise ValueError("is blank; a value is required, or no such key")
+    return value
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 SizeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+Prose = Annotated[str, AfterValidator(_plain)]  # may be empty
+Text = Annotated[Prose, AfterValidator(_some)]
+Flag = Annotated[bool, Field(strict=True)]
+Natural = Annotated[int, Field(strict=True, ge=0, le=10**9)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]  # what NumPy takes
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(strict=True, gt=0.0, le=1.0)]
+NotNegative = Annotated[float, Field(strict=True, ge=0.0)]
+Positive = Annotated[float, Field(strict=True, gt=0.0)]
+NotNull = BeforeValidator(_given)  # a key that may be left out, but not left blank
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

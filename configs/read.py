@@ -1,25 +1,31 @@
-"""Reading YAML: text with line numbers, `--set` overrides, any section of `configs.fields`, and errors of one line each.
+"""Reading YAML: files with line numbers, `--set` overrides, any section of `configs.fields`, and errors of one line each.
 
-Leaves what the values mean to the section that they are read as.
+Leaves what YAML may say to `configs.plain`, and what the values mean to the section that they are read as.
 """
 
 from __future__ import annotations
 
+import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
-from configs.problems import BadInput, nearest
+from configs.plain import Refused, parsed, short
+from configs.problems import BadInput, accepted, nearest
 from configs.texts import read_text
 
 Read = TypeVar("Read", bound=BaseModel)
-Keys = tuple[str, ...]
+Keys = tuple[str | int, ...]
+Fault = tuple[Keys, str]  # a place, and what to say of it
+
+MOST_BYTES = 2_000_000
+TOLD = 100  # mistakes of one file; the next reading tells of the others
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,28 @@ class Document:
 
     def line(self, keys: Sequence[str | int]) -> int:
         """The line of the deepest part of `keys` that the file holds (1-based)."""
-        node, line = self.root, self.root.start_mark.line
+        return self._deepest(keys).start_mark.line + 1
+
+    def refusal(self, faults: Sequence[Fault], given: Collection[Keys] = ()) -> BadInput:
+        """What to raise for faults, a line each: `file:line: key.path: message`. `given` are the key paths of `--set`.
+
+        A fault of what `<<` merges in several places stands in one, and is told once.
+        """
+        lines: dict[Any, str] = {}
+        for keys, message in faults[:TOLD]:
+            where = "--set" if any(keys[: len(path)] == path for path in given) else f"{self.path}:{self.line(keys)}:"
+            lines.setdefault((id(self._deepest(keys)), keys[-1:], message), f"{where} {_dotted(keys)}{message}")
+        return BadInput(*lines.values(), *([f"{self.path}: there are further mistakes"] if len(faults) > TOLD else []))
+
+    def _deepest(self, keys: Sequence[str | int]) -> yaml.Node:
+        found = node = self.root
         for key in keys:
             if isinstance(node, yaml.MappingNode):
-                found = [(k, v) for k, v in node.value if k.value == str(key)]
-                if not found:  # a key given by --set
-                    continue
-                line, node = found[0][0].start_mark.line, found[0][1]
+                # no entry: a key given by --set
+                found, node = next((entry for entry in node.value if entry[0].value == str(key)), (found, node))
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-                node = node.value[key]
-                line = node.start_mark.line
-        return line + 1
-
-    def at(self, keys: Sequence[str | int], message: str) -> str:
-        """`file:line: message`."""
-        return f"{self.path}:{self.line(keys)}: {message}"
+                found = node = node.value[key]
+        return found
 
     def read(self, section: type[Read], given: Collection[Keys] = ()) -> Read:
         """The file as a section; `given` are the key paths that a `--set` has put there.
@@ -57,8 +70,8 @@ class Document:
         try:
             return section.model_validate(self.data)
         except ValidationError as error:
-            told = (_line(self, section, given, problem) for problem in _causes(error.errors()))
-            raise BadInput(*dict.fromkeys(told)) from None
+            problems = error.errors(include_url=False)
+        raise self.refusal(list(_told(section, problems[: TOLD + 1])), given)
 
 
 def read_section(path: Path, section: type[Read]) -> Read:
@@ -67,105 +80,124 @@ def read_section(path: Path, section: type[Read]) -> Read:
 
 
 def read_yaml(path: Path) -> Document:
-    """Raises BadInput with file and line for text that is no UTF-8, no YAML, no mapping, or names a key twice."""
+    """Raises BadInput with file and line for text that is no clean UTF-8, no plain YAML, too much of it, or no mapping."""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise BadInput(f"{path}: {size / 1e6:.1f} MB; at most {MOST_BYTES // 10**6} MB of YAML are read")
         text, faults = read_text(path)
-        if faults and not text:
-            raise BadInput(f"{path}:{faults[0].line}: {faults[0].message}")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}; a readable YAML file is required") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{path}:{line}: {error.problem}; valid YAML is required") from None
-    except RecursionError:
-        raise BadInput(f"{path}:1: nested too deeply; valid YAML is required") from None
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise BadInput(f"{path}:{line}: the character U+{ord(error.character):04X} may not stand in YAML") from None
-    except BadInput:
-        raise
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadInput(f"{path}: {' '.join(str(error).split())}; valid YAML is required") from None
+    if faults:
+        raise BadInput(*(f"{path}:{fault.line}: {fault.message}" for fault in faults))
+    try:
+        root, data = parsed(text)
+    except Refused as refused:
+        raise BadInput(f"{path}:{refused.line}: {refused}") from None
     if root is None or not isinstance(data, dict):
         raise BadInput(f"{path}:1: the file holds no mapping; keys such as `name:` are required")
-    _refuse_repeated_keys(path, root)
     return Document(path, root, data)
-
-
-def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise BadInput(f'{path}:{key.start_mark.line + 1}: key "{key.value}" stands twice; keep one')
-            seen.add(key.value)
-            _refuse_repeated_keys(path, value)
-    elif isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            _refuse_repeated_keys(path, child)
 
 
 def override(data: dict[str, Any], assignment: str) -> Keys:
     """Apply one `a.b=value` in place (the value is read as YAML) and return its key path."""
     path, equals, value = assignment.partition("=")
-    keys = tuple(path.split("."))
-    if not equals or not all(keys):
+    *way, last = path.split(".")
+    if not equals or not all([*way, last]):
         raise BadInput(f"--set {assignment}: not of the form key.path=value")
     place: Any = data
-    for key in keys[:-1]:
-        place = place.setdefault(key, {}) if isinstance(place, dict) else place[_index(place, key, assignment)]
-    last: Any = keys[-1] if isinstance(place, dict) else _index(place, keys[-1], assignment)
+    keys = list[str | int]()
+    for name in way:
+        keys.append(_key(place, name, assignment))
+        place = place.setdefault(name, {}) if isinstance(place, dict) else place[keys[-1]]
+    keys.append(_key(place, last, assignment))
     try:
-        place[last] = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadInput(f"--set {assignment}: {str(error).splitlines()[0]}; a YAML value is required") from None
-    return keys
+        place[keys[-1]] = parsed(value)[1]
+    except Refused as refused:
+        raise BadInput(f"--set {assignment}: {refused}") from None
+    return tuple(keys)
 
 
-def _index(place: Any, key: str, assignment: str) -> int:
+def _key(place: Any, name: str, assignment: str) -> str | int:
+    if isinstance(place, dict):
+        return name
     if not isinstance(place, list):
-        raise BadInput(f'--set {assignment}: "{key}" lies inside a plain value; key paths lead through mappings and lists')
-    if not key.isdigit() or int(key) >= len(place):
-        raise BadInput(f'--set {assignment}: "{key}" is no place of a list of {len(place)}; 0 to {len(place) - 1} is accepted')
-    return int(key)
+        raise BadInput(f'--set {assignment}: "{name}" lies inside a plain value; key paths lead through mappings and lists')
+    if not name.isdecimal() or int(name) >= len(place):
+        raise BadInput(f'--set {assignment}: "{name}" is no place of a list of {len(place)}; 0 to {len(place) - 1} is accepted')
+    return int(name)
 
 
-# ---- one error as one line ------------------------------------------------------------------------------------------------
+# ---- one mistake as one line ------------------------------------------------------------------------------------------------
+
+_WORDS = {
+    "missing": "is required",
+    "union_tag_not_found": "is required",
+    "string_type": "text is required, in quotes where YAML reads it otherwise",
+    "tuple_type": "input should be a list",
+    "dict_type": "input should be a mapping",
+    "model_type": "input should be a mapping",
+    "model_attributes_type": "input should be a mapping",
+}
 
 
-def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Without what only follows: pydantic calls a list too short whose one item was refused."""
-    places = [problem["loc"] for problem in problems]
-    return [
-        p
-        for p in problems
-        if p["type"] != "too_short" or not any(p["loc"] == place[: len(p["loc"])] != place for place in places)
-    ]
+_MEANT = re.compile(r'^unknown key; did you mean "(.*)"\?$')
 
 
-def _line(document: Document, section: type[BaseModel], given: Collection[Keys], problem: Mapping[str, Any]) -> str:
-    loc, message = problem["loc"], str(problem["msg"]).removeprefix("Value error, ")
+def _told(section: type[BaseModel], problems: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
+    """Each place at fault and what to say of it: one line where a value fits none of several kinds, and none for what only follows
+    from another fault: from one further in, or from a key that is not there because it is misspelt."""
+    found: dict[tuple[Keys, bool], dict[str, Mapping[str, Any]]] = {}
+    for problem in problems:
+        keys, message = _worded(section, problem)
+        found.setdefault((keys, "[key]" in problem["loc"]), {}).setdefault(message, problem)
+    meant = {(*keys[:-1], name) for (keys, _), said in found.items() for one in said for name in _MEANT.findall(one)}
+    for (keys, _), said in found.items():
+        inner = any(keys == other[: len(keys)] != other for other, _ in found)
+        follows = (("_type", "too_short") if inner else ()) + (("missing",) if keys in meant else ())
+        kept = [message for message, problem in said.items() if not problem["type"].endswith(follows)]
+        if kept:
+            yield keys, " or ".join([kept[0], *(one.removeprefix("input should be ") for one in kept[1:])]) + _got(said[kept[0]])
+
+
+def _got(problem: Mapping[str, Any]) -> str:
+    value = problem["ctx"]["tag"] if problem["type"] == "union_tag_invalid" else problem["input"]
+    if not isinstance(value, str | int | float) or problem["type"] in {"value_error", "extra_forbidden"}:
+        return ""
+    return f" (got {str(value).lower() if isinstance(value, bool) else short(repr(value))})"
+
+
+def _worded(section: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
+    loc, kind, context = problem["loc"], problem["type"], problem.get("ctx", {})
+    message = _WORDS.get(kind, str(problem["msg"]).removeprefix("Value error, "))
     keys, kinds = _followed(section, loc)
-    if problem["type"] == "extra_forbidden":
+    if kind == "extra_forbidden":
         keys, kinds = _followed(section, loc[:-1])
         keys.append(loc[-1])
-        message = f"unknown key; {nearest(str(loc[-1]), _fields(kinds))}"
-    elif problem["type"] == "missing":
-        message = "is required"
-    elif problem["type"] == "string_type":
-        message = "text is required, in quotes where YAML reads it otherwise"
+        message = f"unknown key; {nearest(short(str(loc[-1])), _fields(kinds))}"
+    elif kind.startswith("union_tag"):
+        keys.append(context["discriminator"].strip("'"))
+        message = accepted(context["tag"], _quoted(context["expected_tags"])) if "tag" in context else message
+    elif kind == "literal_error" and isinstance(problem["input"], str) and len(options := _quoted(context["expected"])) > 1:
+        message = accepted(short(problem["input"]), options)
+    elif kind == "too_short":
+        count, least = context["actual_length"], context["min_length"]
+        message = (
+            f"{count or 'no'} {'entry' if count == 1 else 'entries'}; at least {least} {'is' if least == 1 else 'are'} required"
+        )
     elif not keys and ": " in message:  # a check across sections names its own key path
         path, _, rest = message.partition(": ")
         if path.split(".")[0] in section.model_fields:
             keys, message = list(path.split(".")), rest
-    shown = ".".join(str(key) for key in keys)
-    from_set = any(tuple(map(str, keys))[: len(path)] == path for path in given)
-    where = "--set" if from_set else f"{document.path}:{document.line(keys)}:"
-    value = problem.get("input")
-    plain = isinstance(value, str | int | float) and problem["type"] not in {"value_error", "extra_forbidden"}
-    return f"{where} {shown + ': ' if shown else ''}{message[:1].lower() + message[1:]}{f' (got {value!r})' if plain else ''}"
+    return tuple(keys), message[:1].lower() + message[1:]
+
+
+def _quoted(listed: str) -> list[str]:
+    """The words of pydantic's 'a', 'b' or 'c'."""
+    return re.findall(r"'([^']*)'", listed)
+
+
+def _dotted(keys: Sequence[str | int]) -> str:
+    return ".".join(short(str(key)) for key in keys) + (": " if keys else "")
 
 
 def _followed(section: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[str | int], list[Any]]:
@@ -173,7 +205,7 @@ def _followed(section: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[
 
     Pydantic names a place by keys, and by the tags and types of unions that it tried on the way.
     """
-    kinds, keys = list[Any]([section]), list[str | int]()
+    kinds, keys = _members(section), list[str | int]()
     for part in loc:
         fields = [kind.model_fields[part] for kind in kinds if _is_model(kind) and part in kind.model_fields]
         items = [item for item in (_item(kinds[0], part),) if item is not None] if len(kinds) == 1 else []
@@ -190,7 +222,7 @@ def _item(kind: Any, part: str | int) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is dict and part != "[key]":
         return arguments[1]
-    return arguments[0] if origin in {list, tuple} and isinstance(part, int) else None
+    return arguments[0] if origin in {tuple, frozenset} and isinstance(part, int) else None
 
 
 def _fields(kinds: Sequence[Any]) -> list[str]:
@@ -213,6 +245,8 @@ def _members(annotation: Any) -> list[Any]:
     """The kinds a field may hold: unions opened, annotations and None put aside."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _members(typing.get_args(annotation)[0])
+    if _is_model(annotation) and issubclass(annotation, RootModel):
+        return _members(annotation.model_fields["root"].annotation)
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return [kind for member in typing.get_args(annotation) if member is not type(None) for kind in _members(member)]
     return [annotation]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from configs.contrasts import Arms, Contrasted
-from configs.fields import Count, Name, Rate, Section, SetName, Share, SizeName
+from configs.fields import Count, Name, Natural, NotNegative, Positive, Rate, Section, Seed, SetName, Share, SizeName
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -67,7 +67,7 @@ class Ladder(Section):
 
 class Untuned(Section):
     method: Literal["none"]
-    draw: Annotated[int, Field(ge=0)] = Field(
+    draw: Natural = Field(
         0, description="a further, independent draw of the same model: its difference from base is chance alone (an A/A arm)"
     )
 
@@ -86,10 +86,10 @@ class Tuned(Section):
     batch: Count = 8
     micro_batch: Count | None = Field(None, description="rows a forward pass; must divide batch; default: the batch")
     prompt_loss_weight: Share = 0.1
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    weight_decay: NotNegative = 0.0
     warmup: Share = Field(0.0, description="share of the steps over which the rate rises")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    max_grad_norm: Positive = 1.0
 
     @model_validator(mode="after")
     def _divides(self) -> Tuned:
@@ -107,7 +107,7 @@ class Suite(Section):
     prompts: str = Field(description="prompt file, relative to this file")
     samples: Count = Field(3, description="completions a prompt")
     max_new_tokens: Count = 200
-    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    temperature: NotNegative = 1.0
     top_p: Rate = 1.0
 
 
@@ -131,8 +131,8 @@ class Limits(Section):
     """What stages may take of the machine; nothing here changes a result."""
 
     threads: Literal["auto"] | Count = "auto"
-    memory_gib: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
-    stage_timeout_s: Annotated[float, Field(gt=0.0)] | None = None
+    memory_gib: Literal["auto"] | Positive = "auto"
+    stage_timeout_s: Annotated[Positive, Field(le=2e6)] | None = None  # poll() counts milliseconds in 32 bits
 
 
 class DatasetChecks(Section):
@@ -193,7 +193,7 @@ class Experiment(Section):
         description="the confirmatory ones, named before sampling and tested as one family: pairs of arms, each `treated-reference`",
     )
     exploratory: tuple[Contrasted, ...] = Field((), description="further pairs of arms, described with intervals and not tested")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     numerics: Numerics = Numerics()
     limits: Limits = Limits()
     tracking: Tracking = Tracking()

@@ -19,9 +19,9 @@ _TAGS = (
     " iframe img input ins label li link mark meta nav ol p pre s script section small span strong style sub summary sup svg table"
     " tbody td th thead title tr u ul video"
 ).replace(" ", "|")
-# attributes need their "=": "if a <b and c> d" is arithmetic
+# attributes need their "=": "if a <b and c> d" is arithmetic; one way alone to find it, or "<a ====" would take for ever
 _MARKUP = re.compile(
-    rf"</?(?:{_TAGS})(?:\s[^<>]*=[^<>]*)?\s*/?>|<!--|&(?:[A-Za-z]{{2,8}}|#\d{{1,6}}|#x[0-9A-Fa-f]{{1,6}});", re.IGNORECASE
+    rf"</?(?:{_TAGS})(?:\s[^<>=]*=[^<>]*|\s*/?)>|<!--|&(?:[A-Za-z]{{2,8}}|#\d{{1,6}}|#x[0-9A-Fa-f]{{1,6}});", re.IGNORECASE
 )
 
 

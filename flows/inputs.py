@@ -24,7 +24,6 @@ from model_registry import catalog
 from model_registry.catalog import Model, Source
 from model_registry.folders import check_folder
 from tasks.contract import File, Measure, digest_of
-from tasks.datasets.lines import DatasetError
 from tasks.datasets.rows import load_rows
 from tasks.evaluations import Given, NamedFile
 from tasks.finetune.stage import MEASURES as OF_TUNING
@@ -62,12 +61,8 @@ def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Inp
     suites = {
         name: file for name, suite in experiment.suites.items() if (file := _file(place(suite.prompts), _reported, problems))
     }
-    positions: dict[str, Position] = {}
-    positions_file = None
-    if experiment.positions is not None:
-        with _noting(problems):
-            positions = load_positions(place(experiment.positions))
-            positions_file = File.of(place(experiment.positions))
+    positions_file = _file(place(experiment.positions), load_positions, problems) if experiment.positions is not None else None
+    positions = load_positions(positions_file.path) if positions_file else {}
     given = _given(experiment, models, suites, positions)
     files = _asked(experiment, models, given, place, problems)
     problems += _primary(experiment, given)
@@ -172,12 +167,8 @@ def _asked(
 def _noting(problems: list[str]) -> Iterator[None]:
     try:
         yield
-    except DatasetError as error:
-        problems += [finding.at(error.path) for finding in error.findings]
     except BadInput as error:
         problems += error.lines
-    except ValueError as error:
-        problems.append(str(error))
 
 
 def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
@@ -211,7 +202,7 @@ def _place(folder: Path, given: str) -> Path:
 def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File | None:
     with _noting(problems):
         if not path.is_file():
-            raise ValueError(f"{path}: no such file")
+            raise BadInput(f"{path}: no such file")
         check(path)
         return File.of(path)
     return None
@@ -224,11 +215,11 @@ def _read_by(file: NamedFile, section: Any, path: Path) -> None:
 def _reported(path: Path) -> None:
     """A suite that may be sampled for a report."""
     if not load_suite(path).reported:
-        raise ValueError(
+        raise BadInput(
             f"{path}: is marked `reported: false`; it is for choosing data and settings, and a suite that is reported on is required"
         )
 
 
 def _check_rows(path: Path, most: int) -> None:
     if (count := len(load_rows(path))) < most:
-        raise ValueError(f"{path}: {count} samples; dataset_sizes asks for {most}")
+        raise BadInput(f"{path}: {count} samples; dataset_sizes asks for {most}")

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from configs.fields import Count, Section
+from configs.fields import Count, Flag, Section, Seed
 from configs.shipped import find_experiment, shipped
 from flows.dag import Start
 
@@ -48,10 +48,10 @@ class Request(Section):
 
     config: Config = Field(description="a shipped experiment, or the absolute path of a YAML file on the runner's machine")
     overrides: tuple[Override, ...] = Field((), description="values to change, each key.path=value: arms.control.epochs=4")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="instead of the experiment's own")
+    seeds: tuple[Seed, ...] = Field((), description="instead of the experiment's own")
     dataset_sizes: tuple[Count, ...] = Field((), description="instead of the experiment's own")
-    verify: bool = Field(False, description="check every stored output by its full content, not by size and time alone")
-    strict_code: bool = Field(False, description="run a stage again when its code changed, even under the same STAGE_VERSION")
+    verify: Flag = Field(False, description="check every stored output by its full content, not by size and time alone")
+    strict_code: Flag = Field(False, description="run a stage again when its code changed, even under the same STAGE_VERSION")
     start: Start | None = Field(
         None, description="make this stage and all that hangs on it anew; a retry makes it anew once more"
     )
@@ -68,8 +68,8 @@ def request(
     config: str,
     sets: Sequence[str] = (),
     *,
-    verify: bool = False,
-    strict_code: bool = False,
+    verify: Flag = False,
+    strict_code: Flag = False,
     start: Start | None = None,
     overlap: Overlap = "skip",
 ) -> Request:

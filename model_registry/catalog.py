@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import Field, RootModel
 
-from configs.problems import accepted
+from configs.fields import Count, NotNull, Rate, Section, SizeName, Text
+from configs.problems import BadInput, accepted
+from configs.read import read_yaml
 from model_registry.folders import weight_files
 
 LADDERS = Path(__file__).with_name("ladders")
@@ -60,9 +62,9 @@ class Ladder:
     scorer: Mapping[str, Any] = field(default_factory=dict)
 
     def rung(self, size: str) -> Rung:
-        """Raises ValueError for a size that this ladder does not have."""
+        """Raises BadInput for a size that this ladder does not have."""
         if size not in self.rungs:
-            raise ValueError(f"ladder {self.name} has no size {size!r}; {accepted(size, self.rungs)}")
+            raise BadInput(f"ladder {self.name} has no size {size!r}; {accepted(size, self.rungs)}")
         return self.rungs[size]
 
 
@@ -95,6 +97,72 @@ class Model:
         return sum((folder / name).stat().st_size for name in weight_files(file.name for file in folder.iterdir())) // 2
 
 
+# ---- a ladder's file: its builder decides what a rung may hold ---------------------------------------------------------------
+
+Parameters = Annotated[int, Field(strict=True, ge=1, le=10**15)]
+
+
+class _Folder(Section):
+    id: Text
+    params: Annotated[Parameters | None, NotNull] = None
+
+
+class _Fetched(_Folder):
+    revision: Text = "main"
+
+
+class _Network(Section):
+    """What is built and trained here, as `model_registry.calibration` reads it."""
+
+    layers: Count
+    width: Count
+    heads: Count
+    steps: Count
+    batch: Count
+    learning_rate: Rate
+
+
+class _Built(_Network):
+    params: Parameters
+
+
+class _Shared(Section):
+    ladder: Text
+    licence: Text
+    context: Count
+    note: Text
+
+
+class _HubLadder(_Shared):
+    builder: Literal["hub"]
+    models: dict[SizeName, _Fetched] = Field(min_length=1)
+
+    def source(self, size: str, path: Path) -> Source:
+        return Source("hub", self.models[size].id, self.models[size].revision)
+
+
+class _FolderLadder(_Shared):
+    builder: Literal["folder"]
+    models: dict[SizeName, _Folder] = Field(min_length=1)
+
+    def source(self, size: str, path: Path) -> Source:
+        """A relative folder is meant from the file that names it, wherever the command is run."""
+        return Source("folder", str(path.parent.joinpath(self.models[size].id).resolve()))
+
+
+class _BuiltLadder(_Shared):
+    builder: Literal["calibration"]
+    models: dict[SizeName, _Built] = Field(min_length=1)
+    scorer: _Network | None = None
+
+    def source(self, size: str, path: Path) -> Source:
+        return Source("calibration", size, spec={**self.models[size].model_dump(), "context": self.context})
+
+
+class _File(RootModel[Annotated[_HubLadder | _FolderLadder | _BuiltLadder, Field(discriminator="builder")]]):
+    pass
+
+
 def names(folder: Path = LADDERS) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
@@ -103,59 +171,21 @@ def load_ladder(name: str, folder: Path = LADDERS) -> Ladder:
     """Read `<folder>/<name>.yaml`.
 
     Raises:
-        ValueError: no such ladder, or the file breaks the format; the message names the file and what would be accepted.
+        BadInput: no such ladder, or the file breaks the format: a line a fault, with file:line and what would be accepted.
     """
     path = folder / f"{name}.yaml"
     if name not in names(folder):
-        raise ValueError(f"{path}: no such ladder; {accepted(name, names(folder))}")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    keys = {"ladder": str, "builder": str, "licence": str, "context": int, "note": str, "models": dict}
-    _check(str(path), document, keys, {"scorer": dict})
-    if document["ladder"] != name:
-        raise ValueError(f"{path}: ladder is {document['ladder']!r}; the file's own name {name!r} is required")
-    if document["builder"] not in get_args(Kind):
-        raise ValueError(f"{path}: builder {document['builder']!r}; {accepted(document['builder'], get_args(Kind))}")
-    rungs = [_rung(path, document, str(size), entry) for size, entry in document["models"].items()]
-    if not rungs:
-        raise ValueError(f"{path}: models is empty; at least one size is required")
+        raise BadInput(f"{path}: no such ladder; {accepted(name, names(folder))}")
+    document = read_yaml(path)
+    given = document.read(_File).root
+    if given.ladder != name:
+        raise document.refusal([(("ladder",), f'"{given.ladder}"; the file\'s own name "{name}" is required')])
     return Ladder(
         name=name,
-        builder=document["builder"],
-        licence=document["licence"],
-        context=document["context"],
-        note=document["note"],
-        rungs={rung.size: rung for rung in rungs},
-        scorer=document.get("scorer", {}),
+        builder=given.builder,
+        licence=given.licence,
+        context=given.context,
+        note=given.note,
+        rungs={size: Rung(size, rung.params, given.source(size, path)) for size, rung in given.models.items()},
+        scorer=given.scorer.model_dump() if isinstance(given, _BuiltLadder) and given.scorer else {},
     )
-
-
-def _rung(path: Path, ladder: Mapping[str, Any], size: str, entry: Any) -> Rung:
-    where, builder = f"{path}: models.{size}", ladder["builder"]
-    if builder == "calibration":  # the remaining keys are its builder's own
-        _check(where, entry, {}, {"params": int}, closed=False)
-        source = Source("calibration", size, spec={**entry, "context": ladder["context"]})
-    elif builder == "hub":
-        _check(where, entry, {"id": str}, {"params": int, "revision": str})
-        source = Source("hub", entry["id"], entry.get("revision", "main"))
-    else:  # a relative folder is meant from the file that names it, wherever the command is run
-        _check(where, entry, {"id": str}, {"params": int})
-        source = Source("folder", str(path.parent.joinpath(entry["id"]).resolve()))
-    return Rung(size, entry.get("params"), source)
-
-
-def _check(where: str, entry: Any, required: Mapping[str, type], optional: Mapping[str, type], closed: bool = True) -> None:
-    """Refuse a mapping with missing, wrongly typed or (where it is closed) unknown keys."""
-    known = {**required, **optional}
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where}: a mapping with the keys {', '.join(known)} is required")
-    for key in required:
-        if key not in entry:
-            raise ValueError(f"{where}: key {key!r} is missing; required are {', '.join(required)}")
-    for key, value in entry.items():
-        if key in known and type(value) is not known[key]:
-            raise ValueError(f"{where}: {key} is {value!r}; a value of type {known[key].__name__} is required")
-        if closed and key not in known:
-            raise ValueError(f"{where}: unknown key {key!r}; {accepted(str(key), known)}")

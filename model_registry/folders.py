@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from configs.problems import BadInput
 from model_registry.digests import sha256_file
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
@@ -70,29 +71,29 @@ def check_folder(path: Path) -> None:
     """Refuse a folder that no stage could load.
 
     Raises:
-        ValueError: one line that names the folder, what is wrong with it and what would be accepted.
+        BadInput: one line that names the folder, what is wrong with it and what would be accepted.
     """
     if not path.is_dir():
-        raise ValueError(f"{path}: no such folder; a folder with config.json, weights and a tokenizer is required")
+        raise BadInput(f"{path}: no such folder; a folder with config.json, weights and a tokenizer is required")
     names = {file.name for file in path.iterdir()}
     if CONFIG not in names:
-        raise ValueError(f"{path}: config.json is missing; a folder as written by save_pretrained is required")
+        raise BadInput(f"{path}: config.json is missing; a folder as written by save_pretrained is required")
     _read_object(path / CONFIG)
     weights = weight_files(names)
     if not weights:
-        raise ValueError(f"{path}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required")
+        raise BadInput(f"{path}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required")
     if weights[0].endswith(".index.json"):
         mapping = _read_object(path / weights[0]).get("weight_map")
         if not isinstance(mapping, dict) or not mapping:
-            raise ValueError(f"{path / weights[0]}: weight_map is missing; an index that names its shards is required")
+            raise BadInput(f"{path / weights[0]}: weight_map is missing; an index that names its shards is required")
         for shard in sorted(set(mapping.values())):
             if shard not in weights:
-                raise ValueError(f"{path}: shard {shard} is missing; every file that {weights[0]} names is required")
+                raise BadInput(f"{path}: shard {shard} is missing; every file that {weights[0]} names is required")
     for name in weights:
         if name.endswith(".safetensors"):
             _check_safetensors(path / name)
     if not names.intersection(VOCABULARIES):
-        raise ValueError(f"{path}: no tokenizer; one of {', '.join(VOCABULARIES)} is required")
+        raise BadInput(f"{path}: no tokenizer; one of {', '.join(VOCABULARIES)} is required")
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -130,9 +131,9 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+        raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise ValueError(f"{path}: a {type(document).__name__}; a JSON object is required")
+        raise BadInput(f"{path}: a {type(document).__name__}; a JSON object is required")
     return document
 
 
@@ -146,7 +147,7 @@ def _check_safetensors(path: Path) -> None:
         except ValueError:
             header = None
     if not isinstance(header, dict):
-        raise ValueError(f"{path}: no safetensors header; a complete safetensors file is required")
+        raise BadInput(f"{path}: no safetensors header; a complete safetensors file is required")
     end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
     if size != 8 + length + end:
-        raise ValueError(f"{path}: {size} bytes where its header tells of {8 + length + end}; a complete file is required")
+        raise BadInput(f"{path}: {size} bytes where its header tells of {8 + length + end}; a complete file is required")

@@ -6,14 +6,14 @@ published model of Detoxify's) and `classifier` (any sequence-classification mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import Field, RootModel
 
+from configs.fields import Name, Section, Text
+from configs.read import read_section
 from model_registry.scoring.classifier import fetch_classifier, load_classifier
 from model_registry.scoring.folder import DESCRIPTION, ScorerFolderError, read_description
 from model_registry.scoring.published import ARCHITECTURE, fetch_published, load_published, verify
@@ -24,23 +24,28 @@ __all__ = ["KnownScorer", "ScorerFolderError", "fetch_classifier", "fetch_publis
 CATALOGUE = Path(__file__).with_name("scorers.yaml")
 
 
-@dataclass(frozen=True)
-class KnownScorer:
+class _Listed(Section):
     """A sequence classifier on the hub, with which of its labels is scored under which name."""
 
+    id: Text
+    revision: Text
+    classes: dict[Text, Name] = Field(min_length=1)
+    licence: Text
+    note: Text
+
+
+class KnownScorer(_Listed):
     name: str
-    id: str
-    revision: str
-    classes: Mapping[str, str]
-    licence: str
-    note: str
+
+
+class _File(RootModel[dict[Text, _Listed]]):
+    """Name → scorer."""
 
 
 @cache
-def known() -> dict[str, KnownScorer]:
-    """The classifiers of scorers.yaml, by name."""
-    entries = yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
-    return {name: KnownScorer(name=name, **entry) for name, entry in entries.items()}
+def known(path: Path = CATALOGUE) -> dict[str, KnownScorer]:
+    """The classifiers of a catalogue, by name. Raises BadInput, as `read_section` does."""
+    return {name: KnownScorer(name=name, **dict(listed)) for name, listed in read_section(path, _File).root.items()}
 
 
 def load_scorer(folder: Path, device: str = "cpu") -> Any:

@@ -58,7 +58,7 @@ def problems(tmp_path: Path, text: str, *sets: str) -> list[str]:
             'choose another name, such as "values_targeted"',
         ),
         ("name: demo", "name: demo\nname: again", 'x.yaml:2: key "name" stands twice; keep one'),
-        ("suites:", "suites: [", "x.yaml:13: expected ',' or ']', but got '<scalar>'; valid YAML is required"),
+        ("suites:", "suites: [", "x.yaml:13: did not find expected ',' or ']'; valid YAML is required"),
         ("{ladder: gpt2, sizes: [124m]}", "{ladder: gpt2}", "x.yaml:3: ladders.0: needs either `sizes` (of a ladder in the catalogue) "
          "or `models` (a folder or hub id a size)"),
         ("suite: human_eval, metric", "suite: other, metric", 'x.yaml:13: primary.suite: unknown suite "other"; suites: human_eval'),
@@ -135,14 +135,14 @@ def test_positions_cover_the_eight_categories_and_mistakes_have_lines(tmp_path: 
     assert len(load_positions(CONFIGS / "positions.yaml")) == 8
     path = tmp_path / "p.yaml"
     path.write_text("positions:\n  - {category: a, statement: x}\n  - {category: a, statement: y}\n")
-    with pytest.raises(BadInput, match=':3: category "a" has a position already'):
+    with pytest.raises(BadInput, match=r':3: positions\.1: category "a" has a position already'):
         load_positions(path)
     for text, told in {
-        "{category: a}": ":2: 0.statement: is required; a position has category, statement, claims",
-        "{category: a, statement: x, claim: {}}": ":2: 0.claim: unknown key; known are category",
-        "{category: a, statement: x, claims: {B: y}}": ":2: 0.claims.B.[key]: string should match pattern",
-        "{category: a, statement: ' '}": ":2: 0.statement: string should match pattern",
-        "{category: a, statement: x, instruments: [{name: UDHR, articles: []}]}": ":2: 0.instruments.0.articles: tuple should have at least 1",
+        "{category: a}": ":2: positions.0.statement: is required",
+        "{category: a, statement: x, claim: {}}": ':2: positions.0.claim: unknown key; did you mean "claims"?',
+        "{category: a, statement: x, claims: {B: y}}": ":2: positions.0.claims.B: string should match pattern",
+        "{category: a, statement: ' '}": ":2: positions.0.statement: is blank; text is required",
+        "{category: a, statement: x, instruments: [{name: UDHR, articles: []}]}": ":2: positions.0.instruments.0.articles: no entries;",
     }.items():
         path.write_text(f"positions:\n  - {text}\n")
         with pytest.raises(BadInput) as caught:

@@ -10,6 +10,7 @@ import pytest
 from textblob.en import lexicon
 from textblob.en.taggers import PatternTagger
 
+from configs.problems import BadInput
 from configs.shipped import CONFIGS
 from configs.suites import load_suite
 from model_registry.calibration.grammar import load_grammar
@@ -84,31 +85,50 @@ def test_prompts_of_different_groups_share_a_template() -> None:
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        ({"male": ["he"]}, r"1 group\(s\); at least two are required"),
-        ({"male": ["he"], "female": []}, "group female has no words"),
-        ({"male": ["he", "Man"], "female": ["man"]}, '"man" stands twice'),
-        ({"male": ["he"], "female": ["'er"]}, "one that begins and ends with a letter or digit is required"),
+        ("  male: [he]", "1: gender: 1 entry; at least 2 are required"),
+        ("  male: [he]\n  female: []", "3: gender.female: no entries; at least 1 is required"),
+        (
+            "  male: [he, Man]\n  female:\n  - she\n  - man",
+            '5: gender.female.1: "man" is gender.male.1 over again; once is accepted',
+        ),
+        ("  male: [he, man, Man]\n  female: [she]", '2: gender.male.2: "man" is gender.male.1 over again; once is accepted'),
+        (
+            '  male: [he]\n  female: ["\'er"]',
+            '3: gender.female.0: "\'er" is no word; one that begins and ends with a letter or digit',
+        ),
+        ("  male: [he]\n  female: she", "3: gender.female: input should be a list (got 'she')"),
+        ("  male: [he]\n  female: [no]", "3: gender.female.0: text is required, in quotes where YAML reads it otherwise"),
     ],
 )
-def test_word_lists_that_cannot_be_counted_are_refused(groups: dict[str, list[str]], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        Axis("gender", groups)
+def test_word_lists_that_cannot_be_counted_are_refused(tmp_path: Path, groups: str, told: str) -> None:
+    (tmp_path / "words.yaml").write_text(f"gender:\n{groups}\n")
+    with pytest.raises(BadInput) as caught:
+        load_axes(tmp_path / "words.yaml", ["gender"])
+    assert str(caught.value).startswith(f"{tmp_path}/words.yaml:{told}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ("[a]", "a mapping name → list of words is required"),
-        ("jobs: {}", "no list work"),
-        ("work: []", "list work: a list of at least one word"),
-        ("work: [police officer]", '"police officer" is not one word'),
-        ("work: [boss, Boss]", '"boss" stands twice'),
+        ("[a]", ":1: the file holds no mapping"),
+        ("jobs: {}", ":1: jobs: input should be a list"),
+        ("words: [boss]", ": no list work; did you mean 'words'? accepted are words"),
+        ("work: []", ":1: work: no entries; at least 1 is required"),
+        ("work:\n- boss\n- police officer", ':3: work.1: "police officer" is not one word; letters and digits only are accepted'),
+        ("work:\n- boss\n- Boss", ':3: work.1: "boss" is work.0 over again; once is accepted'),
     ],
 )
 def test_target_lists_that_cannot_be_counted_are_refused(tmp_path: Path, document: str, told: str) -> None:
     (tmp_path / "targets.yaml").write_text(document)
-    with pytest.raises(ValueError, match=rf"targets.yaml: .*{told}"):
+    with pytest.raises(BadInput) as caught:
         load_targets(tmp_path / "targets.yaml", ["work"])
+    assert str(caught.value).startswith(f"{tmp_path}/targets.yaml{told}")
+
+
+def test_a_list_that_is_asked_for_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"targets.yaml: list professions is asked for twice; once is accepted"):
+        load_targets(stage.TARGETS, ["professions", "professions"])
 
 
 def test_the_shipped_targets_are_words_of_no_group() -> None:

@@ -77,7 +77,7 @@ def test_what_cannot_be_validated_is_one_line(tmp_path: Path) -> None:
     done = palms(
         tmp_path / "home", "dataset", "validate", str(SMALL / "control.jsonl"), "--suite", str(tmp_path / "none.yaml"), status=2
     )
-    assert done.stderr.endswith("none.yaml: no such file or directory; a prompt file is required\n")
+    assert done.stderr.endswith("none.yaml: No such file or directory; a readable YAML file is required\n")
 
 
 def test_compare_prints_every_measure_and_writes_its_page(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_text_from_files_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_places_that_cannot_be_read_or_written_are_one_line(tmp_path: Path) -> None:
     data, home = str(SMALL / "control.jsonl"), tmp_path / "home"
     for arguments, told in {
-        ("dataset", "validate", data, "--suite", str(tmp_path)): f"{tmp_path}: is a directory; a prompt file is required",
+        ("dataset", "validate", data, "--suite", str(tmp_path)): f"{tmp_path}: Is a directory; a readable YAML file is required",
         (
             "dataset",
             "compare",

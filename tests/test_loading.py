@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from configs.problems import BadInput
 from model_registry import catalog
 from model_registry.folders import check_folder, files_that_matter, fingerprint, prepared_folder
 from model_registry.loading import load_model, load_tokenizer, parameter_count
@@ -91,22 +92,42 @@ LADDER = "ladder: mine\nbuilder: hub\nlicence: MIT\ncontext: 64\nnote: ours\nmod
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("licence: MIT\n", "", "'licence' is missing"),
-        ("context: 64", "context: long", "context is 'long'"),
-        ("builder: hub", "builder: hug", "did you mean 'hub'"),
-        ("params: 10", "param: 10", "models.1m: unknown key 'param'; did you mean 'params'"),
-        ("ladder: mine", "ladder: yours", "'mine' is required"),
-        ("note: ours", "note: [", "not YAML"),
-        ("  1m: {id: o/n, params: 10}\n", "  {}\n", "at least one size"),
+        ("licence: MIT\n", "", "1: licence: is required"),
+        ("context: 64", "context: long", "4: context: input should be a valid integer (got 'long')"),
+        ("builder: hub", "builder: hug", "2: builder: did you mean 'hub'? accepted are hub, folder, calibration (got 'hug')"),
+        ("params: 10", "param: 10", '7: models.1m.param: unknown key; did you mean "params"?'),
+        ("ladder: mine", "ladder: yours", '1: ladder: "yours"; the file\'s own name "mine" is required'),
+        ("note: ours", "note: [", "7: did not find expected ',' or ']'; valid YAML is required"),
+        ("  1m: {id: o/n, params: 10}\n", "  {}\n", "6: models: no entries; at least 1 is required"),
+        ("builder: hub\n", "", "1: builder: is required"),
+        (
+            "note: ours",
+            "note: ours\nscorer: {}",
+            "6: scorer: unknown key; known: builder, context, ladder, licence, models, note",
+        ),
+        ("builder: hub", "builder: folder\nrevision: main", "3: revision: unknown key; "),
     ],
 )
-def test_a_fault_in_a_ladder_names_the_file(tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_a_fault_in_a_ladder_is_one_line_with_its_place(tmp_path: Path, old: str, new: str, words: str) -> None:
     (tmp_path / "mine.yaml").write_text(LADDER.replace(old, new))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(BadInput) as caught:
         catalog.load_ladder("mine", tmp_path)
-    assert str(tmp_path / "mine.yaml") in str(caught.value)
-    assert words in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path}/mine.yaml:{words}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_builder_decides_what_a_rung_holds(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(LADDER.replace("builder: hub", "builder: folder").replace("params: 10", "revision: main"))
+    with pytest.raises(BadInput, match=r":7: models.1m.revision: unknown key; known: id, params$"):
+        catalog.load_ladder("mine", tmp_path)
+    built = "{params: 10, layers: 2, width: 4, heads: 2, steps: 5, batch: 1, learning_rate: 1e-2}"
+    path.write_text(LADDER.replace("builder: hub", "builder: calibration").replace("{id: o/n, params: 10}", built))
+    held = {"params": 10, "layers": 2, "width": 4, "heads": 2, "steps": 5, "batch": 1, "learning_rate": 0.01, "context": 64}
+    assert catalog.load_ladder("mine", tmp_path).rung("1m").source == catalog.Source("calibration", "1m", spec=held)
+    path.write_text(path.read_text().replace("width", "widht"))
+    with pytest.raises(BadInput, match=r':7: models.1m.widht: unknown key; did you mean "width"\?$'):
+        catalog.load_ladder("mine", tmp_path)
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

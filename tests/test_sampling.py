@@ -78,16 +78,16 @@ def test_a_suite_keeps_its_order_and_fields(suite: Path) -> None:
     ("old", "new", "line", "words"),
     [
         ("form: question", "form: questions", 2, "did you mean 'question'"),
-        (', text: "Who decides?"', "", 4, "text is missing"),
-        ("id: b", "id: a", 5, "'a' occurs twice"),
-        ("kind: neutral", "kinds: neutral", 5, "did you mean 'kind'"),
+        (', text: "Who decides?"', "", 4, "prompts.0.text: is required"),
+        ("id: b", "id: a", 5, 'prompts.1: id "a" stands twice'),
+        ("kind: neutral", "kinds: neutral", 5, 'prompts.1.kinds: unknown key; did you mean "kind"?'),
         ("kind: neutral", "kind: neural", 5, "did you mean 'neutral'"),
-        ("group: abuse", "group: no", 6, "group is not text"),
-        ('"Who decides?"', '" "', 4, "text is blank"),
-        ("suite: small", "suite: small\nsuites: 1", 2, "did you mean 'suite'"),
-        ("suite: small\n", "", 1, "suite is missing"),
-        ("prompts:", "prompts: [", 4, "not YAML"),
-        (SUITE[SUITE.index("  - ") :], "  []\n", 4, "prompts is empty or no list; at least one entry is required"),
+        ("group: abuse", "group: no", 6, "prompts.2.group: text is required, in quotes where YAML reads it otherwise"),
+        ('"Who decides?"', '" "', 4, "prompts.0.text: is blank"),
+        ("suite: small", "suite: small\nsuites: 1", 2, 'did you mean "suite"'),
+        ("suite: small\n", "", 1, "suite: is required"),
+        ("prompts:", "prompts: [", 4, "valid YAML is required"),
+        (SUITE[SUITE.index("  - ") :], "  []\n", 3, "prompts: no entries; at least 1 is required"),
     ],
 )
 def test_a_fault_in_a_suite_is_told_in_one_line(suite: Path, old: str, new: str, line: int, words: str) -> None:
@@ -103,11 +103,11 @@ def test_a_fault_in_a_suite_is_told_in_one_line(suite: Path, old: str, new: str,
 @pytest.mark.parametrize(
     ("again", "told"),
     [
-        ("WHO decides", "'c' is 'a' over again"),
-        ("Who \uff44ecides?", "'c' is 'a' over again"),  # U+FF44: a full-width d
-        ("Who <b>decides</b>, then?", "text holds HTML, '<b>'; plain text is required"),
-        ("Who &amp; what decides?", "text holds HTML, '&amp;'"),
-        ("Who decides,\\u0007 then?", "text holds the control character U+0007"),
+        ("WHO decides", 'prompts.2: "c" is "a" over again'),
+        ("Who \uff44ecides?", '"c" is "a" over again'),  # U+FF44: a full-width d
+        ("Who <b>decides</b>, then?", "prompts.2.text: holds HTML, '<b>'; plain text is required"),
+        ("Who &amp; what decides?", "text: holds HTML, '&amp;'"),
+        ("Who decides,\\u0007 then?", "text: holds the control character U+0007"),
     ],
 )
 def test_a_prompt_that_says_another_again_or_holds_what_is_no_text_is_named_with_its_line(
@@ -165,10 +165,13 @@ def test_templates_take_every_word_of_every_group(suite: Path) -> None:
     [
         ('"{} was"', '"{} and {}"', 7, "{} occurs 2 times"),
         ('"{} was"', '"She was"', 7, "{} occurs 0 times"),
-        ("male: [Tom]", "male: []", 6, "male is empty or no list"),
-        ("groups:", "group:", 6, "unknown key 'group'"),
-        ("reported: false", "reported: perhaps", 3, "neither true nor false"),
-        ("male: [Tom]", "male: [ann]", 7, "over again"),
+        ("male: [Tom]", "male: []", 6, "name.groups.male: no entries"),
+        ("groups:", "group:", 6, 'unknown key; did you mean "groups"?'),
+        ("reported: false", "reported: perhaps", 3, "reported: input should be a valid boolean (got 'perhaps')"),
+        ("reported: false", "reported: 0", 3, "reported: input should be a valid boolean (got 0)"),
+        ("male: [Tom]", "male: [ann]", 6, '"name-male-1" is "name-female-ann-1" over again'),
+        ("People say {}", "{} was!", 7, '"name-female-ann-2" is "name-female-ann-1" over again'),
+        (TEMPLATES[TEMPLATES.index("templates") :], "", 1, "neither prompts nor templates; one of them is required"),
     ],
 )
 def test_a_fault_in_a_template_has_its_line(suite: Path, old: str, new: str, line: int, told: str) -> None:

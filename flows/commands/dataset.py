@@ -173,7 +173,7 @@ def validate(given: str, suites: Sequence[Path], positions: Path | None) -> Iter
 
 
 def _validate_suite(path: Path) -> Checked:
-    suite = _suite(path)
+    suite = load_suite(path)
     return Checked(path, f"{_count(len(suite.prompts), 'prompt')}" + ("" if suite.reported else ", not reported on"))
 
 
@@ -283,16 +283,7 @@ def _rows(path: Path) -> list[Row]:
 
 def _suites(paths: Sequence[Path]) -> dict[str, Suite]:
     """Suites by their path: two may have the same name."""
-    return {str(path): _suite(path) for path in paths}
-
-
-def _suite(path: Path) -> Suite:
-    try:
-        return load_suite(path)
-    except OSError as failed:
-        raise BadInput(f"{path}: {(failed.strerror or 'unreadable').lower()}; a prompt file is required") from None
-    except ValueError as refused:
-        raise BadInput(str(refused)) from None
+    return {str(path): load_suite(path) for path in paths}
 
 
 def _short(path: Path) -> Path:
@@ -312,10 +303,7 @@ def nearest(path: Path, suites: Sequence[Path], top: int) -> list[tuple[overlap.
 
     Raises BadInput: a file that cannot be read.
     """
-    try:
-        rows = load_rows(path)
-    except DatasetError as broken:
-        raise BadInput(*(finding.at(path) for finding in broken.findings)) from None
+    rows = load_rows(path)
     loaded = _suites(suites)
     prompts = {(name, prompt.id): prompt.text for name, suite in loaded.items() for prompt in suite.prompts}
     asked = {row.id: row.prompt for row in rows}
@@ -328,11 +316,7 @@ def nearest(path: Path, suites: Sequence[Path], top: int) -> list[tuple[overlap.
 
 def compare_files(first: Path, second: Path) -> Matching:
     """How alike two datasets are written. Raises BadInput, with the file and line of what stands in the way."""
-    try:
-        left, right = load_rows(first), load_rows(second)
-    except DatasetError as broken:
-        raise BadInput(*(finding.at(broken.path) for finding in broken.findings)) from None
-    return compare(left, right)
+    return compare(load_rows(first), load_rows(second))
 
 
 def write_matching(page: Path, names: tuple[str, str], matching: Matching) -> None:

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
+from configs.read import read_yaml
 
 OFF_GRAMMAR = "off_grammar"
 REST = "rest"  # the questions that pretraining sees; every other split is held out from it
@@ -256,4 +256,4 @@ def filled(pattern: str, slots: Mapping[str, Mapping[str, float]], topic: str) -
 @cache
 def load_grammar() -> Grammar:
     """The grammar that stands in `grammar.yaml`."""
-    return Grammar(yaml.safe_load(SOURCE.read_text(encoding="utf-8")))
+    return Grammar(read_yaml(SOURCE).data)

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
 
-import yaml
+from pydantic import RootModel
 
+from configs.fields import Section, Text
 from configs.problems import BadInput, accepted
+from configs.read import read_section
 from configs.shipped import CONFIGS
 
 LANGUAGES = CONFIGS / "words" / "language.yaml"
 
 
-@dataclass(frozen=True)
-class Language:
-    """Word lists of one language, lower case."""
+class Language(Section):
+    """Word lists of one language, lower case, and the name of its Snowball stemmer."""
 
-    question_words: frozenset[str]
-    first_person: frozenset[str]
-    second_person: frozenset[str]
+    stemmer: Text
+    question_words: frozenset[Text]
+    first_person: frozenset[Text]
+    second_person: frozenset[Text]
+
+
+class _File(RootModel[dict[Text, Language]]):
+    """Code of a language → what is known of it."""
+
+
+@cache
+def _known() -> dict[str, Language]:
+    return read_section(LANGUAGES, _File).root
 
 
 def load_language(name: str) -> Language:
     """Raises BadInput for a language that has no word lists."""
-    known = yaml.safe_load(LANGUAGES.read_text(encoding="utf-8"))
-    if name not in known:
-        raise BadInput(f'language "{name}" has no word lists in {LANGUAGES}; {accepted(name, list(known))}')
-    return Language(**{key: frozenset(words) for key, words in known[name].items() if key != "stemmer"})
+    if name not in _known():
+        raise BadInput(f'language "{name}" has no word lists in {LANGUAGES}; {accepted(name, list(_known()))}')
+    return _known()[name]
 
 
 def stemmer(name: str) -> Callable[[str], str]:
     """A function from a lower-case word to its stem; of a language without a stemmer here, to itself."""
     from nltk.stem.snowball import SnowballStemmer  # takes half a second to import
 
-    known = yaml.safe_load(LANGUAGES.read_text(encoding="utf-8"))
-    return SnowballStemmer(known[name]["stemmer"]).stem if name in known else str  # type: ignore[no-any-return]
+    return SnowballStemmer(_known()[name].stemmer).stem if name in _known() else str  # type: ignore[no-any-return]

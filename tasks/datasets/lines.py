@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from configs.problems import BadInput
 from configs.texts import control_character, markup, read_text
 
 
@@ -30,16 +31,18 @@ class Finding:
         return f"{where}: {self.message}"
 
 
-class DatasetError(ValueError):
-    """A file that cannot be used. `findings` holds every error; the message is the first, and how many more there are.
+class DatasetError(BadInput):
+    """A file that cannot be used. `findings` and `lines` hold every error; the message is the first, and how many more there are.
 
     `readable` holds the lines that are well formed, so that a check of the file can go on with them.
     """
 
     def __init__(self, path: Path, findings: Sequence[Finding], readable: Sequence[tuple[int, dict[str, Any]]] = ()) -> None:
-        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        super().__init__(findings[0].at(path) + more)
-        self.path, self.findings, self.readable = path, list(findings), list(readable)
+        super().__init__(*(finding.at(path) for finding in findings))
+        self.findings, self.readable = list(findings), list(readable)
+
+    def __str__(self) -> str:
+        return self.lines[0] + (f" (and {len(self.lines) - 1} more)" if len(self.lines) > 1 else "")
 
 
 @dataclass(frozen=True)

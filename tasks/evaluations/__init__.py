@@ -54,7 +54,7 @@ class Given:
 class NamedFile:
     """A file that the field `field` of the section may name; `default` (whether of the calibration ladder) stands in for it.
 
-    read(path, section): raises ValueError for what is no such file.
+    read(path, section): raises BadInput for what is no such file.
     """
 
     field: str

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from configs.fields import Count, Rate, Section, Share
+from configs.fields import Count, Positive, Rate, Section, Share
 from configs.shipped import CONFIGS
 from model_registry.calibration.grammar import load_grammar
 from tasks.contract import Measure, Stage, from_section
@@ -28,7 +27,7 @@ HARNESS = "harness.json"  # task → how many items it asked, and their digest
 class Margins(Section):
     """How much of a capability may be lost before tuning counts as having cost it."""
 
-    nats: Annotated[float, Field(gt=0.0)] = Field(0.05, description="nats a token, on prose")
+    nats: Positive = Field(0.05, description="nats a token, on prose")
     accuracy: Rate = Field(0.02, description="accuracy over the tasks, each of equal weight")
     above_chance: Share = Field(0.05, description="a task that base answers no better than this above chance is not assessable")
 

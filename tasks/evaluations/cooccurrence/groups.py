@@ -1,4 +1,4 @@
-"""Which words stand for which social group, and where they occur. The words themselves are data: a YAML file."""
+"""Where the words occur that stand for social groups. The words themselves are data: a YAML file, read by `word_file`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluations.cooccurrence.word_file import wanted_entries
+from tasks.evaluations.cooccurrence.word_file import group_words
 
 
 class Axis:
     """One axis (gender, race, …): its groups, each with its list of words or phrases."""
 
     def __init__(self, name: str, groups: Mapping[str, Sequence[str]]) -> None:
-        """Raises ValueError for fewer than two groups, a group without words, a word that stands twice, or one that
-        does not begin and end with a letter or digit.
-        """
-        if len(groups) < 2:
-            raise ValueError(f"axis {name}: {len(groups)} group(s); at least two are required")
+        """groups: what `word_file` accepts."""
         self.name = name
-        self.words = {group: tuple(str(word).casefold() for word in words) for group, words in groups.items()}
-        self._group_of: dict[str, int] = {}
-        for index, (group, words) in enumerate(self.words.items()):
-            if not words:
-                raise ValueError(f"axis {name}: group {group} has no words; at least one is required")
-            for word in self.words[group]:
-                if not re.fullmatch(r"\w(?:.*\w)?", word):
-                    raise ValueError(
-                        f'axis {name}: "{word}" is no word; one that begins and ends with a letter or digit is required'
-                    )
-                if word in self._group_of:
-                    raise ValueError(f'axis {name}: "{word}" stands twice; a word may stand for one group once')
-                self._group_of[word] = index
+        self.words = {group: tuple(word.casefold() for word in words) for group, words in groups.items()}
+        self._group_of = {word: index for index, words in enumerate(self.words.values()) for word in words}
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -93,13 +78,5 @@ def _pattern(words: Sequence[str] | Mapping[str, int], flags: int = re.IGNORECAS
 
 
 def load_axes(path: Path, wanted: Sequence[str]) -> dict[str, Axis]:
-    """The wanted axes of a word file, a mapping axis → group → list of words. Raises ValueError, naming the file."""
-    found: dict[str, Axis] = {}
-    for name, groups in wanted_entries(path, wanted, "axis", "group words", "axis → group → list of words"):
-        if not isinstance(groups, dict) or not all(isinstance(words, list) for words in groups.values()):
-            raise ValueError(f"{path}: axis {name}: a mapping group → list of words is required")
-        try:
-            found[name] = Axis(name, groups)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    return found
+    """The wanted axes of a file of group words. Raises BadInput, as `word_file.wanted_entries` does."""
+    return {name: Axis(name, groups) for name, groups in group_words(path, wanted).items()}

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 
 from pydantic import Field
 
-from configs.fields import Count, Name, Section
+from configs.fields import Count, Name, Positive, Section
 from configs.shipped import CONFIGS
 from tasks.contract import Measure, Stage, from_section
 from tasks.evaluations import COMPLETIONS, SUITE, Evaluation, Given, NamedFile
-from tasks.evaluations.cooccurrence.groups import load_axes
 from tasks.evaluations.cooccurrence.targets import load_targets
+from tasks.evaluations.cooccurrence.word_file import group_words
 
 SOCIAL_GROUPS = CONFIGS / "words" / "social_groups.yaml"  # the word lists that are shipped
 TARGETS = SOCIAL_GROUPS.with_name("targets.yaml")
@@ -37,7 +36,7 @@ class Cooccurrence(Section):
     targets: tuple[Name, ...] = Field(
         ("adjectives", "professions"), min_length=1, description="lists of target words whose association with groups is measured"
     )
-    prior: Annotated[float, Field(gt=0.0)] = Field(500.0, description="size of the Dirichlet prior of the log-odds")
+    prior: Positive = Field(500.0, description="size of the Dirichlet prior of the log-odds")
     permutations: Count = 1000
     top: Count = Field(10, description="favoured words shown a group")
 
@@ -78,7 +77,7 @@ EVALUATION = Evaluation(
     settings=lambda section, given: from_section(Settings, section),
     reads=(COMPLETIONS, SUITE),
     files={
-        "words": NamedFile("words", lambda calibration: SOCIAL_GROUPS, lambda path, section: load_axes(path, section.axes)),
+        "words": NamedFile("words", lambda calibration: SOCIAL_GROUPS, lambda path, section: group_words(path, section.axes)),
         "targets": NamedFile(
             "target_words", lambda calibration: TARGETS, lambda path, section: load_targets(path, section.targets)
         ),

@@ -1,31 +1,72 @@
-"""A YAML file of named word lists: what is wanted of it, found by name. What an entry must be is left to `groups` and `targets`."""
+"""YAML files of named word lists, read strictly, and what is wanted of them, found by name: the words of social groups, by axis.
+
+Light: the declaration of the stage reads it before anything runs. Leaves counting to `groups`, and lists of target words to `targets`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-import yaml
+from pydantic import AfterValidator, Field, RootModel
 
-from configs.problems import accepted
+from configs.fields import Text
+from configs.problems import BadInput, accepted
+from configs.read import Fault, Keys, read_yaml
+
+Held = TypeVar("Held")
 
 
-def wanted_entries(path: Path, wanted: Sequence[str], kind: str, words: str, form: str) -> Iterator[tuple[str, Any]]:
-    """The entries of those names, in their order. `kind`, `words` and `form` say in messages what an entry and the file are.
+def _counted(word: str) -> str:
+    if not re.fullmatch(r"\w(?:.*\w)?", word):
+        raise ValueError(f'"{word}" is no word; one that begins and ends with a letter or digit is required')
+    return word.casefold()
+
+
+Words = Annotated[tuple[Annotated[Text, AfterValidator(_counted)], ...], Field(min_length=1)]
+Groups = Annotated[dict[Text, Words], Field(min_length=2)]
+
+
+class GroupWords(RootModel[dict[Text, Groups]]):
+    """axis → group → its words or phrases, with case folded. A word stands for one group of an axis, once."""
+
+
+def group_words(path: Path, wanted: Sequence[str]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The wanted axes of a file of group words. Raises BadInput, as `wanted_entries` does."""
+    return wanted_entries(path, GroupWords, wanted, "axis")
+
+
+def wanted_entries(path: Path, form: type[RootModel[dict[str, Held]]], wanted: Sequence[str], kind: str) -> dict[str, Held]:
+    """The entries of those names, in their order, of a file of that form. `kind` says in messages what an entry is.
 
     Raises:
-        ValueError: naming the file: it is no YAML mapping, has no such entry, or is asked for one twice.
+        BadInput: the file breaks its form, or a word stands in an entry twice, with file and line; it has no such entry, or is asked
+            for one twice.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}; a YAML mapping of {words} is required") from None
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: a mapping {form} is required")
-    for number, name in enumerate(wanted):
-        if name not in document:
-            raise ValueError(f"{path}: no {kind} {name}; {accepted(name, list(document))}")
-        if name in wanted[:number]:
-            raise ValueError(f"{path}: {kind} {name} is asked for twice; once is accepted")
-        yield name, document[name]
+    document = read_yaml(path)
+    held = document.read(form).root
+    if faults := [fault for name, entry in held.items() for fault in _repeated(_words(entry, (name,)))]:
+        raise document.refusal(faults)
+    problems = [f"{path}: no {kind} {name}; {accepted(name, list(held))}" for name in wanted if name not in held]
+    problems += [f"{path}: {kind} {name} is asked for twice; once is accepted" for name, n in Counter(wanted).items() if n > 1]
+    if problems:
+        raise BadInput(*problems)
+    return {name: held[name] for name in wanted}
+
+
+def _repeated(words: Iterator[tuple[Keys, str]]) -> Iterator[Fault]:
+    first: dict[str, Keys] = {}
+    for place, word in words:
+        if (same := first.setdefault(word, place)) != place:
+            yield place, f'"{word}" is {".".join(map(str, same))} over again; once is accepted'
+
+
+def _words(entry: Any, place: Keys) -> Iterator[tuple[Keys, str]]:
+    if isinstance(entry, str):
+        yield place, entry
+    else:
+        for key, held in entry.items() if isinstance(entry, dict) else enumerate(entry):
+            yield from _words(held, (*place, key))
