@@ -194,7 +194,7 @@ def test_every_list_of_a_shipped_file_is_used_and_names_a_phrase_once(path: Path
         ("declines: [no]\nempty: ['...']\n", "x.yaml:1: declines.0: text is required, in quotes where YAML reads it otherwise"),
         ("declines: [go away]\nempty: ['...']\n", 'x.yaml:2: empty: "..." holds no word; a phrase is required'),
         ("declines: [go away]\nwords:\n  a: [b, '!']\n", 'x.yaml:3: words.a: "!" holds no word; a phrase is required'),
-        ("declines: [go away]\nwords:\n  a: []\n", "x.yaml:3: words.a: tuple should have at least 1 item"),
+        ("declines: [go away]\nwords:\n  a: []\n", "x.yaml:3: words.a: no entries; at least 1 is required"),
         ("empty: [maybe]\n", "x.yaml:1: declines: is required"),
         ("declines: [go away]\nevades: [maybe]\n", "x.yaml:2: evades: unknown key"),
     ],
