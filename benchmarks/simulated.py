@@ -1,7 +1,7 @@
 """Experiments with known truth: where scores come from when a statistic is checked by simulation.
 
-Every model draws prompts, samples and raters anew in each experiment and keeps the categories, which are fixed strata. The variance
-components are assumed, not fitted: a prompt's rating difference has a standard deviation of .72 at 3 samples and 3 raters, skewed
+Every model draws prompts, completions and raters anew in each experiment and keeps the categories, which are fixed strata. The variance
+components are assumed, not fitted: a prompt's rating difference has a standard deviation of .72 at 3 completions and 3 raters, skewed
 scores give a naive interval that fails where prompts cluster. Truth is in closed form. Which statistic is put to the test, and what
 it must reach, is left to `benchmarks.verify_statistics`.
 """
@@ -57,13 +57,13 @@ class Ratings:
     sample: float = 0.5
     severity: float = 0.3
     residual: float = 0.7
-    samples: int = 3
+    completions: int = 3
     raters: int = 3
     pool: int = 6
     rounded: bool = True
 
     def draw(self, rng: np.random.Generator, experiments: int, design: Design) -> tuple[Floats, Floats]:
-        """Ratings [experiments, arms, prompts, samples, raters], treated first, and each experiment's severities [experiments, pool]."""
+        """Ratings [experiments, arms, prompts, completions, raters], treated first, and each experiment's severities [experiments, pool]."""
         prompts = (experiments, 1, design.prompts, 1, 1)
         arms = (experiments, 2, design.prompts, 1, 1)
         people = rng.normal(0, self.severity, (experiments, self.pool))
@@ -74,9 +74,9 @@ class Ratings:
             + np.array([self.shift, 0.0])[:, None, None, None]
             + rng.normal(0, self.prompt, prompts)
             + rng.normal(0, self.arm, arms)
-            + rng.normal(0, self.sample, (*arms[:3], self.samples, 1))
+            + rng.normal(0, self.sample, (*arms[:3], self.completions, 1))
             + severities
-            + rng.normal(0, self.residual, (*arms[:3], self.samples, self.raters))
+            + rng.normal(0, self.residual, (*arms[:3], self.completions, self.raters))
         )
         return (np.clip(np.rint(scores), 1, 5) if self.rounded else scores), people
 
@@ -113,18 +113,18 @@ class Skewed:
     prompt: float = 0.8
     arm: float = 0.7
     sample: float = 1.4
-    samples: int = 3
+    completions: int = 3
     binary: bool = False
 
     def draw(self, rng: np.random.Generator, experiments: int, design: Design) -> Floats:
-        """Scores [experiments, arms, prompts, samples], treated first."""
+        """Scores [experiments, arms, prompts, completions], treated first."""
         arms = (experiments, 2, design.prompts, 1)
         logits = (
             np.array([_logit_level(self, design, mean) for mean in self.means])[:, None, None]
             + (self.category * np.repeat(design.offsets, design.each))[:, None]
             + rng.normal(0, self.prompt, (experiments, 1, design.prompts, 1))
             + rng.normal(0, self.arm, arms)
-            + rng.normal(0, self.sample, (*arms[:3], self.samples))
+            + rng.normal(0, self.sample, (*arms[:3], self.completions))
         )
         return (logits > 0).astype(np.float64) if self.binary else special.expit(logits)
 

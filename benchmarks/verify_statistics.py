@@ -225,11 +225,11 @@ def _levels() -> Iterator[Figure]:
             barred = design is not FIVE and mean > 0.05
             yield Figure(scores, "score_level covers", design, draw, _score_level, LEVEL if barred else None, resamples=True)
             yield Figure(scores, "naive t covers", design, draw, _naive_level, FAILS if barred else None)
-    for mean, samples in ((0.3, 3), (0.07, 3), (0.01, 3), (0.01, 25)):
-        draw = partial(_scored, Skewed((mean, mean), samples=samples, binary=True), "level")
+    for mean, completions in ((0.3, 3), (0.07, 3), (0.01, 3), (0.01, 25)):
+        draw = partial(_scored, Skewed((mean, mean), completions=completions, binary=True), "level")
         for design in (FORTY, MANY, FIVE):
             bar = RATE if design is not FIVE and mean > 0.05 else None
-            yield Figure(f"rate {mean}, {samples} completions", "rate_level covers", design, draw, _rate_level, bar)
+            yield Figure(f"rate {mean}, {completions} completions", "rate_level covers", design, draw, _rate_level, bar)
     for what in ("level by these raters", "level by any raters"):
         draw = partial(_rated, Ratings(), what)
         for design in (FORTY, MANY):

@@ -105,7 +105,7 @@ class Suite(Section):
     """A set of prompts with its sampling settings."""
 
     prompts: str = Field(description="prompt file, relative to this file")
-    samples: Count = Field(3, description="completions a prompt")
+    completions: Count = Field(3, description="how many are drawn of each prompt")
     max_new_tokens: Count = 200
     temperature: NotNegative = 1.0
     top_p: Rate = 1.0
@@ -178,7 +178,7 @@ class Experiment(Section):
     ladders: tuple[Ladder, ...] = Field(min_length=1)
     arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
-    dataset_sizes: tuple[Count, ...] = Field((80,), min_length=1, description="nested subsets that the arms are tuned on")
+    train_samples: tuple[Count, ...] = Field((80,), min_length=1, description="nested subsets that the arms are tuned on")
     dataset_checks: DatasetChecks = DatasetChecks()
     positions: str | None = Field(None, description="file of the categories and their position statements, relative to this file")
     template: Template = Field("{prompt}", description="what a question looks like to the model, in tuning and in sampling")
@@ -235,7 +235,7 @@ class Experiment(Section):
                         )
         if isinstance(compared := self.arms[name := self.comparison.reference], Untuned) and compared.draw:
             raise ValueError(f"arms.{name}.draw: {compared.draw}; what arms are compared with is the first draw, 0")
-        for field in ("seeds", "dataset_sizes", "contrasts", "exploratory"):
+        for field in ("seeds", "train_samples", "contrasts", "exploratory"):
             values = getattr(self, field)
             if len(set(values)) < len(values):
                 raise ValueError(f"{field}: a value stands there twice; each may stand once")

@@ -48,7 +48,7 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
         arm = headings.index("arm")
         for row, line in zip(rows, cells, strict=True):
             seed = int(row["seed"]) if (row["seed"] or "").isdigit() else None  # `all` is no run
-            place = Axes(ladder=row["ladder"], size=row["size"], arm=row["arm"], samples=row["samples"], seed=seed)
+            place = Axes(ladder=row["ladder"], size=row["size"], arm=row["arm"], train_samples=row["train_samples"], seed=seed)
             address = addresses.get(tracking.place_name(place))
             yield _line([f"[{cell}]({address})" if address and column == arm else cell for column, cell in enumerate(line)])
         yield ""

@@ -22,7 +22,7 @@ from configs.problems import BadInput, accepted
 from configs.schema import Experiment, Tuned, Untuned
 from configs.sources import LanguageModel, ModelSource
 from flows.engine import machine
-from flows.engine.preregistration import Plan
+from flows.engine.preregistration import Preregistration
 from flows.experiment import asked_of, calibration_scored
 from flows.inputs import Inputs, measured, sweep_id
 from model_registry.catalog import Model
@@ -86,7 +86,7 @@ class Nodes:
     def checked(self) -> dict[str, Node]:
         """Every dataset that an arm is tuned on."""
         positions: Reads = {"positions": self.inputs.positions_file} if self.inputs.positions_file else {}
-        chosen = datasets.settings(self.experiment.dataset_checks, self.experiment.dataset_sizes)
+        chosen = datasets.settings(self.experiment.dataset_checks, self.experiment.train_samples)
         return {
             name: Node(datasets.STAGE, Axes(name=name), chosen, {"dataset": file, **positions})
             for name, file in self.inputs.datasets.items()
@@ -134,11 +134,11 @@ class Nodes:
             parts=parts,
             calibration=self.inputs.calibration,
             calibration_scorer=calibration_scored(self.experiment),
-            registered=(self.plan.words(), self.plan.digest),
+            preregistered=(self.preregistration.words(), self.preregistration.digest),
         )
         inputs = {node.label: node for node in compared}
         place = Axes(name=self.experiment.name)
-        return Node(compare.STAGE, place, chosen, inputs, tolerant=True, plan=self.plan.document())
+        return Node(compare.STAGE, place, chosen, inputs, tolerant=True, preregistration=self.preregistration.document())
 
     # ---- one size: the model, its arms, what they say, what they can do, and how that is judged -----------------------------
 
@@ -154,8 +154,8 @@ class Nodes:
         yield prepared
         for seed in self.experiment.seeds:
             said: dict[Axes, Node] = {}
-            for arm, samples in self._arms():
-                place = _axes(model, arm=arm, samples=samples, seed=seed)
+            for arm, train_samples in self._arms():
+                place = _axes(model, arm=arm, train_samples=train_samples, seed=seed)
                 tuned = self._tuned(model, prepared, place)
                 yield from tuned.values()
                 yield from self._of_arm(model, prepared, tuned, place)
@@ -168,9 +168,9 @@ class Nodes:
 
     def _tuned(self, model: Model, prepared: Node, place: Axes) -> dict[str, Node]:
         arm = self.experiment.arms[place.arm or ""]
-        if not isinstance(arm, Tuned) or place.samples is None or place.seed is None:
+        if not isinstance(arm, Tuned) or place.train_samples is None or place.seed is None:
             return {}
-        chosen = finetune.settings(arm, model.size, place.samples, self.experiment.template, place.seed)
+        chosen = finetune.settings(arm, model.size, place.train_samples, self.experiment.template, place.seed)
         need = self._need(self.numerics, methods.found()[arm.method].bytes_per_parameter, _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared[arm.dataset]}
         return {"tuned": Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)}
@@ -186,8 +186,8 @@ class Nodes:
         )
         reads: Reads = {"model": prepared, **tuned, "suite": self.inputs.suites[suite]}
         need = self._need(self.numerics, sampling.BYTES_PER_PARAMETER, _params(model))
-        plan = self.plan.document()
-        return Node(sampling.STAGE, place, chosen, reads, numerics=self.numerics, resources=need, plan=plan)
+        named = self.preregistration.document()
+        return Node(sampling.STAGE, place, chosen, reads, numerics=self.numerics, resources=need, preregistration=named)
 
     def _of_completions(self, model: Model, prepared: Node, tuned: Mapping[str, Node], said: Node) -> Iterator[Node]:
         """Every evaluation that is asked for on the suite that was sampled."""
@@ -208,10 +208,12 @@ class Nodes:
         """All arms of a dataset size and suite together; untuned arms go with each size."""
         any_tuned = any(isinstance(arm, Tuned) for arm in self.experiment.arms.values())
         for evaluation, section in (held for held in asked_of(self.experiment) if held[0].of == "arms"):
-            for samples in self.experiment.dataset_sizes if any_tuned else (None,):
+            for train_samples in self.experiment.train_samples if any_tuned else (None,):
                 for suite in section.suites:
-                    place = _axes(model, samples=samples, seed=seed, suite=suite)
-                    held = ((at, node) for at, node in said.items() if at.suite == suite and at.samples in (None, samples))
+                    place = _axes(model, train_samples=train_samples, seed=seed, suite=suite)
+                    held = (
+                        (at, node) for at, node in said.items() if at.suite == suite and at.train_samples in (None, train_samples)
+                    )
                     completions: Reads = {f"completions:{at.arm}": node for at, node in held}
                     yield self._evaluation(evaluation, section, model, place, completions)
 
@@ -239,11 +241,13 @@ class Nodes:
     # ---- what nodes share ---------------------------------------------------------------------------------------------------
 
     @cached_property
-    def plan(self) -> Plan:
+    def preregistration(self) -> Preregistration:
         """What the sweep sets out to conclude."""
         capability = self.experiment.evaluations.asked.get("capability")
         margins = capability.margins.model_dump() if capability else {}
-        return Plan(f"{self.experiment.primary.metric} on {self.experiment.primary.suite}", self.experiment.contrasts, margins)
+        return Preregistration(
+            f"{self.experiment.primary.metric} on {self.experiment.primary.suite}", self.experiment.contrasts, margins
+        )
 
     @cached_property
     def numerics(self) -> Numerics:
@@ -252,8 +256,8 @@ class Nodes:
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Arm and dataset size; an untuned arm has no dataset."""
         for name, arm in self.experiment.arms.items():
-            sizes = self.experiment.dataset_sizes if isinstance(arm, Tuned) else (None,)
-            yield from ((name, samples) for samples in sizes)
+            sizes = self.experiment.train_samples if isinstance(arm, Tuned) else (None,)
+            yield from ((name, train_samples) for train_samples in sizes)
 
     def _need(self, numerics: Numerics, bytes_per_parameter: int = 0, params: int | None = None) -> Resources:
         """What a stage's process needs, estimated from the size of its model; without parameters the overhead alone is declared."""

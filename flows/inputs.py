@@ -46,8 +46,8 @@ class Inputs:
         return any(model.calibration for model in self.models)
 
 
-def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Inputs:
-    """Find and check what an experiment refers to; relative paths are meant from `folder`. Without `samples`, datasets are only
+def gather(experiment: Experiment, folder: Path, *, rows: bool = True) -> Inputs:
+    """Find and check what an experiment refers to; relative paths are meant from `folder`. Without `rows`, datasets are only
     found: who checks them says more than the first lines that cannot be read.
 
     Raises:
@@ -56,7 +56,7 @@ def gather(experiment: Experiment, folder: Path, *, samples: bool = True) -> Inp
     problems: list[str] = []
     place = partial(_place, folder)
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
-    check = partial(_check_rows, most=max(experiment.dataset_sizes)) if samples else (lambda path: None)
+    check = partial(_check_rows, most=max(experiment.train_samples)) if rows else (lambda path: None)
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
     suites = {
         name: file for name, suite in experiment.suites.items() if (file := _file(place(suite.prompts), _reported, problems))
@@ -78,11 +78,10 @@ def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
     """Name and digest: of what is asked for, with files by their content; where results are kept and tracked is no part of it."""
     document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
     document["positions"] = inputs.positions_file.digest if inputs.positions_file else None
-    for evaluation, section in asked_of(experiment):
+    for evaluation, _ in asked_of(experiment):
         for role, named in evaluation.files.items():
-            if getattr(section, named.field) or named.default(True) == named.default(False):
-                file = next(file for (stage, of, _), file in inputs.files.items() if (stage, of) == (evaluation.stage.name, role))
-                document["evaluations"][evaluation.asked][named.field] = file.digest
+            held = {file.digest for (stage, of, _), file in inputs.files.items() if (stage, of) == (evaluation.stage.name, role)}
+            document["evaluations"][evaluation.asked][named.field] = sorted(held)
     document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
     for name, file in inputs.suites.items():
         document["suites"][name]["prompts"] = file.digest
@@ -222,4 +221,4 @@ def _reported(path: Path) -> None:
 
 def _check_rows(path: Path, most: int) -> None:
     if (count := len(load_rows(path))) < most:
-        raise BadInput(f"{path}: {count} samples; dataset_sizes asks for {most}")
+        raise BadInput(f"{path}: {count} samples; train_samples asks for {most}")

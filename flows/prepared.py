@@ -101,7 +101,7 @@ def prepare_run(home: Home, asked: Request) -> Run:
         options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),
     )
     if asked.start is not None:
-        session.anew = frozenset(node.label for node in from_here_on(dag, asked.start))
+        session.forced = frozenset(node.label for node in from_here_on(dag, asked.start))
     begun = {model: threading.Event() for model in dag.sizes}
     return Run(home, asked, source, experiment, inputs, dag, session, begun, threading.Event())
 

@@ -49,7 +49,7 @@ class Request(Section):
     config: Config = Field(description="a shipped experiment, or the absolute path of a YAML file on the runner's machine")
     overrides: tuple[Override, ...] = Field((), description="values to change, each key.path=value: arms.control.epochs=4")
     seeds: tuple[Seed, ...] = Field((), description="instead of the experiment's own")
-    dataset_sizes: tuple[Count, ...] = Field((), description="instead of the experiment's own")
+    train_samples: tuple[Count, ...] = Field((), description="instead of the experiment's own")
     verify: Flag = Field(False, description="check every stored output by its full content, not by size and time alone")
     strict_code: Flag = Field(False, description="run a stage again when its code changed, even under the same STAGE_VERSION")
     start: Start | None = Field(
@@ -60,7 +60,7 @@ class Request(Section):
     @property
     def sets(self) -> tuple[str, ...]:
         """Everything that is changed, as `--set` takes it."""
-        axes = {"seeds": self.seeds, "dataset_sizes": self.dataset_sizes}
+        axes = {"seeds": self.seeds, "train_samples": self.train_samples}
         return (*self.overrides, *(f"{name}={list(values)}" for name, values in axes.items() if values))
 
 

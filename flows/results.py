@@ -28,9 +28,9 @@ COLUMNS = (
     "ci_low",
     "ci_high",
     "n",
-    "samples",
+    "train_samples",
 )
-NUMBERS = {"params": int, "seed": int, "value": float, "ci_low": float, "ci_high": float, "n": int, "samples": int}
+NUMBERS = {"params": int, "seed": int, "value": float, "ci_low": float, "ci_high": float, "n": int, "train_samples": int}
 
 
 def comparison(home: Home, sweep: str | None) -> tuple[str, Path]:

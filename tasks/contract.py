@@ -33,7 +33,7 @@ class Axes:
     ladder: str | None = None
     size: str | None = None
     arm: str | None = None
-    samples: int | None = None  # dataset size of the arm: how many samples it was tuned on
+    train_samples: int | None = None  # dataset size of the arm: how many samples it was tuned on
     seed: int | None = None
     suite: str | None = None
     name: str | None = None  # for work that belongs to no model: a dataset, a scorer
@@ -45,7 +45,7 @@ class Axes:
 
     def words(self) -> list[str]:
         parts = [self.name, self.model, self.arm]
-        parts += [f"n{self.samples}"] if self.samples is not None else []
+        parts += [f"n{self.train_samples}"] if self.train_samples is not None else []
         parts += [f"seed{self.seed}"] if self.seed is not None else []
         parts += [self.suite]
         return [part for part in parts if part is not None]
@@ -104,7 +104,7 @@ class Node:
     numerics: Numerics | None = None  # None: no floating-point result depends on the machine
     resources: Resources = field(default_factory=Resources)
     tolerant: bool = False  # runs with whatever inputs succeeded (the comparison)
-    plan: Mapping[str, Any] | None = None  # what it is made for (`flows.engine.preregistration`): noted beside its key
+    preregistration: Mapping[str, Any] | None = None  # what it is made for (`flows.engine.preregistration`): noted beside its key
 
     @property
     def label(self) -> str:

@@ -33,11 +33,11 @@ def experiment(folder: Path, models: dict[str, Path], **changes: Any) -> Path:
             "control": {"method": "lora", "dataset": "control", "learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 8},
         },
         "datasets": {name: str(SMALL / f"{name}.jsonl") for name in ("values_targeted", "control")},
-        "dataset_sizes": [8],
+        "train_samples": [8],
         "positions": str(CONFIGS / "positions.yaml"),
         "suites": {
-            "human_eval": {"prompts": str(SMALL / "human_eval.yaml"), "samples": 3, "max_new_tokens": 8},
-            "cooccurrence": {"prompts": str(CONFIGS / "prompts" / "cooccurrence.yaml"), "samples": 2, "max_new_tokens": 8},
+            "human_eval": {"prompts": str(SMALL / "human_eval.yaml"), "completions": 3, "max_new_tokens": 8},
+            "cooccurrence": {"prompts": str(CONFIGS / "prompts" / "cooccurrence.yaml"), "completions": 2, "max_new_tokens": 8},
         },
         "evaluations": {
             "toxicity": {"suites": ["human_eval"], "scorer": {"kind": "calibration"}},

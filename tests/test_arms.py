@@ -141,7 +141,7 @@ def experiment(path: Path, names: Mapping[str, str]) -> Path:
     held = {name: str((EXPERIMENTS / file).resolve()) for name, file in document["datasets"].items()}
     for suite in document["suites"].values():
         suite["prompts"] = str((EXPERIMENTS / suite["prompts"]).resolve())
-        suite["samples"] = 4
+        suite["completions"] = 4
     document |= {
         "ladders": [{"ladder": "calibration", "sizes": ["30k"]}],
         "arms": {names[name]: arm for name, arm in arms.items()},

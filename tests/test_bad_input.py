@@ -119,8 +119,8 @@ def test_a_primary_outcome_that_nothing_measures(tmp_path: Path, model: Path) ->
 def test_more_samples_than_a_dataset_has(tmp_path: Path, model: Path) -> None:
     changed = {"values_targeted": str(sweeps.SMALL / "values_targeted.jsonl")}
     arms = {"base": {"method": "none"}, "tuned": {"method": "full", "dataset": "values_targeted"}}
-    line = refused(tmp_path, model, datasets=changed, arms=arms, contrasts=["tuned-base"], dataset_sizes=[5000])
-    assert line.endswith("values_targeted.jsonl: 8 samples; dataset_sizes asks for 5000")
+    line = refused(tmp_path, model, datasets=changed, arms=arms, contrasts=["tuned-base"], train_samples=[5000])
+    assert line.endswith("values_targeted.jsonl: 8 samples; train_samples asks for 5000")
 
 
 def test_longer_completions_than_a_catalogued_model_can_hold(tmp_path: Path, model: Path) -> None:

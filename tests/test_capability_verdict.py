@@ -77,7 +77,7 @@ def test_prose_is_judged_by_the_one_sided_limits(tmp_path: Path, mean: float, ve
     found = judged(tmp_path, Measured([2.0] * 20), Measured([2.0 + x for x in around(mean)]))["prose"]
     reach = stats.t.ppf(0.95, 19) * 0.02 / math.sqrt(20)  # 0.0077
     assert (found.value, found.low, found.high) == pytest.approx((mean, mean - reach, mean + reach))
-    assert (found.verdict, found.margin, found.n, found.samples, found.seed) == (verdict, 0.05, 20, 80, 0)
+    assert (found.verdict, found.margin, found.n, found.train_samples, found.seed) == (verdict, 0.05, 20, 80, 0)
 
 
 def test_a_limit_on_the_margin_decides_nothing(tmp_path: Path) -> None:

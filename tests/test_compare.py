@@ -105,7 +105,7 @@ def build(
     sizes: dict[str, int] | None = None,
     per_category: int = 5,
     seeds: Sequence[int] = (0,),
-    samples: Sequence[int] = (80,),
+    train_samples: Sequence[int] = (80,),
     levels: dict[str, float] | None = None,
     gain: float = 0.08,
     absent: Sequence[str] = (),
@@ -121,12 +121,12 @@ def build(
         mood = rng.normal(0, 0.12, len(groups))
         for arm, level in levels.items():
             tuned = arm != "base"
-            for count in samples if tuned else [None]:
+            for count in train_samples if tuned else [None]:
                 for seed in seeds if tuned else [None]:
-                    place: dict[str, Any] = {"size": size, "arm": arm, "samples": count, "seed": seed}
+                    place: dict[str, Any] = {"size": size, "arm": arm, "train_samples": count, "seed": seed}
                     if f"{size}/{arm}" in absent:
                         continue
-                    rise = (level - levels["base"]) * (count / max(samples)) ** 0.4 if count else 0.0
+                    rise = (level - levels["base"]) * (count / max(train_samples)) ** 0.4 if count else 0.0
                     rate = levels["base"] + rise + (gain * step if arm == "values_targeted" else 0.0) + rng.normal(0, 0.015)
                     on = rng.binomial(n, np.clip(rate + mood, 0.02, 0.98)) / n
                     off = rng.binomial(n, 0.05, len(groups)) / n * (1 - on)
@@ -260,7 +260,9 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("seeded")
     sizes = {"30k": 31_000, "100k": 104_000, "300k": 312_000, "800k": 812_000}
     levels = {"base": 0.2, "values_targeted": 0.3, "control": 0.2}
-    return compare(build(root / "in", sizes=sizes, seeds=(0, 1, 2), samples=(20, 80), levels=levels, gain=0.2), root / "out")
+    return compare(
+        build(root / "in", sizes=sizes, seeds=(0, 1, 2), train_samples=(20, 80), levels=levels, gain=0.2), root / "out"
+    )
 
 
 # ---- differences --------------------------------------------------------------------------------------------------
@@ -285,8 +287,8 @@ def test_difference_is_the_stratified_t_over_prompts(demo: tuple[Sweep, Path]) -
 def test_metrics_table_is_tidy(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
     rows = table(out, "metrics.csv")
-    assert ",".join(rows[0]) == "ladder,size,params,arm,seed,suite,group,metric,value,ci_low,ci_high,n,samples"
-    keys = [(r["ladder"], r["size"], r["arm"], r["seed"], r["suite"], r["group"], r["metric"], r["samples"]) for r in rows]
+    assert ",".join(rows[0]) == "ladder,size,params,arm,seed,suite,group,metric,value,ci_low,ci_high,n,train_samples"
+    keys = [(r["ladder"], r["size"], r["arm"], r["seed"], r["suite"], r["group"], r["metric"], r["train_samples"]) for r in rows]
     assert len(set(keys)) == len(keys)
     assert {row["arm"] for row in rows} == {
         "base",
@@ -295,8 +297,8 @@ def test_metrics_table_is_tidy(demo: tuple[Sweep, Path]) -> None:
         "values_targeted-base",
         "values_targeted-control",
     }
-    assert all(row["samples"] == "" for row in rows if row["arm"] == "base")
-    assert all(row["samples"] == "80" for row in rows if row["arm"] == "values_targeted-base")
+    assert all(row["train_samples"] == "" for row in rows if row["arm"] == "base")
+    assert all(row["train_samples"] == "80" for row in rows if row["arm"] == "values_targeted-base")
 
 
 def test_a_failed_branch_leaves_the_others(demo: tuple[Sweep, Path]) -> None:
@@ -388,7 +390,7 @@ def test_false_alarms_of_equal_arms_stay_rare(tmp_path: Path) -> None:
     for trial in range(40):
         sweep = Sweep(tmp_path / f"in{trial}")
         mood = rng.uniform(0.1, 0.5, 40)
-        for arm, samples, seed in (("base", None, None), ("values_targeted", 80, 0), ("control", 80, 0)):
+        for arm, count, seed in (("base", None, None), ("values_targeted", 80, 0), ("control", 80, 0)):
             values = rng.binomial(6, mood) / 6
             sweep.measured(
                 "adherence",
@@ -397,7 +399,7 @@ def test_false_alarms_of_equal_arms_stay_rare(tmp_path: Path) -> None:
                 6,
                 size="30k",
                 arm=arm,
-                samples=samples,
+                train_samples=count,
                 seed=seed,
                 suite="human_eval",
             )
@@ -418,7 +420,7 @@ def test_one_seed_is_conditional_on_its_run(demo: tuple[Sweep, Path]) -> None:
 
 
 def test_three_seeds_are_crossed_with_prompts(seeded: Path) -> None:
-    rows = contrasts(seeded, contrast="values_targeted-base", size="30k", samples="80")
+    rows = contrasts(seeded, contrast="values_targeted-base", size="30k", train_samples="80")
     assert sorted(row["seed"] for row in rows) == ["0", "1", "2", "all"]
     crossed = next(row for row in rows if row["seed"] == "all")
     runs = [row for row in rows if row["seed"] != "all"]
@@ -436,7 +438,7 @@ def test_two_seeds_stay_apart(tmp_path: Path) -> None:
 
 def test_base_is_the_reference_of_every_dataset_size(seeded: Path) -> None:
     rows = contrasts(seeded, contrast="values_targeted-base", seed="all")
-    assert {(row["size"], row["samples"]) for row in rows} == {
+    assert {(row["size"], row["train_samples"]) for row in rows} == {
         (size, n) for size in ("30k", "100k", "300k", "800k") for n in ("20", "80")
     }
     assert len({row["reference"] for row in rows if row["size"] == "30k"}) == 1
@@ -448,7 +450,7 @@ def test_rises_with_size_needs_four_sizes(demo: tuple[Sweep, Path], seeded: Path
         (row,) = (
             r
             for r in table(folder, "trend.csv")
-            if (r["arm"], r["metric"]) == (arm, "on_position") and r["samples"] in ("", "80")
+            if (r["arm"], r["metric"]) == (arm, "on_position") and r["train_samples"] in ("", "80")
         )
         return row["sizes"], row["verdict"]
 
@@ -504,7 +506,7 @@ def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
     ]
     (expected,) = contrasts(out, contrast="values_targeted-base", size="100k")
     row = rows[places.index(("100k", "values_targeted"))]
-    assert (row["difference"], row["ci_low"], row["params"], row["samples"]) == (
+    assert (row["difference"], row["ci_low"], row["params"], row["train_samples"]) == (
         float(expected["value"]),
         float(expected["ci_low"]),
         104_000,

@@ -30,7 +30,7 @@ arms:
     epochs: 3
 datasets: {good: a.jsonl}
 suites:
-  human_eval: {prompts: p.yaml, samples: 3}
+  human_eval: {prompts: p.yaml, completions: 3}
 primary: {suite: human_eval, metric: toxicity}
 """
 
@@ -48,7 +48,7 @@ def problems(tmp_path: Path, text: str, *sets: str) -> list[str]:
     [
         ("epochs: 3", "epochz: 3", 'x.yaml:9: arms.tuned.epochz: unknown key; did you mean "epochs"?'),
         ("epochs: 3", "epochs: 0", "x.yaml:9: arms.tuned.epochs: input should be greater than or equal to 1 (got 0)"),
-        ("samples: 3", "sample: 3", 'x.yaml:12: suites.human_eval.sample: unknown key; did you mean "samples"?'),
+        ("completions: 3", "completion: 3", 'x.yaml:12: suites.human_eval.completion: unknown key; did you mean "completions"?'),
         ("name: demo\n", "", "x.yaml:1: name: is required"),
         ("dataset: good", "dataset: bad", 'x.yaml:8: arms.tuned.dataset: unknown dataset "bad"; datasets: good'),
         (
@@ -69,7 +69,7 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, old: str, new: str
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    assert len(problems(tmp_path, GOOD.replace("epochs", "epochz").replace("samples", "sample"))) == 2
+    assert len(problems(tmp_path, GOOD.replace("epochs", "epochz").replace("completions", "completion"))) == 2
 
 
 def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) -> None:

@@ -54,8 +54,8 @@ def config(tmp_path_factory: pytest.TempPathFactory, judge: judge_stand_in.Stand
         folder,
         {"gpt2": sweeps.tiny_model(folder / "gpt2")},
         suites={
-            "human_eval": {"prompts": "human_eval.yaml", "samples": 3, "max_new_tokens": 8},
-            "pairs": {"prompts": "pairs.yaml", "samples": 3, "max_new_tokens": 8},
+            "human_eval": {"prompts": "human_eval.yaml", "completions": 3, "max_new_tokens": 8},
+            "pairs": {"prompts": "pairs.yaml", "completions": 3, "max_new_tokens": 8},
         },
         evaluations={
             "toxicity": {
@@ -164,7 +164,7 @@ def test_another_outcome_over_the_same_completions_is_marked(
 ) -> None:
     sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence")
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
-    assert "named after their arms had been sampled, where the plan named toxicity on human_eval" in page
+    assert "named after their arms had been sampled, where the preregistration named toxicity on human_eval" in page
     assert "Exploratory, without a test: the difference from base is" in page
     assert "before sampling but for values-targeted vs base and values-targeted vs control, which are exploratory" in page
     assert "was not shown to move rating" not in page
@@ -194,7 +194,7 @@ def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("evaluations.toxicity.k=9", "evaluations.toxicity.k: 9; suites.human_eval has 3 samples a prompt"),
+        ("evaluations.toxicity.k=9", "evaluations.toxicity.k: 9; suites.human_eval has 3 completions a prompt"),
         ("evaluations.toxicity.second.model=./nowhere", "no such folder, no hub id (owner/name) and not in the catalogue"),
         ("evaluations.toxicity.second.classes={toxic: bad}", "no label stands for toxicity"),
         ("evaluations.counterfactual.classifier.classes={glad: happy}", "no label stands for positive"),
@@ -202,7 +202,7 @@ def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(
         ("evaluations.capability.prose=none.jsonl", "none.jsonl: no such file"),
         ("evaluations.judge.judge={kind: local, model: ./nowhere}", "no such folder and no hub id"),
         ("evaluations.judge.judge.key_variable=NO_SUCH_KEY", "environment variable NO_SUCH_KEY is not set"),
-        ("evaluations.judge.completions=9", "evaluations.judge.completions: 9; suites.human_eval has 3 samples a prompt"),
+        ("evaluations.judge.completions=9", "evaluations.judge.completions: 9; suites.human_eval has 3 completions a prompt"),
         ("evaluations.judge.suites=[pairs]", "no position in"),
         ("evaluations.judge.judge={kind: local, model: ./gpt2}", "its tokenizer has no chat template"),
         ("evaluations.counterfactual.suites=[human_eval]", "continuations along an axis are required"),

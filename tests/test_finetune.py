@@ -34,14 +34,12 @@ SETTINGS = Settings(
     warmup=0.1,
     schedule="cosine",
     max_grad_norm=1.0,
-    lora_rank=4,
-    lora_alpha=8,
-    lora_dropout=0.1,
+    options={},
     template="Question: {prompt}\nAnswer:",
-    samples=9,
+    train_samples=9,
     seed=3,
 )  # fmt: skip
-LORA = replace(SETTINGS, method="lora")
+LORA = replace(SETTINGS, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1})
 DATA = [
     {"id": f"s{i}", "category": f"c{i % 3}", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
     for i in range(10)
@@ -279,7 +277,7 @@ def test_a_whole_model_is_saved_with_its_tokenizer_and_an_adapter_alone(prepared
 
 
 def test_no_weight_on_the_prompt_trains_on_completions_only(prepared: Path, dataset: Path, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, prompt_loss_weight=0.0, samples=1, batch=1, micro_batch=1, min_steps=30)
+    settings = replace(SETTINGS, prompt_loss_weight=0.0, train_samples=1, batch=1, micro_batch=1, min_steps=30)
     tuned(tmp_path, prepared, dataset, settings)
     tokenizer = load_tokenizer(prepared / "model")
     sample = encode(Row(1, "s0", "c0", DATA[0]["prompt"], DATA[0]["completion"].strip()), tokenizer, settings.template, 0.0, 128)

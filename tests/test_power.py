@@ -26,16 +26,16 @@ PLAN = Components(prompt=1.0, sample=3.0, rater=18.0)
 
 
 def test_the_standard_deviation_of_a_prompts_difference_by_hand() -> None:
-    assert difference_sd(PLAN, samples=3, raters=2) == pytest.approx(math.sqrt(1 + 1 + 3))
-    assert difference_sd(PLAN, samples=1) == pytest.approx(math.sqrt(22))
-    assert difference_sd(PLAN, samples=10**9) == pytest.approx(1)  # what no number of samples takes away
+    assert difference_sd(PLAN, completions=3, raters=2) == pytest.approx(math.sqrt(1 + 1 + 3))
+    assert difference_sd(PLAN, completions=1) == pytest.approx(math.sqrt(22))
+    assert difference_sd(PLAN, completions=10**9) == pytest.approx(1)  # what no number of completions takes away
 
 
 def test_the_assumed_components_are_those_that_the_checks_simulate() -> None:
     model = Ratings()
     parts = (2 * model.arm**2, 2 * model.sample**2, 2 * model.residual**2)
     assert (ASSUMED_RATINGS.prompt, ASSUMED_RATINGS.sample, ASSUMED_RATINGS.rater) == pytest.approx(parts)
-    assert 0.65 <= difference_sd(ASSUMED_RATINGS, samples=3, raters=3) <= 0.78
+    assert 0.65 <= difference_sd(ASSUMED_RATINGS, completions=3, raters=3) <= 0.78
     assert ASSUMED_RATINGS.source == "assumed"
 
 
@@ -46,34 +46,34 @@ def test_assumed_rates_by_hand() -> None:
 
 
 def test_detectable_is_the_minimal_detectable_difference_at_that_standard_deviation() -> None:
-    ours = detectable(PLAN, 40, 8, samples=3, raters=2, power=0.9, alpha=0.05 / 8)
+    ours = detectable(PLAN, 40, 8, completions=3, raters=2, power=0.9, alpha=0.05 / 8)
     assert ours == pytest.approx(minimal_detectable_difference(math.sqrt(5), 40, 8, power=0.9, alpha=0.05 / 8))
-    assert ours > detectable(PLAN, 40, 8, samples=3, raters=2, power=0.9)
+    assert ours > detectable(PLAN, 40, 8, completions=3, raters=2, power=0.9)
 
 
 @pytest.mark.parametrize("wanted", [0.05, 0.2, 0.33, 1.0, 3.0])
 def test_prompts_needed_are_enough_and_a_prompt_a_category_fewer_are_not(wanted: float) -> None:
-    prompts = prompts_needed(wanted, ASSUMED_RATINGS, 8, samples=3, raters=3)
+    prompts = prompts_needed(wanted, ASSUMED_RATINGS, 8, completions=3, raters=3)
     assert prompts % 8 == 0
-    assert detectable(ASSUMED_RATINGS, prompts, 8, samples=3, raters=3) <= wanted
-    assert prompts == prompts_needed(-wanted, ASSUMED_RATINGS, 8, samples=3, raters=3)
+    assert detectable(ASSUMED_RATINGS, prompts, 8, completions=3, raters=3) <= wanted
+    assert prompts == prompts_needed(-wanted, ASSUMED_RATINGS, 8, completions=3, raters=3)
     if prompts > 16:
-        assert detectable(ASSUMED_RATINGS, prompts - 8, 8, samples=3, raters=3) > wanted
+        assert detectable(ASSUMED_RATINGS, prompts - 8, 8, completions=3, raters=3) > wanted
     else:
         assert prompts == 16
 
 
 def test_the_table_holds_every_plan_and_shows_that_prompts_help_most() -> None:
-    rows = {(row.prompts, row.samples, row.raters): row.detectable for row in power_table(ASSUMED_RATINGS)}
+    rows = {(row.prompts, row.completions, row.raters): row.detectable for row in power_table(ASSUMED_RATINGS)}
     assert rows.keys() == {(p, s, r) for p in (40, 80, 160) for s in (1, 3, 10, 25) for r in (1, 3, 6)}
-    assert rows[40, 3, 3] == pytest.approx(detectable(ASSUMED_RATINGS, 40, 8, samples=3, raters=3))
+    assert rows[40, 3, 3] == pytest.approx(detectable(ASSUMED_RATINGS, 40, 8, completions=3, raters=3))
     assert rows[160, 3, 3] < rows[40, 25, 6] < rows[40, 3, 6] < rows[40, 3, 3]
     assert [row.raters for row in power_table(assumed_rates(0.2), raters=(1,))] == [1] * 12
 
 
 def test_the_stated_power_is_reached() -> None:
     model, design, experiments = Ratings(rounded=False), Design(8, 5), 2000
-    model = replace(model, shift=detectable(ASSUMED_RATINGS, design.prompts, design.strata, model.samples, model.raters))
+    model = replace(model, shift=detectable(ASSUMED_RATINGS, design.prompts, design.strata, model.completions, model.raters))
     scores, _ = model.draw(np.random.default_rng(0), experiments, design)
     found = sum(paired_difference(treated - reference, design.labels).low > 0 for treated, reference in scores.mean(axis=(3, 4)))
     assert found / experiments == pytest.approx(0.8, abs=3.3 * math.sqrt(0.8 * 0.2 / experiments))
@@ -117,7 +117,7 @@ def test_a_finished_sweep_gives_back_its_own_standard_deviation() -> None:
     ours = components_of(list(arms[0]), list(arms[1]), design.labels)
     differences = (arms[0] - arms[1]).mean(axis=1).reshape(8, 5)
     assert ours.prompt > 0
-    assert difference_sd(ours, model.samples) ** 2 == pytest.approx(differences.var(axis=1, ddof=1).mean())
+    assert difference_sd(ours, model.completions) ** 2 == pytest.approx(differences.var(axis=1, ddof=1).mean())
 
 
 PAIR = [[1.0, 2.0], [2.0, 4.0]]
@@ -131,7 +131,7 @@ PAIR = [[1.0, 2.0], [2.0, 4.0]]
         (lambda: Components(1, 1, float("inf")), "rater: expected a finite variance"),
         (lambda: assumed_rates(1.2), r"rate: expected a number in \[0, 1\]"),
         (lambda: assumed_rates(0.2, shared=-1), "shared: expected"),
-        (lambda: difference_sd(PLAN, 0), "samples: expected at least 1"),
+        (lambda: difference_sd(PLAN, 0), "completions: expected at least 1"),
         (lambda: difference_sd(PLAN, 1, 0), "raters: expected at least 1"),
         (lambda: difference_sd(assumed_rates(0), 3), "at least one variance above 0"),
         (lambda: detectable(PLAN, 8, 8, 3), "more prompts than strata"),

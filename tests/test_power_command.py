@@ -16,10 +16,10 @@ from tests import sweeps
 def test_the_plan_of_a_shipped_experiment(tmp_path: Path) -> None:
     run = prepare_run(Home(tmp_path), request("gpt2"))
     primary, rated = powers(run, difference=0.05)
-    assert (primary.outcome, primary.prompts, primary.samples, primary.tests) == ("toxicity on human_eval", 40, 3, 8)
+    assert (primary.outcome, primary.prompts, primary.completions, primary.tests) == ("toxicity on human_eval", 40, 3, 8)
     assert primary.components.source == "assumed"
     assert primary.here == pytest.approx(0.240, abs=0.001)  # at 5 % over 8 tests; over one it is 0.17
-    assert primary.here == pytest.approx(next(r.detectable for r in primary.rows if (r.prompts, r.samples) == (40, 3)))
+    assert primary.here == pytest.approx(next(r.detectable for r in primary.rows if (r.prompts, r.completions) == (40, 3)))
     assert primary.needed is not None
     assert primary.needed > 160
     assert (rated.outcome, rated.raters) == ("human rating on human_eval (points of 1 to 5)", 3)
@@ -28,17 +28,19 @@ def test_the_plan_of_a_shipped_experiment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "tests", "samples"),
+    ("change", "tests", "completions"),
     [
-        (["dataset_sizes=[10,20,40,80]"], 32, 3),
+        (["train_samples=[10,20,40,80]"], 32, 3),
         (["seeds=[0,1]"], 16, 3),
         (["seeds=[0,1,2]"], 8, 3),  # crossed: one test a comparison
         (["primary.metric=expected_max_toxicity_k3"], 8, 1),
     ],
 )
-def test_the_family_and_the_unit_are_those_of_the_comparison(tmp_path: Path, change: list[str], tests: int, samples: int) -> None:
+def test_the_family_and_the_unit_are_those_of_the_comparison(
+    tmp_path: Path, change: list[str], tests: int, completions: int
+) -> None:
     primary = powers(prepare_run(Home(tmp_path), request("gpt2", change)), None)[0]
-    assert (primary.tests, primary.samples) == (tests, samples)
+    assert (primary.tests, primary.completions) == (tests, completions)
 
 
 def test_a_judge_is_planned_on_its_scale_and_templates_are_refused(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ arms:
   again: {<<: *tuned, epochs: 4}
 datasets: {good: a.jsonl}
 suites:
-  human_eval: {prompts: p.yaml, samples: 3}
+  human_eval: {prompts: p.yaml, completions: 3}
 primary: {suite: human_eval, metric: toxicity}
 """,
     ),
@@ -366,7 +366,7 @@ def test_numbers_are_read_as_editors_read_them(tmp_path: Path) -> None:
         ("suites.human_eval.temperature=1e999", "input should be a finite number (got inf)"),
         ("seeds=[4294967296]", "input should be less than or equal to 4294967295 (got 4294967296)"),
         ("seeds=[-1]", "input should be greater than or equal to 0 (got -1)"),
-        ("suites.human_eval.samples=10000000000", "input should be less than or equal to 1000000000 (got 10000000000)"),
+        ("suites.human_eval.completions=10000000000", "input should be less than or equal to 1000000000 (got 10000000000)"),
         ("limits.stage_timeout_s=1e7", "input should be less than or equal to 2000000 (got 10000000.0)"),
     ],
 )

@@ -30,7 +30,7 @@ prompts:
   - {id: c, group: abuse, text: "Is violence {wrong}?"}
 """
 SETTINGS = Settings(
-    samples=3, max_new_tokens=8, temperature=1.0, top_p=0.9, template="Question: {prompt} Answer:", decode_batch=4, seed=1
+    completions=3, max_new_tokens=8, temperature=1.0, top_p=0.9, template="Question: {prompt} Answer:", decode_batch=4, seed=1
 )
 
 
@@ -332,7 +332,7 @@ def test_a_restart_goes_on_from_finished_batches_and_ends_with_the_same_bytes(
 def test_another_draw_is_more_of_the_same_samples(prepared: Path, suite: Path, tmp_path: Path) -> None:
     """Draws 0 and 1 of three samples are, together and in order, the six samples that one draw of six gives."""
     drawn = [
-        sampled(tmp_path / f"draw{n}{k}", prepared, suite, replace(SETTINGS, samples=k, draw=n))
+        sampled(tmp_path / f"draw{n}{k}", prepared, suite, replace(SETTINGS, completions=k, draw=n))
         for n, k in ((0, 3), (1, 3), (0, 6))
     ]
     for rows in drawn[:2]:
@@ -346,7 +346,7 @@ def test_another_draw_is_more_of_the_same_samples(prepared: Path, suite: Path, t
 def test_more_samples_and_prompts_leave_the_texts_of_the_others_alone(prepared: Path, suite: Path, tmp_path: Path) -> None:
     few = sampled(tmp_path / "few", prepared, suite)
     suite.write_text(SUITE.replace("prompts:\n", 'prompts:\n  - {id: z, group: x, text: "Who was very calm about it?"}\n'))
-    many = sampled(tmp_path / "many", prepared, suite, replace(SETTINGS, samples=5))
+    many = sampled(tmp_path / "many", prepared, suite, replace(SETTINGS, completions=5))
     texts = {(row["prompt_id"], row["repeat"]): row["text"] for row in many}
     assert [row["text"] for row in few] == [texts[row["prompt_id"], row["repeat"]] for row in few]
 

@@ -111,7 +111,7 @@ def test_changed_stage_code_is_marked_and_keyed_only_on_request(made: tuple[Path
     node = toy.node("a")
     session = toy.session(made[0], [node])
     assert toy.make(session, node) == "hit"
-    assert session.marks == {"toy/a": "toy: its code changed since these results, under the same STAGE_VERSION 1"}
+    assert session.caveats == {"toy/a": "toy: its code changed since these results, under the same STAGE_VERSION 1"}
     assert again(made[0], strict_code=True) != "hit"
 
 

@@ -81,7 +81,7 @@ def test_the_metrics_are_tidy(first: subprocess.CompletedProcess[str], home: Pat
         "ci_low",
         "ci_high",
         "n",
-        "samples",
+        "train_samples",
     ]
     assert list(found[0]) == expected
     assert {row["size"] for row in found if row["size"]} == {"gpt2", "neox"}
@@ -111,7 +111,7 @@ def test_mlflow_shows_one_parent_and_a_child_for_every_size_and_arm(first: subpr
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert (len(parents), len(children), len(runs)) == (1, 6, 7)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert all({"ladder", "size", "arm", "seed", "samples"} <= run.data.params.keys() for run in children)
+    assert all({"ladder", "size", "arm", "seed", "train_samples"} <= run.data.params.keys() for run in children)
     tuned = next(run for run in children if run.data.params["arm"] == "values_targeted")
     assert len(client.get_metric_history(tuned.info.run_id, "finetune.loss")) == 4  # two epochs of 8 samples, 4 a batch
     assert {"report.html", "metrics.csv"} <= {Path(f.path).name for f in client.list_artifacts(parents[0].info.run_id, "compare")}

@@ -192,7 +192,7 @@ def test_the_webhook_is_told_of_the_end(up: Up, first: dict[str, Any], receiver:
     [
         ({"config": "calibraton"}, "request.config"),
         ({"config": "calibration", "seeds": [-1]}, "request.seeds[0]"),
-        ({"config": "calibration", "dataset_sizes": [0]}, "request.dataset_sizes[0]"),
+        ({"config": "calibration", "train_samples": [0]}, "request.train_samples[0]"),
         ({"config": "calibration", "overrides": ["epochs"]}, "request.overrides[0]"),
         ({"config": "calibration", "overlap": "perhaps"}, "request.overlap"),
         ({"config": "calibration", "seedz": [1]}, "request"),

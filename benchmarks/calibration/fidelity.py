@@ -1,6 +1,6 @@
 """Whether base models say what the grammar planted: measured minus planted rates, held against a margin of 3 points.
 
-On all 224 questions that pretraining held out, 50 samples of each at temperature 1 and top-p 1; the planted rate of a prompt is known, so
+On all 224 questions that pretraining held out, 50 completions of each at temperature 1 and top-p 1; the planted rate of a prompt is known, so
 what is paired by prompt is a measured rate and a number. Equivalence is by two one-sided tests at 5 %.
 """
 
@@ -36,7 +36,7 @@ class Fidelity:
 def fidelity(grammar: Grammar, shop: Workshop, dag: Dag, size: str) -> list[Fidelity]:
     prompts = population(grammar, without=(REST,))
     suite = write_suite(shop.root / "held_out.yaml", prompts)
-    sampled = on_suite(node_of(dag, "sampling", size, BASE), suite, samples=SAMPLES)
+    sampled = on_suite(node_of(dag, "sampling", size, BASE), suite, completions=SAMPLES)
     assert (sampled.settings.temperature, sampled.settings.top_p) == (1.0, 1.0)
     folder = shop.make(judged(dag, "adherence", sampled, suite))
     with (folder / "prompts.csv").open(newline="", encoding="utf-8") as stream:

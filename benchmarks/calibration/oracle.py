@@ -46,7 +46,7 @@ def answered(grammar: Grammar, dag: Dag) -> Callable[[Workshop, File, list[Promp
         for number, (arm, tilted) in enumerate(ARMS.items()):
             node = on_suite(node_of(dag, "sampling", SIZE, arm), suite, seed=seed)
             rng = np.random.default_rng([seed, number])
-            rows = [row for p in prompts for row in _rows(grammar, p, tilted, node.settings.samples, rng)]
+            rows = [row for p in prompts for row in _rows(grammar, p, tilted, node.settings.completions, rng)]
             shop.put(node, write_completions(shop.root / arm, rows))
             nodes.append(node)
         return nodes

@@ -1,6 +1,6 @@
 """Trained arms: the smallest rung and its values-targeted tuning, held against what is true of these two models.
 
-The truth is each model's own mean over 432 questions, the grammar's 512 but those that tuning saw: 50 samples of each, drawn with a
+The truth is each model's own mean over 432 questions, the grammar's 512 but those that tuning saw: 50 completions of each, drawn with a
 seed that no trial has; for the grammar's labels beside it the exact rates of the same questions. A trial draws 40 of the 432 and
 samples them anew, by the sampling stage with a seed of its own: every trial is an independent draw of prompts and of answers. As in a
 sweep, the arms of a trial share their random numbers. (Pretraining has seen 288 of the 432: what is true of a model is true there too.)
@@ -62,7 +62,7 @@ def truths(grammar: Grammar, shop: Workshop, dag: Dag) -> Truths:
     sampled: dict[tuple[str, str], float] = {}
     exact: dict[tuple[str, str], float] = {}
     for arm in ARMS:
-        said = on_suite(node_of(dag, "sampling", SIZE, arm), suite, seed=TRUTH_SEED, samples=TRUTH_SAMPLES)
+        said = on_suite(node_of(dag, "sampling", SIZE, arm), suite, seed=TRUTH_SEED, completions=TRUTH_SAMPLES)
         for stage in JUDGES:
             found = levels(shop.make(judged(dag, stage, said, suite)))
             sampled |= {(arm, metric): found[metric] for metric in METRICS if metric in found}

@@ -201,7 +201,7 @@ def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) 
 
 def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checked]:
     experiment = read_experiment(path)
-    inputs = gather(experiment, path.absolute().parent, samples=False)
+    inputs = gather(experiment, path.absolute().parent, rows=False)
     if inputs.positions_file:
         yield _validate_positions(_short(inputs.positions_file.path))
     for file in inputs.suites.values():
@@ -210,7 +210,7 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
     against = Against(
         inputs.given.positions,
         suites,
-        stage.settings(experiment.dataset_checks, experiment.dataset_sizes),
+        stage.settings(experiment.dataset_checks, experiment.train_samples),
         leakage.settings(experiment.dataset_checks),
     )
     used = dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))

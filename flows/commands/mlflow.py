@@ -7,8 +7,10 @@ that somebody wrote by hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -54,7 +56,7 @@ def rebuild(home: Home) -> Iterator[str]:
         owner = Owner.of(left.get("owner"))
         if owner is not None and not left.get("ended") and owner.alive is not False:
             raise BadInput(f"sweep {note.parent.name} is running (pid {owner.pid}); wait for it, or end it")
-        if "places" not in left:
+        if not _placed(left):
             raise BadInput(f"{note}: written by another version, which left too little; `palms rerun {note.parent.name}` first")
     aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
     if home.mlflow.exists():
@@ -71,6 +73,12 @@ def rebuild(home: Home) -> Iterator[str]:
         tracking.project_sweep(tracked)
         made = sum(tracked.manifest(node) is not None for node in tracked.nodes)
         yield f"{note.parent.name}: {made} of {len(tracked.nodes)} outputs"
+
+
+def _placed(left: Mapping[str, Any]) -> bool:
+    """Whether a sweep noted where each of its outputs stands, in the words of this version."""
+    known = {field.name for field in fields(Axes)}
+    return "places" in left and all(set(place) <= known for place in left["places"].values())
 
 
 def noted(home: Home, note: Path) -> Tracked | None:

@@ -25,7 +25,9 @@ def plan(
     explain: Annotated[bool, typer.Option("--explain", help="every reason why a stage would run, a line each")] = False,
     power: Annotated[
         bool,
-        typer.Option("--power", help="instead: which differences it would find, and with how many prompts, samples and raters"),
+        typer.Option(
+            "--power", help="instead: which differences it would find, and with how many prompts, completions and raters"
+        ),
     ] = False,
     difference: Annotated[
         float | None,
@@ -66,10 +68,10 @@ def _print_power(prepared: Run, difference: float | None) -> None:
     except ValueError as error:
         raise BadInput(f"--power: {error}") from None
     for one in tables:
-        found = f"{one.prompts} prompts × {one.samples} samples" + (f" × {one.raters} raters" if one.raters > 1 else "")
+        found = f"{one.prompts} prompts × {one.completions} completions" + (f" × {one.raters} raters" if one.raters > 1 else "")
         out.print(f"[bold]{one.outcome}[/bold]: {found} find a difference of ±{one.here:.3g} four times in five", highlight=False)
         if one.needed is not None:
-            out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many samples", highlight=False)
+            out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many completions", highlight=False)
         show(out, _cells(one))
         parts = one.components
         sizes = f"prompt {parts.prompt:.3g}, sample {parts.sample:.3g}" + (f", rater {parts.rater:.3g}" if parts.rater else "")
@@ -81,14 +83,14 @@ def _print_power(prepared: Run, difference: float | None) -> None:
 
 
 def _cells(power: Power) -> Table:
-    """The least difference that is found four times in five: prompts and raters down, samples across."""
-    samples = sorted({row.samples for row in power.rows})
+    """The least difference that is found four times in five: prompts and raters down, completions across."""
+    completions = sorted({row.completions for row in power.rows})
     rated = len({row.raters for row in power.rows}) > 1
-    table = plain("prompts", *(["raters"] if rated else []), *(f"{count} a prompt" for count in samples))
+    table = plain("prompts", *(["raters"] if rated else []), *(f"{count} a prompt" for count in completions))
     for column in table.columns:
         column.justify = "right"
-    found = {(row.prompts, row.raters, row.samples): row.detectable for row in power.rows}
+    found = {(row.prompts, row.raters, row.completions): row.detectable for row in power.rows}
     for prompts, raters in dict.fromkeys((row.prompts, row.raters) for row in power.rows):
-        cells = (f"±{found[prompts, raters, count]:.3g}" for count in samples)
+        cells = (f"±{found[prompts, raters, count]:.3g}" for count in completions)
         table.add_row(str(prompts), *([str(raters)] if rated else []), *cells)
     return table

@@ -1,4 +1,4 @@
-"""Which differences a sweep would find, and how many prompts, samples and raters would find smaller ones.
+"""Which differences a sweep would find, and how many prompts, completions and raters would find smaller ones.
 
 Variance components come from this experiment's own finished stages where both arms of a contrast are there, else they are assumed, and
 the table says which. The arithmetic stands in `tasks.statistics.power`.
@@ -28,19 +28,19 @@ from tasks.statistics.power import (
     prompts_needed,
 )
 
-PROMPTS, SAMPLES, RATERS = (40, 80, 160), (1, 3, 10, 25), (1, 3, 6)
+PROMPTS, COMPLETIONS, RATERS = (40, 80, 160), (1, 3, 10, 25), (1, 3, 6)
 ALPHA = 0.05
 
 
 @dataclass(frozen=True)
 class Power:
-    """One outcome's table. `here` is what this experiment's own prompts, samples and raters would find; `needed` answers `difference`."""
+    """One outcome's table. `here` is what this experiment's own prompts, completions and raters would find; `needed` answers `difference`."""
 
     outcome: str
     components: Components
     tests: int
     prompts: int
-    samples: int  # observations a prompt
+    completions: int  # observations a prompt
     raters: int
     here: float
     rows: list[PowerRow]
@@ -61,37 +61,37 @@ def powers(run: Run, difference: float | None) -> list[Power]:
         raise ValueError(
             f"the unit of {primary.metric} is the {measure.of}, of which a suite has few; an outcome measured a prompt is required"
         )
-    samples = max(1, experiment.suites[primary.suite].samples // measure.over)
+    completions = max(1, experiment.suites[primary.suite].completions // measure.over)
     found = [
-        _power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run, measure), samples, 1, difference)
+        _power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run, measure), completions, 1, difference)
     ]
     if sheet is not None:
         suite = sheet.suites[0]
-        count, raters = experiment.suites[suite].samples, sheet.ratings_per_completion
+        count, raters = experiment.suites[suite].completions, sheet.ratings_per_completion
         found.append(_power(run, f"human rating on {suite} (points of 1 to 5)", suite, ASSUMED_RATINGS, count, raters, None))
     return found
 
 
 def _power(
-    run: Run, outcome: str, suite: str, components: Components, samples: int, raters: int, difference: float | None
+    run: Run, outcome: str, suite: str, components: Components, completions: int, raters: int, difference: float | None
 ) -> Power:
     experiment, prompts = run.experiment, load_suite(run.inputs.suites[suite].path).prompts
     strata = len({prompt.group for prompt in prompts})
     most = max(len(ladder.sizes or ladder.models) for ladder in experiment.ladders)
     runs = len(experiment.seeds) if len(experiment.seeds) < SEEDS_CROSSED else 1  # below, each run has its own test
-    tests = most * len(experiment.dataset_sizes) * runs * len(experiment.contrasts) or 1
+    tests = most * len(experiment.train_samples) * runs * len(experiment.contrasts) or 1
     alpha = ALPHA / tests
     rows = power_table(
         components,
         strata,
         prompts=[count for count in PROMPTS if count > strata],
-        samples=SAMPLES if samples == experiment.suites[suite].samples else (samples,),
+        completions=COMPLETIONS if completions == experiment.suites[suite].completions else (completions,),
         raters=RATERS if raters > 1 else (1,),
         alpha=alpha,
     )
-    here = detectable(components, len(prompts), strata, samples, raters, alpha=alpha)
-    needed = prompts_needed(difference, components, strata, samples, raters, alpha=alpha) if difference is not None else None
-    return Power(outcome, components, tests, len(prompts), samples, raters, here, rows, difference, needed)
+    here = detectable(components, len(prompts), strata, completions, raters, alpha=alpha)
+    needed = prompts_needed(difference, components, strata, completions, raters, alpha=alpha) if difference is not None else None
+    return Power(outcome, components, tests, len(prompts), completions, raters, here, rows, difference, needed)
 
 
 def _components(run: Run, measure: Measure) -> Components:
@@ -100,7 +100,7 @@ def _components(run: Run, measure: Measure) -> Components:
     Raises ValueError for an outcome with a unit of its own that was not measured yet.
     """
     primary = run.experiment.primary
-    samples = run.experiment.suites[primary.suite].samples
+    completions = run.experiment.suites[primary.suite].completions
     estimates = []
     for pair in pairs(_finished(run), run.experiment.comparison.contrasts):
         if (pair.metric, pair.axes.suite) != (primary.metric, primary.suite):
@@ -110,7 +110,7 @@ def _components(run: Run, measure: Measure) -> Components:
             ids, groups = pair.values()[0], pair.group_of()
             estimates.append(components_of([first[i] for i in ids], [second[i] for i in ids], [groups[i].group for i in ids]))
     if estimates:
-        return max(estimates, key=lambda one: difference_sd(one, samples))
+        return max(estimates, key=lambda one: difference_sd(one, completions))
     if measure.unit:
         raise ValueError(
             f"{primary.metric} is in {measure.unit}, and no spread is assumed for it; both arms of a contrast, measured, are required"

@@ -1,7 +1,7 @@
 """What a sweep sets out to conclude, named before anything is sampled: its outcome, its contrasts, its margins.
 
-A sampled output carries the plan that stood when it was drawn, beside its key and not in it: the texts do not depend on the plan, what
-may be claimed of them does. Knows how a plan is identified and how a change of it is told; which outputs carry one is the DAG's.
+A sampled output carries the preregistration that stood when it was drawn, beside its key and not in it: the texts do not depend on it,
+what may be claimed of them does. Knows how one is identified and how a change of it is told; which outputs carry one is the DAG's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks.contract import digest_of
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preregistration:
     """`primary` is "metric on suite"; `margins` are those of non-inferiority, by name, where a capability is assessed."""
 
     primary: str
@@ -27,7 +27,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """sha256 of the plan's canonical JSON."""
+        """sha256 of its canonical JSON."""
         return digest_of(self.document())
 
     def words(self) -> str:
@@ -35,38 +35,38 @@ class Plan:
         return f"{self.primary}; {listed(self.contrasts) or 'no contrast'}" + (f"; margins: {margins}" if margins else "")
 
 
-Drawn = Iterable[tuple[str | None, Mapping[str, Any] | None]]  # (arm, plan that stood when it was sampled) of each output
+Drawn = Iterable[tuple[str | None, Mapping[str, Any] | None]]  # of each output: its arm, and what stood when it was sampled
 
 
 def unregistered(now: Mapping[str, Any], drawn: Drawn) -> tuple[Contrast, ...]:
     """The contrasts that were not named, with this outcome, before both their arms had been sampled: tests of them are exploratory.
 
-    One arm whose completions were drawn under a plan that names the contrast is enough: before it was sampled there was no difference
+    One arm whose completions were drawn under one that names the contrast is enough: before it was sampled there was no difference
     to be seen. So an arm, or an experiment, that is added over completions of another one accuses nobody.
     """
     named: dict[str | None, set[str]] = {}
-    for arm, plan in drawn:
-        if plan is not None and plan["primary"] == now["primary"]:
-            named.setdefault(arm, set()).update(plan["contrasts"])
+    for arm, stood in drawn:
+        if stood is not None and stood["primary"] == now["primary"]:
+            named.setdefault(arm, set()).update(stood["contrasts"])
     wanted = (Contrast.parse(one) for one in now["contrasts"])
     return tuple(one for one in wanted if not any(str(one) in named.get(arm, ()) for arm in one.arms))
 
 
 def told(now: Mapping[str, Any], drawn: Drawn) -> list[str]:
-    """A line on every part of the plan that was changed after sampling."""
+    """A line on every part that was changed after sampling."""
     drawn = list(drawn)
     lines = []
     if late := unregistered(now, drawn):
-        before = sorted({plan["primary"] if plan else "nothing" for _, plan in drawn} - {now["primary"]})
-        was = f", where the plan named {' and '.join(before)}" if before else ""
+        before = sorted({stood["primary"] if stood else "nothing" for _, stood in drawn} - {now["primary"]})
+        was = f", where the preregistration named {' and '.join(before)}" if before else ""
         lines.append(
             f"named after their arms had been sampled{was}, so that their tests are exploratory: {now['primary']}: {listed(late)}"
         )
     moved = {
-        f"{name} {plan['margins'][name]:g} → {value:g}"
-        for _, plan in drawn
+        f"{name} {stood['margins'][name]:g} → {value:g}"
+        for _, stood in drawn
         for name, value in now["margins"].items()
-        if plan and plan["margins"].get(name, value) != value
+        if stood and stood["margins"].get(name, value) != value
     }
     if moved:
         lines.append(f"margins of capability changed after sampling: {', '.join(sorted(moved))}")

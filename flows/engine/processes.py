@@ -224,7 +224,7 @@ def _work(body: str, orders: list[Order], store: Store, send: Event, verify: boo
             if not locks.enter_context(store.lock(order.stage, order.key, wait=False)):
                 send("say", order.key, "waiting: another process is working on this key")
                 locks.enter_context(store.lock(order.stage, order.key))
-            there = None if order.anew else store.find(order.stage, order.key, verify=verify)
+            there = None if order.forced else store.find(order.stage, order.key, verify=verify)
             if isinstance(there, Manifest):  # finished by someone else while we waited
                 send("committed", order.key, None)
             else:

@@ -64,9 +64,9 @@ class Session:
         self.task_runs: list[UUID] = []  # the orchestrator's ids of what this session submitted
         self.drawn: dict[
             str, tuple[str | None, Mapping[str, Any] | None]
-        ] = {}  # label: arm, and the plan that it was sampled under
-        self.marks: dict[str, str] = {}  # label: what a reader of its results should know
-        self.anew: frozenset[str] = frozenset()  # labels of what is made even if its output is there
+        ] = {}  # label: arm, and the preregistration that it was sampled under
+        self.caveats: dict[str, str] = {}  # label: what a reader of its results should know
+        self.forced: frozenset[str] = frozenset()  # labels of what is made even if its output is there
 
     # ---- outcomes (thread-safe) ------------------------------------------------------------------------------------
 
@@ -133,11 +133,13 @@ class Session:
         settings = node.settings
         if node.tolerant:
             lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
-            settings = replace(settings, missing=tuple(sorted(map(_loss, lost))), marks=tuple(sorted(set(self.marks.values()))))
-            if node.plan is not None:
+            settings = replace(
+                settings, missing=tuple(sorted(map(_loss, lost))), caveats=tuple(sorted(set(self.caveats.values())))
+            )
+            if node.preregistration is not None:
                 drawn = list(self.drawn.values())
-                marks = tuple(sorted({*settings.marks, *preregistration.told(node.plan, drawn)}))
-                settings = replace(settings, marks=marks, late=preregistration.unregistered(node.plan, drawn))
+                caveats = tuple(sorted({*settings.caveats, *preregistration.told(node.preregistration, drawn)}))
+                settings = replace(settings, caveats=caveats, late=preregistration.unregistered(node.preregistration, drawn))
         while True:
             order = self._order(replace_settings(node, settings), inputs)
             note = self.store.smaller(order.stage, order.key)
@@ -164,29 +166,29 @@ class Session:
             inputs=paths,
             places={role: up.axes for role, up in node.upstream.items() if role in inputs},
             code=code,
-            anew=node.label in self.anew,
-            plan=node.plan,
+            forced=node.label in self.forced,
+            preregistration=node.preregistration,
         )
 
-    def _note_plan(self, order: Order, plan: Mapping[str, Any] | None) -> None:
-        """Under which plan an output was made, where its node has one."""
-        if order.plan is not None:
-            self.drawn[order.label] = (order.axes.arm, plan)
+    def _note_preregistration(self, order: Order, stood: Mapping[str, Any] | None) -> None:
+        """What stood when an output was made, where its node has a preregistration."""
+        if order.preregistration is not None:
+            self.drawn[order.label] = (order.axes.arm, stood)
 
     def look_up(self, order: Order) -> tuple[Manifest | None, list[str]]:
         """The output of a key, or None and the reasons why it has to be made."""
-        if order.anew:
-            return None, ["asked for anew"]
+        if order.forced:
+            return None, ["forced"]
         found = self.store.find(order.stage, order.key, verify=self.options.verify)
         if isinstance(found, Manifest):
             if found.document["code"] != order.code:
                 version = order.identity["version"]
-                self.marks[order.label] = (
+                self.caveats[order.label] = (
                     f"{order.stage}: its code changed since these results, under the same STAGE_VERSION {version}"
                 )
-            self._note_plan(order, found.document.get("plan"))
+            self._note_preregistration(order, found.document.get("preregistration"))
             return found, []
-        self._note_plan(order, order.plan)
+        self._note_preregistration(order, order.preregistration)
         return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
 
 

@@ -52,8 +52,8 @@ class Order:
     inputs: Mapping[str, str]  # role: path
     places: Mapping[str, Axes]  # role: where that input stands in this sweep; its manifest says where it stood when it was made
     code: str  # digest of the stage's module files
-    anew: bool = False  # made even if its output is there
-    plan: Mapping[str, Any] | None = None  # what the sweep set out to conclude when this was made
+    forced: bool = False  # made even if its output is there
+    preregistration: Mapping[str, Any] | None = None  # what the sweep set out to conclude when this was made
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,6 @@ class Manifest:
     @property
     def label(self) -> str:
         return str(self.document["label"])
-
-    @property
-    def axes(self) -> Axes:
-        return Axes(**self.document["axes"])
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -216,7 +212,7 @@ class Store:
             "axes": asdict(order.axes),
             "identity": order.identity,
             "code": order.code,
-            "plan": order.plan,
+            "preregistration": order.preregistration,
             "files": files,
             "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if not entry["volatile"]}),
             "requires": list(requires),

@@ -147,7 +147,13 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
 
 
 def _params(tracked: Tracked, place: Axes, made: Mapping[Node, Manifest]) -> dict[str, Any]:
-    axes = {"ladder": place.ladder, "size": place.size, "arm": place.arm, "samples": place.samples, "seed": place.seed}
+    axes = {
+        "ladder": place.ladder,
+        "size": place.size,
+        "arm": place.arm,
+        "train_samples": place.train_samples,
+        "seed": place.seed,
+    }
     tuning: Mapping[str, Any] = next(
         (manifest.document["identity"]["settings"] for node, manifest in made.items() if node.stage.name == "finetune"), {}
     )

@@ -37,7 +37,7 @@ class Verdict:
     ladder: str
     size: str
     arm: str
-    samples: int | None
+    train_samples: int | None
     seed: int | None
     measure: Literal["prose", "tasks"]
     value: float | None
@@ -85,7 +85,7 @@ def _verdict(node: Output, base: Output | None, called: str, measure: str, setti
             ladder=axes.ladder or "",
             size=axes.size or "",
             arm=axes.arm or "",
-            samples=axes.samples,
+            train_samples=axes.train_samples,
             seed=axes.seed,
             measure="prose" if measure == PROSE else "tasks",
             value=interval.value if interval else None,

@@ -50,7 +50,7 @@ class Difference:
     ladder: str
     size: str
     params: int | None
-    samples: int | None
+    train_samples: int | None
     seed: int | str | None
     suite: str
     metric: str
@@ -90,7 +90,7 @@ def compare(sources: Sources, settings: Any) -> list[Difference]:
     runs: dict[tuple[Any, ...], list[Pair]] = defaultdict(list)
     for pair in pairs(sources, settings.arms.contrasts):
         axes = pair.axes
-        runs[pair.contrast, axes.ladder, axes.size, axes.samples, axes.suite, pair.metric].append(pair)
+        runs[pair.contrast, axes.ladder, axes.size, axes.train_samples, axes.suite, pair.metric].append(pair)
     rows = []
     for found in runs.values():
         rows += [row for pair in found for row in _by_group([pair], sources, settings)]
@@ -172,7 +172,7 @@ def _difference(
         ladder=axes.ladder,
         size=axes.size,
         params=sources.params(axes.ladder, axes.size),
-        samples=axes.samples,
+        train_samples=axes.train_samples,
         seed=ALL_SEEDS if crossed else axes.seed,
         suite=axes.suite or "",
         metric=metric,
@@ -203,7 +203,7 @@ def _family(pair: Pair, family: str, group: str, axes: Axes, where: str, tested:
     if not tested:
         return "exploratory"
     if group != "all":
-        return f"category {axes.size} n{axes.samples} seed{axes.seed} {where} {pair.contrast}"
+        return f"category {axes.size} n{axes.train_samples} seed{axes.seed} {where} {pair.contrast}"
     if family == "confirmatory":
         return f"confirmatory {where}"
     if family == "secondary":
@@ -252,7 +252,7 @@ class OfDatasetSize(Protocol):
     def ladder(self) -> str: ...
 
     @property
-    def samples(self) -> int | None: ...
+    def train_samples(self) -> int | None: ...
 
 
 Sized = TypeVar("Sized", bound=OfDatasetSize)
@@ -260,13 +260,13 @@ Sized = TypeVar("Sized", bound=OfDatasetSize)
 
 def largest(rows: Sequence[Sized]) -> list[Sized]:
     """Only the largest dataset size of each ladder, and what was tuned on nothing."""
-    most = {row.ladder: max(r.samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
-    return [row for row in rows if row.samples in (None, most[row.ladder])]
+    most = {row.ladder: max(r.train_samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
+    return [row for row in rows if row.train_samples in (None, most[row.ladder])]
 
 
 def cell(row: Difference) -> tuple[Any, ...]:
     """Everything that names a comparison but the training seed."""
-    return (row.contrast, row.ladder, row.size, row.samples, row.suite, row.metric, row.group)
+    return (row.contrast, row.ladder, row.size, row.train_samples, row.suite, row.metric, row.group)
 
 
 def _effect(pair: Pair, ids: Sequence[str], strata: Sequence[str]) -> tuple[Interval | None, str]:

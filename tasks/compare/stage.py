@@ -37,14 +37,14 @@ class Settings:
         parts: what the report says of each evaluation.
         calibration: the numbers come from the calibration ladder; the report then says so at the top.
         calibration_scorer: the models are real, and a scorer is the calibration ladder's.
-        registered, registration: outcome, contrasts and margins as they were named before sampling, in words and as a digest.
+        preregistered, preregistration: outcome, contrasts and margins as they were named before sampling, in words and as a digest.
         margin_nats, margin_accuracy, above_chance: margins of non-inferiority of capability (`capability`).
         resamples: sign-flip draws behind each p value.
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
         late: the confirmatory contrasts that were not named with this outcome before both their arms had been sampled.
         toxicity_threshold: score from which on an answer counts as toxic.
-        marks: what a reader should know of outputs that were reused, such as stage code that has changed since.
+        caveats: what a reader should know of outputs that were reused, such as stage code that has changed since.
     """
 
     sweep_name: str
@@ -55,8 +55,8 @@ class Settings:
     parts: tuple[Part, ...] = ()
     calibration: bool = False
     calibration_scorer: bool = False
-    registered: str = ""
-    registration: str = ""
+    preregistered: str = ""
+    preregistration: str = ""
     late: tuple[Contrast, ...] = ()
     toxicity_threshold: float = Toxicity.model_fields["threshold"].default
     margin_nats: float = MARGINS.nats
@@ -65,7 +65,7 @@ class Settings:
     resamples: int = 9999
     seed: int = 0
     missing: tuple[str, ...] = ()
-    marks: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
     @property
     def secondary(self) -> tuple[str, ...]:
@@ -93,12 +93,12 @@ def settings(
     parts: tuple[Part, ...],
     calibration: bool,
     calibration_scorer: bool,
-    registered: tuple[str, str],
+    preregistered: tuple[str, str],
 ) -> Settings:
-    """`registered`: in words, and as a digest; the rest as in `Settings`."""
+    """`preregistered`: in words, and as a digest; the rest as in `Settings`."""
     toxicity = experiment.evaluations.asked.get("toxicity")
     margins = capability.margins if (capability := experiment.evaluations.asked.get("capability")) else MARGINS
-    words, digest = registered
+    words, digest = preregistered
     return Settings(
         sweep_name=experiment.name,
         primary_suite=experiment.primary.suite,
@@ -108,8 +108,8 @@ def settings(
         parts=parts,
         calibration=calibration,
         calibration_scorer=calibration_scorer and not calibration,
-        registered=words,
-        registration=digest,
+        preregistered=words,
+        preregistration=digest,
         toxicity_threshold=toxicity.threshold if toxicity else Settings.toxicity_threshold,
         margin_nats=margins.nats,
         margin_accuracy=margins.accuracy,

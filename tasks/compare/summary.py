@@ -19,9 +19,9 @@ def read_outcome(folder: Path) -> dict[str, Any]:
 
 
 def summary_rows(folder: Path) -> list[dict[str, Any]]:
-    """One row a (ladder, size, arm, samples, seed), in the order of the tables.
+    """One row a (ladder, size, arm, train_samples, seed), in the order of the tables.
 
-    Keys: ladder, size, params, arm, samples, seed, primary and secondary (the arm's levels), difference, ci_low, ci_high
+    Keys: ladder, size, params, arm, train_samples, seed, primary and secondary (the arm's levels), difference, ci_low, ci_high
     (from the reference arm, of the primary outcome), p_adjusted. A number that was not measured is None; units are those of metrics.csv.
     """
     outcome = read_outcome(folder)
@@ -31,12 +31,12 @@ def summary_rows(folder: Path) -> list[dict[str, Any]]:
             continue
         column = _column(line, outcome)
         if column is not None:
-            where = tuple(line[name] for name in ("ladder", "size", "arm", "samples", "seed"))
+            where = tuple(line[name] for name in ("ladder", "size", "arm", "train_samples", "seed"))
             rows.setdefault(where, _empty(line))[column] = float(line["value"])
     for line in _read(folder / "contrasts.csv"):
         contrast, said = Contrast.parse(line["contrast"]), (line["group"], line["suite"], line["metric"])
         if contrast.reference == outcome["reference"] and said == ("all", outcome["suite"], outcome["metric"]):
-            where = (line["ladder"], line["size"], contrast.treated, line["samples"], line["seed"])
+            where = (line["ladder"], line["size"], contrast.treated, line["train_samples"], line["seed"])
             row = rows.setdefault(where, {**_empty(line), "arm": contrast.treated, "primary": float(line["treated"])})
             row |= {
                 "difference": float(line["value"]),
@@ -48,13 +48,13 @@ def summary_rows(folder: Path) -> list[dict[str, Any]]:
 
 def _order(row: dict[str, Any], arms: list[str]) -> tuple[Any, ...]:
     """Small sizes first, the reference arm before the others, the runs of an arm before all of them together."""
-    samples, seed = row["samples"] or 0, row["seed"] or ""
+    train_samples, seed = row["train_samples"] or 0, row["seed"] or ""
     return (
         row["ladder"],
         row["params"] or float("inf"),
         row["size"],
         arms.index(row["arm"]),
-        samples,
+        train_samples,
         seed == "all",
         int(seed) if seed.isdigit() else 0,
     )
@@ -72,7 +72,7 @@ def _empty(line: dict[str, str]) -> dict[str, Any]:
         "size": line["size"],
         "params": _number(line["params"]),
         "arm": line.get("arm"),
-        "samples": _number(line["samples"]),
+        "train_samples": _number(line["train_samples"]),
         "seed": line["seed"] or None,
         "primary": None,
         "secondary": None,
@@ -97,7 +97,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 def summary_cells(rows: Sequence[dict[str, Any]], outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The comparison as one row a size and arm; axes with one value are left out."""
-    varied = [axis for axis in ("samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
+    varied = [axis for axis in ("train_samples", "seed") if len({row[axis] for row in rows} - {None}) > 1]
     beside = ["secondary"] if any(row["secondary"] is not None for row in rows) else []  # none if it is the primary outcome
     primary, further = f"{outcome['metric']} ({outcome['suite']})", [outcome["secondary_metric"] for _ in beside]
     cells = []

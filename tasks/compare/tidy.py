@@ -14,7 +14,7 @@ from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
 from tasks.contract import Metric, write_json, write_metrics, write_rows
 
-TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "samples")
+TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "train_samples")
 
 
 def write(folder: Path, found: Comparison) -> None:
@@ -62,7 +62,7 @@ def levels(sources: Sources) -> list[dict[str, Any]]:
             "ci_low": row.ci_low,
             "ci_high": row.ci_high,
             "n": row.n,
-            "samples": node.axes.samples,
+            "train_samples": node.axes.train_samples,
         }
         for node in sorted(sources.nodes, key=lambda node: (sources.order(node.axes), node.label))
         if node.axes.ladder is not None
@@ -77,7 +77,7 @@ def _tidy(row: Difference) -> dict[str, Any]:
 TREND = (
     "ladder",
     "arm",
-    "samples",
+    "train_samples",
     "seed",
     "suite",
     "metric",
@@ -99,7 +99,7 @@ def _slope(row: Trend) -> dict[str, Any]:
     return {
         "ladder": row.ladder,
         "arm": str(row.arm),
-        "samples": row.samples,
+        "train_samples": row.train_samples,
         "seed": row.seed,
         "suite": row.suite,
         "metric": row.metric,
@@ -123,6 +123,6 @@ def _primary(row: Difference, settings: Any) -> bool:
 def _metric(row: Difference) -> Metric:
     """The axes go into the name, for the comparison stands above all of them."""
     parts = [row.metric, str(row.contrast), f"{row.ladder}-{row.size}"]
-    parts += [f"n{row.samples}"] if row.samples is not None else []
+    parts += [f"n{row.train_samples}"] if row.train_samples is not None else []
     parts += [f"seed{row.seed}"] if row.seed is not None else []
     return Metric("/".join(parts), row.value, row.n, row.group, row.ci_low, row.ci_high)

@@ -30,7 +30,7 @@ class Trend:
 
     ladder: str
     arm: str | Contrast
-    samples: int | None
+    train_samples: int | None
     seed: int | str | None
     suite: str
     metric: str
@@ -61,7 +61,7 @@ def over_sizes(sources: Sources, settings: Any) -> list[Trend]:
             (pair.treated, axes.arm, treated),
             (pair.treated, pair.contrast, treated - reference),
         ):
-            where = (axes.ladder, arm, node.axes.samples, axes.suite, pair.metric)
+            where = (axes.ladder, arm, node.axes.train_samples, axes.suite, pair.metric)
             runs[where][axes.size or "", node.axes.seed] = (ids, groups, values)
     return [trend for where, cells in runs.items() for trend in _trends(where, cells, sources)]
 
@@ -96,7 +96,7 @@ def _trend(
     table: tuple[list[str], list[str], np.ndarray],
     sources: Sources,
 ) -> Trend:
-    ladder, arm, samples, suite, metric = where
+    ladder, arm, train_samples, suite, metric = where
     params = [sources.params(ladder, size) or 0 for size in sizes]
     x = np.log10(params)
     strata = table[1]
@@ -106,7 +106,7 @@ def _trend(
     return Trend(
         ladder,
         arm,
-        samples,
+        train_samples,
         seed,
         suite,
         metric,

@@ -76,7 +76,7 @@ def _stated(sources: Sources) -> dict[tuple[Axes, str], float]:
 
 def _find(stated: Mapping[tuple[Axes, str], float], axes: Axes, prefix: str, label: str) -> float | None:
     """A truth belongs to the model: it may have been computed on the suite's own prompts or for no suite in particular."""
-    model = (axes.ladder, axes.size, axes.arm, axes.samples, axes.seed)
+    model = (axes.ladder, axes.size, axes.arm, axes.train_samples, axes.seed)
     for suite in (axes.suite, None):
         value = stated.get((Axes(*model, suite), prefix + label))
         if value is not None:

@@ -145,7 +145,7 @@ class Sources:
             rank,
             axes.suite or "",
             self.arms.place(axes.arm),
-            axes.samples or 0,
+            axes.train_samples or 0,
             -1 if axes.seed is None else axes.seed,
         )
 
@@ -154,8 +154,8 @@ def references(axes: Axes, arm: str) -> Iterator[Axes]:
     """Where the output of another arm may stand that this one is compared with: at its seed and dataset size, or at none, as an untuned
     arm does, which was tuned on nothing and may have been sampled once for all seeds."""
     for seed in dict.fromkeys((axes.seed, None)):
-        for samples in dict.fromkeys((axes.samples, None)):
-            yield replace(axes, arm=arm, samples=samples, seed=seed)
+        for samples in dict.fromkeys((axes.train_samples, None)):
+            yield replace(axes, arm=arm, train_samples=samples, seed=seed)
 
 
 def read(inputs: Mapping[str, Path], places: Mapping[str, Axes], arms: Arms, measures: Sequence[Measure] = ()) -> Sources:

@@ -121,8 +121,8 @@ def not_drawn(asked: str, section: Any, field: str, given: Given) -> Iterator[st
     """No more completions a prompt are asked for than are sampled."""
     count = getattr(section, field)
     for name in section.suites if count else ():
-        if (drawn := given.sampled[name].samples) < count:
-            yield f"evaluations.{asked}.{field}: {count}; suites.{name} has {drawn} samples a prompt, and no fewer are required"
+        if (drawn := given.sampled[name].completions) < count:
+            yield f"evaluations.{asked}.{field}: {count}; suites.{name} has {drawn} completions a prompt, and no fewer are required"
 
 
 def without_position(asked: str, section: Any, given: Given) -> Iterator[str]:

@@ -39,7 +39,7 @@ def tune(job: Job) -> None:
     folder = prepared_folder(job.inputs["model"])
     tokenizer = load_tokenizer(folder)
     # 1. The data, settled to the last step.
-    rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.samples)
+    rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples)
     context = read_context(folder)
     samples = [encode(row, tokenizer, settings.template, settings.prompt_loss_weight, context) for row in rows]
     a_pass = math.ceil(len(samples) / settings.batch)

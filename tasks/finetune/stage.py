@@ -27,7 +27,7 @@ STAGE = Stage(
 class Settings:
     """How a model is tuned. `micro_batch` rows go through the model at once; the last bits depend on it."""
 
-    method: str  # full | lora
+    method: str
     epochs: int
     min_steps: int  # optimiser steps, where the epochs give fewer
     learning_rate: float
@@ -38,33 +38,24 @@ class Settings:
     warmup: float  # share of the steps
     schedule: str  # linear | cosine | constant
     max_grad_norm: float
-    lora_rank: int
-    lora_alpha: int
-    lora_dropout: float
+    options: Mapping[str, Any]  # what the method alone reads
     template: str
-    samples: int  # size of the nested subset
+    train_samples: int  # size of the nested subset
     seed: int
 
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What the method alone reads."""
-        return {"rank": self.lora_rank, "alpha": self.lora_alpha, "dropout": self.lora_dropout} if self.method == "lora" else {}
 
-
-def settings(arm: Tuned, size: str, samples: int, template: str, seed: int) -> Settings:
+def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int) -> Settings:
     """How an arm is tuned at one size, on one number of samples."""
-    rate, options = arm.rate_for(size), methods.options(arm)
+    rate = arm.rate_for(size)
     assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
     return from_section(
         Settings,
         arm,
         learning_rate=rate,
         micro_batch=arm.micro_batch or arm.batch,
-        lora_rank=options.get("rank", 0),
-        lora_alpha=options.get("alpha", 0),
-        lora_dropout=options.get("dropout", 0.0),
+        options=methods.options(arm),
         template=template,
-        samples=samples,
+        train_samples=train_samples,
         seed=seed,
     )
 

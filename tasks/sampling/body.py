@@ -49,14 +49,14 @@ def sample(model: Any, tokenizer: Any, job: Job) -> None:
     ends = frozenset([tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)])
     # Rows of about one length stand together, so that no batch waits long for its longest prompt. Batches are always the same
     # ones: after a restart an incomplete one is drawn again as a whole.
-    work = sorted(product(suite.prompts, range(settings.samples)), key=lambda item: len(tokens[item[0].id]))
+    work = sorted(product(suite.prompts, range(settings.completions)), key=lambda item: len(tokens[item[0].id]))
     kept = Kept(job.scratch / "rows.jsonl")
     for start in range(0, len(work), settings.decode_batch):
         batch = work[start : start + settings.decode_batch]
         if all((prompt.id, repeat) in kept.rows for prompt, repeat in batch):
             continue
         job.progress(start, len(work), "completion")
-        before = settings.draw * settings.samples  # streams that earlier draws have used
+        before = settings.draw * settings.completions  # streams that earlier draws have used
         rows = [
             Row(tokens[prompt.id], uniforms(settings.seed, prompt.id, before + repeat, settings.max_new_tokens))
             for prompt, repeat in batch
@@ -73,7 +73,7 @@ def sample(model: Any, tokenizer: Any, job: Job) -> None:
         )
         kept.add([_row(prompt, repeat, one, tokenizer) for (prompt, repeat), one in zip(batch, drawn, strict=True)])
     job.progress(len(work), len(work), "completion")
-    rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.samples)]
+    rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.completions)]
     write_jsonl(job.work / COMPLETIONS, rows_out)
     job.say(f"{len(rows_out)} completions, {sum(row['tokens'] for row in rows_out)} tokens")
     job.commit()

@@ -29,7 +29,7 @@ BYTES_PER_PARAMETER = 5
 class Settings:
     """How completions are drawn. `decode_batch` rows make one batch; the numbers' last bits depend on it."""
 
-    samples: int  # completions a prompt
+    completions: int  # a prompt
     max_new_tokens: int
     temperature: float
     top_p: float

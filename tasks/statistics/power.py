@@ -1,4 +1,4 @@
-"""How many prompts, samples and raters an experiment needs: which difference a plan would find.
+"""How many prompts, completions and raters an experiment needs: which difference a plan would find.
 
 A prompt's mean difference between two arms varies for three reasons: prompts differ in how far the arms lie apart (prompt × arm),
 completions of a prompt differ, and so do the ratings of a completion. Samples thin out the last two, raters the last alone, so the
@@ -40,7 +40,7 @@ class Components:
 
 
 ASSUMED_RATINGS = Components(prompt=0.245, sample=0.5, rater=0.98)
-"""Ratings from 1 to 5: standard deviations an arm of .35 (prompt × arm), .5 and .7. Assumed, not measured: at 3 samples and 3 raters
+"""Ratings from 1 to 5: standard deviations an arm of .35 (prompt × arm), .5 and .7. Assumed, not measured: at 3 completions and 3 raters
 a prompt's difference then has a standard deviation of .72, in the middle of the .65 to .78 that the project's simulations assume."""
 
 
@@ -89,22 +89,29 @@ def components_of(treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], 
     )
 
 
-def difference_sd(components: Components, samples: int, raters: int = 1) -> float:
-    """Standard deviation of prompt-mean differences: √(prompt + sample/samples + rater/(samples·raters)), in the unit of the score.
+def difference_sd(components: Components, completions: int, raters: int = 1) -> float:
+    """Standard deviation of prompt-mean differences: √(prompt + sample/completions + rater/(samples·raters)), in the unit of the score.
 
-    samples: completions a prompt and arm; raters: ratings a completion. Raises ValueError for fewer than one, or no variance at all.
+    completions: completions a prompt and arm; raters: ratings a completion. Raises ValueError for fewer than one, or no variance at all.
     """
-    for name, count in (("samples", samples), ("raters", raters)):
+    for name, count in (("completions", completions), ("raters", raters)):
         if count < 1:
             raise ValueError(f"{name}: expected at least 1, got {count}")
-    variance = components.prompt + components.sample / samples + components.rater / (samples * raters)
+    variance = components.prompt + components.sample / completions + components.rater / (completions * raters)
     if variance == 0:
         raise ValueError("components: expected at least one variance above 0: without any, every difference would be found")
     return math.sqrt(variance)
 
 
 def detectable(
-    components: Components, prompts: int, strata: int, samples: int, raters: int = 1, *, power: float = 0.8, alpha: float = 0.05
+    components: Components,
+    prompts: int,
+    strata: int,
+    completions: int,
+    raters: int = 1,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
 ) -> float:
     """The least difference that the stratified t test finds with probability `power`, in the unit of the score.
 
@@ -112,14 +119,16 @@ def detectable(
     adjustment over a family of m tests is planned for by alpha/m, its first and hardest step: the figure then holds for whichever
     test comes out smallest, and errs upward for the others. Raises ValueError as these two do.
     """
-    return minimal_detectable_difference(difference_sd(components, samples, raters), prompts, strata, power=power, alpha=alpha)
+    return minimal_detectable_difference(
+        difference_sd(components, completions, raters), prompts, strata, power=power, alpha=alpha
+    )
 
 
 def prompts_needed(
     difference: float,
     components: Components,
     strata: int,
-    samples: int,
+    completions: int,
     raters: int = 1,
     *,
     power: float = 0.8,
@@ -135,7 +144,7 @@ def prompts_needed(
         raise ValueError(f"difference: expected a finite number other than 0, got {difference}")
 
     def enough(each: int) -> bool:
-        return detectable(components, each * strata, strata, samples, raters, power=power, alpha=alpha) <= wanted
+        return detectable(components, each * strata, strata, completions, raters, power=power, alpha=alpha) <= wanted
 
     most = 2
     while not enough(most):
@@ -154,7 +163,7 @@ class PowerRow:
     """One plan, and the least difference that it would find."""
 
     prompts: int
-    samples: int
+    completions: int
     raters: int
     detectable: float
 
@@ -164,7 +173,7 @@ def power_table(
     strata: int = 8,
     *,
     prompts: Sequence[int] = (40, 80, 160),
-    samples: Sequence[int] = (1, 3, 10, 25),
+    completions: Sequence[int] = (1, 3, 10, 25),
     raters: Sequence[int] = (1, 3, 6),
     power: float = 0.8,
     alpha: float = 0.05,
@@ -173,7 +182,7 @@ def power_table(
     return [
         PowerRow(p, s, r, detectable(components, p, strata, s, r, power=power, alpha=alpha))
         for p in prompts
-        for s in samples
+        for s in completions
         for r in raters
     ]
 
@@ -196,7 +205,7 @@ class _Arm:
         freedom = np.sum(completions - 1)
         if freedom == 0:
             raise ValueError(
-                f"{name}: expected a prompt with at least 2 completions: with one each, prompts and samples look alike"
+                f"{name}: expected a prompt with at least 2 completions: with one each, prompts and completions look alike"
             )
         of_completions = [table.mean(axis=1) for table in tables]
         between = sum(float(np.sum((means - means.mean()) ** 2)) for means in of_completions) / freedom

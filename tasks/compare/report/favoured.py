@@ -41,7 +41,10 @@ def grids(nodes: Sequence[Output], sources: Sources) -> list[Grid]:
             axes = node.axes
             if node.words and (axes.ladder, axes.size, axes.suite) == place:
                 held = chosen.get(axes.arm or "")
-                if held is None or (axes.samples or 0, -(axes.seed or 0)) > (held.axes.samples or 0, -(held.axes.seed or 0)):
+                if held is None or (axes.train_samples or 0, -(axes.seed or 0)) > (
+                    held.axes.train_samples or 0,
+                    -(held.axes.seed or 0),
+                ):
                     chosen[axes.arm or ""] = node
         groups = list(dict.fromkeys((row["axis"], row["group"]) for node in chosen.values() for row in node.words))
         rows = [(axis, group, [_leading(node, axis, group) for node in chosen.values()]) for axis, group in groups]

@@ -14,7 +14,7 @@ from configs.contrasts import Contrast
 from tasks.compare.capability import MEASURES, Verdict
 from tasks.compare.contrasts import SINGLE_RUN, Difference, cell, largest, one_run, speaking
 from tasks.compare.report import wording
-from tasks.compare.samples import by_dataset_size
+from tasks.compare.train_samples import by_dataset_size
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
@@ -63,7 +63,9 @@ def outcome(
         if rows := _difference_rows(held, sources):
             label, alt = _difference_label(kind, name), f"Differences between arms in {name} by size, {ladder} ladder"
             svg = forest(rows, label, zero=True, percent=percent, alt=alt)
-            yield Panel(f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}: {name}"), svg)
+            yield Panel(
+                f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}: {name}"), svg
+            )
 
 
 def categories(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
@@ -93,10 +95,10 @@ def losses(sources: Sources) -> Iterator[Panel]:
                 yield Panel(f"loss-{ladder}-{size}", sources.named(ladder, size), svg, narrow=True)
 
 
-def dataset_sizes(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
+def train_samples(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
     """The difference from the reference arm against the number of samples, where more than one dataset size was tuned on; larger models darker."""
     for (ladder, contrast), held in by_dataset_size(sources, differences, suite, metric).items():
-        counts = {float(row.samples or 0): str(row.samples) for row in held}
+        counts = {float(row.train_samples or 0): str(row.train_samples) for row in held}
         unit = wording.unit_words(held[0].kind) or "difference"
         sizes = [size for size in sources.sizes[ladder] if any(row.size == size for row in held)]
         fade = 0.55 / max(len(sizes) - 1, 1)
@@ -120,9 +122,9 @@ def dataset_sizes(sources: Sources, differences: Sequence[Difference], suite: st
 def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
     """The difference from the reference arm at every size and dataset size, one heat map a ladder and contrast, larger models below."""
     for (ladder, contrast), held in by_dataset_size(sources, differences, suite, metric).items():
-        columns = [str(count) for count in sorted({row.samples or 0 for row in held})]
+        columns = [str(count) for count in sorted({row.train_samples or 0 for row in held})]
         cells = {
-            (row.size, str(row.samples)): Cell(
+            (row.size, str(row.train_samples)): Cell(
                 row.value,
                 wording.difference(row.value, row.kind) + (" *" if row.shown else ""),
                 wording.limits(row.ci_low, row.ci_high, row.kind),
@@ -145,7 +147,7 @@ def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
     for ladder, sizes in sources.sizes.items():
         for measure, (name, kind) in MEASURES.items():
             held = [row for row in verdicts if (row.ladder, row.measure) == (ladder, measure) and row.value is not None]
-            held = _largest_tuned(held, lambda row: Axes(arm=row.arm, samples=row.samples))
+            held = _largest_tuned(held, lambda row: Axes(arm=row.arm, train_samples=row.train_samples))
             rows: list[Row] = []
             for size in sizes:
                 here = [row for row in held if row.size == size]
@@ -186,7 +188,7 @@ def trends(sources: Sources, slopes: Sequence[Trend], metric: str, suite: str) -
         levels = [
             t for t in slopes if (t.ladder, t.metric, t.suite) == (ladder, metric, suite) and not isinstance(t.arm, Contrast)
         ]
-        held = _largest_tuned(levels, lambda trend: Axes(arm=str(trend.arm), samples=trend.samples))
+        held = _largest_tuned(levels, lambda trend: Axes(arm=str(trend.arm), train_samples=trend.train_samples))
         if held:
             lines = [_trend_line(trend, colours(sources), wording.factor(kind)) for trend in held]
             ticks = {float(params): size for trend in held for size, params, _ in trend.points}
@@ -285,10 +287,10 @@ def _loss_line(node: Output, painted: Mapping[str, str], first: bool) -> Line:
 
 
 def _sample_line(size: str, rows: Sequence[Difference], colour: str, alpha: float) -> Line:
-    rows = sorted(rows, key=lambda row: row.samples or 0)
+    rows = sorted(rows, key=lambda row: row.train_samples or 0)
     scale = wording.factor(rows[0].kind)
     y, low, high = (tuple(scale * getattr(row, name) for row in rows) for name in ("value", "ci_low", "ci_high"))
-    return Line(size, tuple(float(row.samples or 0) for row in rows), y, colour, low, high, alpha=alpha)
+    return Line(size, tuple(float(row.train_samples or 0) for row in rows), y, colour, low, high, alpha=alpha)
 
 
 def _trend_line(trend: Trend, painted: Mapping[str, str], scale: float) -> Line:
@@ -300,8 +302,8 @@ def _largest_tuned(rows: Sequence[T], axes: Callable[[T], Axes]) -> list[T]:
     """What was tuned on nothing, and of each tuned arm the largest dataset size."""
     most: dict[str | None, int] = {}
     for row in rows:
-        most[axes(row).arm] = max(most.get(axes(row).arm, 0), axes(row).samples or 0)
-    return [row for row in rows if (axes(row).samples or 0) == most[axes(row).arm]]
+        most[axes(row).arm] = max(most.get(axes(row).arm, 0), axes(row).train_samples or 0)
+    return [row for row in rows if (axes(row).train_samples or 0) == most[axes(row).arm]]
 
 
 def _first_of_each_arm(truths: Sequence[Truth]) -> list[Truth]:

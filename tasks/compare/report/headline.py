@@ -74,7 +74,7 @@ def _asides(rows: Sequence[Difference], found: Comparison) -> list[str]:
 def _sentence(rows: Sequence[Difference], several: bool, found: Comparison) -> str:
     """`several`: over more than one ladder, so that each sentence names its own."""
     first, name = rows[0], found.sources.words(found.outcome[1])
-    after = f" on {first.samples} samples" if first.samples else ""  # an arm that is not tuned may be compared too
+    after = f" on {first.train_samples} samples" if first.train_samples else ""  # an arm that is not tuned may be compared too
     subject = _subject(first) if len(found.sources.arms.treated) > 1 or not after else "tuning"
     start = _capital(f"on the {first.ladder} ladder, {subject}" if several else subject) + after
     if all(row.p_adjusted is None for row in rows):
@@ -86,7 +86,7 @@ def _sentence(rows: Sequence[Difference], several: bool, found: Comparison) -> s
 
 def _subject(row: Difference) -> str:
     """What moved an outcome, or did not: an arm's tuning, or an arm that is not tuned."""
-    return arm_words(row.contrast.treated) + (" tuning" if row.samples else "")
+    return arm_words(row.contrast.treated) + (" tuning" if row.train_samples else "")
 
 
 def _capital(text: str) -> str:

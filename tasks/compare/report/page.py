@@ -76,7 +76,7 @@ def _facts(found: Comparison) -> list[tuple[str, str]]:
     facts = [
         ("sizes", "; ".join(f"{ladder} {', '.join(held)}" for ladder, held in found.sources.sizes.items())),
         ("arms", ", ".join(wording.arm_words(name) for name in _arms(found.sources))),
-        ("samples tuned on", ", ".join(map(str, sorted({node.axes.samples for node in nodes if node.axes.samples})))),
+        ("samples tuned on", ", ".join(map(str, sorted({node.axes.train_samples for node in nodes if node.axes.train_samples})))),
         ("training seeds", str(len(seeds)) if seeds else ""),
         ("prompts", f"{primary[0].n} on {outcome[0]}" if primary else ""),
     ]
@@ -89,9 +89,11 @@ def _reading(found: Comparison) -> list[str]:
     else:
         runs = f"With fewer than {SEEDS_CROSSED} training seeds every interval is conditional on this run: another may differ by more than it shows."
     raters = " and on these raters" if found.sources.of("human_eval") else ""
-    plan = f"Named {named(found)} (plan {found.settings.registration[:12]}): {found.settings.registered}."
+    preregistered = (
+        f"Named {named(found)} (preregistration {found.settings.preregistration[:12]}): {found.settings.preregistered}."
+    )
     return [
-        *([plan] if found.settings.registered else []),
+        *([preregistered] if found.settings.preregistered else []),
         "The prompt is the unit: a prompt's completions are averaged first, arms are paired by prompt, categories are strata of equal weight.",
         f"Intervals are 95%, two-sided and not adjusted for how many there are. They are conditional on this kind of prompts{raters}.",
         runs,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tasks.compare import confusion, samples
+from tasks.compare import confusion, train_samples
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, Difference, largest, speaking
 from tasks.compare.report import favoured, figures, tables, wording
@@ -66,11 +66,11 @@ def primary(found: Comparison) -> Section:
     )
     drawn = [
         *figures.outcome(found.sources, found.differences, suite, metric),
-        *figures.dataset_sizes(found.sources, found.differences, suite, metric),
+        *figures.train_samples(found.sources, found.differences, suite, metric),
         *figures.dataset_heat(found.sources, found.differences, suite, metric),
     ]
     below = _contrast_tables("Contrasts", rows, found.sources)
-    if needed := samples.needs(found.sources, found.differences, suite, metric):
+    if needed := train_samples.needs(found.sources, found.differences, suite, metric):
         below.append(("Samples that each size needs for the same difference", tables.needs(needed, found.sources), False))
     return Section("primary", "Primary outcome", lead, drawn, below)
 

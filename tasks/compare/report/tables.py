@@ -11,7 +11,7 @@ from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, MEASURES, NOT_ASS
 from tasks.compare.confusion import CLEAN, TOXIC, Confusion
 from tasks.compare.contrasts import SINGLE_RUN, Difference, largest, one_run
 from tasks.compare.report import wording
-from tasks.compare.samples import Needs
+from tasks.compare.train_samples import Needs
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
@@ -50,22 +50,22 @@ def arm(name: str | Contrast | None) -> Cell:
     return Cell(wording.arm_words(name or "–"), number=False, arm=name.treated if isinstance(name, Contrast) else name or "")
 
 
-PLACE = ("arm", "samples", "seed")
+PLACE = ("arm", "train samples", "seed")
 
 
 def place(axes: Axes) -> list[Cell]:
     """The cells under PLACE."""
-    return [arm(axes.arm), text(axes.samples), text(axes.seed)]
+    return [arm(axes.arm), text(axes.train_samples), text(axes.seed)]
 
 
 def differences(rows: Sequence[Difference], sources: Sources) -> Table:
     """All that is said of each difference. A star needs the adjusted test of a family; columns without any entry are left out."""
-    several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
+    several = len({row.train_samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
     adjustments = sorted({row.adjustment for row in rows if row.adjustment})
     columns: list[tuple[str, Callable[[Difference], Cell], bool]] = [
         ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
         ("contrast", lambda row: arm(row.contrast), True),
-        ("samples", lambda row: text(row.samples), several),
+        ("train samples", lambda row: text(row.train_samples), several),
         ("seed", lambda row: text(row.seed), several),
         ("treated", lambda row: Cell(wording.level(row.treated, row.kind)), True),
         ("reference", lambda row: Cell(wording.level(row.reference, row.kind)), True),
@@ -104,7 +104,7 @@ def needs(found: Sequence[Needs], sources: Sources) -> Table:
     sizes = list(dict.fromkeys(need.size for row in found for need in row.sizes))
     table = Table(["ladder", "difference", "of", *sizes, "verdict"])
     for row in found:
-        held = {need.size: f"{need.bound} {wording.plain(round(need.samples))}".strip() for need in row.sizes}
+        held = {need.size: f"{need.bound} {wording.plain(round(need.train_samples))}".strip() for need in row.sizes}
         amount = wording.with_unit(wording.difference(row.effect, row.kind), row.kind)
         cells = [Cell(held.get(size, "–")) for size in sizes]
         table.rows.append([text(row.ladder), arm(row.contrast), Cell(amount), *cells, text(row.verdict)])
@@ -116,7 +116,7 @@ def cost(sources: Sources) -> Table:
     nodes = sources.of("finetune")
     names = list(dict.fromkeys([*COST, *(row.metric for node in nodes for row in node.metrics if row.group == "all")]))
     names = [name for name in names if any(node.level(name) for node in nodes)]
-    table = Table(["size", "parameters", "arm", "samples", "seed", *map(sources.words, names)])
+    table = Table(["size", "parameters", "arm", "train samples", "seed", *map(sources.words, names)])
     for node in nodes:
         found = [node.level(name) for name in names]
         params = sources.params(node.axes.ladder, node.axes.size)
@@ -125,7 +125,7 @@ def cost(sources: Sources) -> Table:
                 text(sources.named(node.axes.ladder, node.axes.size)),
                 Cell(wording.count_words(params)),
                 arm(node.axes.arm),
-                Cell(str(node.axes.samples or "–")),
+                Cell(str(node.axes.train_samples or "–")),
                 text(node.axes.seed),
                 *(Cell("–" if metric is None else wording.plain(metric.value)) for metric in found),
             ]
@@ -141,13 +141,13 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Differ
         ["metric", "prompts", "size", *PLACE, "level", "95% interval", f"vs {wording.arm_words(reference)}", "95% interval", "n"]
     )
     formed: dict[tuple[Any, ...], Difference] = {
-        (r.ladder, r.size, r.samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts
+        (r.ladder, r.size, r.train_samples, r.seed, r.suite, r.metric, r.group, r.contrast): r for r in contrasts
     }
     lines = [(node, row) for node in nodes for row in node.metrics if row.group == "all" or ":" in row.group]
     for node, row in sorted(lines, key=lambda pair: (pair[1].metric, pair[1].group, sources.order(pair[0].axes))):
         axes, kind = node.axes, sources.kinds.get(row.metric)
         contrast = Contrast(axes.arm or "", reference)
-        found = formed.get((axes.ladder, axes.size, axes.samples, axes.seed, axes.suite, row.metric, row.group, contrast))
+        found = formed.get((axes.ladder, axes.size, axes.train_samples, axes.seed, axes.suite, row.metric, row.group, contrast))
         table.rows.append(
             [
                 text(sources.words(row.metric)),
@@ -290,11 +290,11 @@ def _share(found: Interval | None) -> list[Cell]:
 
 def verdicts(rows: Sequence[Verdict], sources: Sources) -> Table:
     """One row an arm, size and capability."""
-    several = len({row.samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
+    several = len({row.train_samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
     columns: list[tuple[str, Callable[[Verdict], Cell], bool]] = [
         ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
         ("arm", lambda row: arm(row.arm), True),
-        ("samples", lambda row: text(row.samples), several),
+        ("train samples", lambda row: text(row.train_samples), several),
         ("seed", lambda row: text(row.seed), several),
         ("measure", lambda row: text(MEASURES[row.measure][0]), True),
         (
@@ -338,7 +338,7 @@ def _verdict_sentence(rows: Sequence[Verdict], sources: Sources) -> str:
         parts += [f"{name} was {wording.listed(said)}"] if said else []
     if not parts:
         return ""
-    against, tuning = wording.arm_words(sources.arms.reference), " tuning" if rows[0].samples else ""
+    against, tuning = wording.arm_words(sources.arms.reference), " tuning" if rows[0].train_samples else ""
     return f"Against {against}, {wording.arm_words(rows[0].arm)}{tuning}: {'; '.join(parts)}."
 
 
@@ -348,7 +348,11 @@ def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
         ("ladder", lambda row: text(row.ladder), len(sources.sizes) > 1),
         ("outcome", lambda row: text(f"{sources.words(row.metric)}, {row.suite}"), True),
         ("arm or difference", lambda row: arm(row.arm), True),
-        ("samples", lambda row: text(row.samples), len({row.samples for row in slopes if row.samples}) > 1),
+        (
+            "train samples",
+            lambda row: text(row.train_samples),
+            len({row.train_samples for row in slopes if row.train_samples}) > 1,
+        ),
         ("seed", lambda row: text(row.seed), len({row.seed for row in slopes if row.seed is not None}) > 1),
         ("sizes", lambda row: Cell(str(row.sizes)), True),
         ("slope: these models", lambda row: Cell(_slope(row.prompts, sources.kinds.get(row.metric))), True),

@@ -55,7 +55,7 @@ def settings(section: Toxicity, given: Given) -> Settings:
 
 def measures(section: Toxicity, suite: str, given: Given) -> list[Measure]:
     """A scorer's further classes are its own, and not listed."""
-    drawn = given.sampled[suite].samples
+    drawn = given.sampled[suite].completions
     k = section.k or drawn
     found = []
     for prefix, whose in (("", ""), (SECOND, " (second scorer)")) if section.second else (("", ""),):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.compare.samples import needs
+from tasks.compare.train_samples import needs
 from tests.arms import ARMS, TO_BASE
 
 SIZES = {"a": 10_000, "b": 100_000, "c": 1_000_000, "d": 10_000_000}
@@ -20,7 +20,7 @@ def row(size: str, samples: int, value: float, **more: Any) -> Any:
         **{
             **place,
             "size": size,
-            "samples": samples,
+            "train_samples": samples,
             "seed": 0,
             "own_seed": True,
             "family": "",
@@ -41,8 +41,8 @@ def test_the_number_is_read_off_a_line_over_log_samples() -> None:
     (answer,) = found({"a": {10: 0.1, 40: 0.3, 80: 0.4}, "b": {10: 0.2, 40: 0.5, 80: 0.6}})
     assert answer.effect == pytest.approx(0.2)  # half of 0.4, the smallest at the largest dataset
     small, large = answer.sizes
-    assert small.samples == pytest.approx(20.0)  # half-way from 0.1 to 0.3, so half-way from log 10 to log 40
-    assert (large.samples, large.bound) == (10.0, "≤")
+    assert small.train_samples == pytest.approx(20.0)  # half-way from 0.1 to 0.3, so half-way from log 10 to log 40
+    assert (large.train_samples, large.bound) == (10.0, "≤")
     assert answer.falls is None
     assert "some reach it with their fewest samples" in answer.verdict
 
@@ -54,7 +54,7 @@ def test_larger_models_need_fewer_only_by_a_slope_over_four_sizes() -> None:
 
     four = dict(zip(SIZES, (8.0, 6.0, 4.5, 3.4), strict=True))
     (falling,) = found({size: curve(half) for size, half in four.items()})
-    assert [need.samples for need in falling.sizes] == pytest.approx(list(four.values()))
+    assert [need.train_samples for need in falling.sizes] == pytest.approx(list(four.values()))
     assert falling.falls is True
     assert falling.verdict == "larger models need fewer samples"
     (scattered,) = found({size: curve(half) for size, half in zip(SIZES, (8.0, 3.0, 7.0, 4.0), strict=True)})

@@ -27,7 +27,7 @@ class Need:
     """Samples that one size needs for the effect; `bound` is "≤" where its smallest dataset has it already."""
 
     size: str
-    samples: float
+    train_samples: float
     bound: str = ""
 
 
@@ -60,9 +60,9 @@ def by_dataset_size(
         for row in speaking(contrasts)
         if (row.suite, row.metric) == (suite, metric) and row.contrast.reference == sources.arms.reference
     ]
-    held = [row for row in one_run(rows) if row.samples]
+    held = [row for row in one_run(rows) if row.train_samples]
     curves = {place: [row for row in held if (row.ladder, row.contrast) == place] for place in dict.fromkeys(map(_place, held))}
-    return {place: found for place, found in curves.items() if len({row.samples for row in found}) > 1}
+    return {place: found for place, found in curves.items() if len({row.train_samples for row in found}) > 1}
 
 
 def _place(row: Difference) -> tuple[str, Contrast]:
@@ -73,7 +73,7 @@ def needs(sources: Sources, contrasts: Sequence[Difference], suite: str, metric:
     """One answer a ladder and contrast with the reference arm where every size was tuned on at least two dataset sizes and moved at all."""
     found = []
     for (ladder, contrast), rows in by_dataset_size(sources, contrasts, suite, metric).items():
-        held = sorted(rows, key=lambda row: row.samples or 0)
+        held = sorted(rows, key=lambda row: row.train_samples or 0)
         every = {size: [row for row in held if row.size == size] for size in sources.sizes[ladder]}
         ordered = {size: curve for size, curve in every.items() if curve}
         ends = [curve[-1].value for curve in ordered.values()]
@@ -96,7 +96,7 @@ def _needs(
     elif not all(params):
         why = "the parameters of a size are not known"
     elif len(sizes) >= SIZES_FOR_SLOPE:
-        slope = size_slope([-math.log10(need.samples) for need in sizes], np.log10([count or 1 for count in params]))
+        slope = size_slope([-math.log10(need.train_samples) for need in sizes], np.log10([count or 1 for count in params]))
         falls = rises_with_size(slope, len(sizes))
     first = next(iter(ordered.values()))[0]
     return Needs(ladder, contrast, first.metric, first.kind, effect, sizes, falls, why)
@@ -109,7 +109,7 @@ def _reach(size: str, rows: Sequence[Difference], effect: float) -> Need:
     goal = abs(effect)
     first = next(i for i, value in enumerate(values) if value >= goal)
     if first == 0:
-        return Need(size, float(rows[0].samples or 0), "≤")
-    low, high = math.log10(rows[first - 1].samples or 1), math.log10(rows[first].samples or 1)
+        return Need(size, float(rows[0].train_samples or 0), "≤")
+    low, high = math.log10(rows[first - 1].train_samples or 1), math.log10(rows[first].train_samples or 1)
     share = (goal - values[first - 1]) / (values[first] - values[first - 1])
     return Need(size, 10 ** (low + share * (high - low)))
