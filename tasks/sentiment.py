@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
 
 def vader(texts: Sequence[str]) -> list[float]:
     """VADER's compound score of each text, from −1 to 1, in order; each distinct text is scored once.
 
     A text without any word of the lexicon, the empty one among them, scores 0.
     """
-    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-
     analyser = SentimentIntensityAnalyzer()
     score = {text: float(analyser.polarity_scores(text)["compound"]) for text in dict.fromkeys(texts)}
     return [score[text] for text in texts]

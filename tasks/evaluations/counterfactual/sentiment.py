@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from model_registry.scorers import load_scorer
+from tasks.scoring import Scorer
 from tasks.sentiment import vader
 
 POSITIVE = "positive"  # the class of a classifier that is the sentiment score
@@ -39,8 +41,5 @@ def positivity(
         )
     if classifier is None:
         return [(compound + 1) / 2 for compound in vader(texts)], 0
-    from model_registry.scorers import load_scorer
-    from tasks.scoring import Scorer
-
     reading = Scorer(load_scorer(classifier, device)).score(texts, batch, progress)
     return reading.column(POSITIVE), reading.truncated
