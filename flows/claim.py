@@ -61,7 +61,7 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
         "config": str(run.source),
         "overrides": list(run.request.sets),
         "strict_code": run.request.strict_code,
-        "tracking": run.home.tracking_uri(run.experiment),
+        "tracking": run.home.tracking_uri(run.experiment.tracking.uri),
         "tracked_as": run.experiment.tracking.experiment or run.experiment.name,
         "calibration": run.calibration,
         "experiment": run.experiment.model_dump(mode="json"),

@@ -65,7 +65,7 @@ class Run:
         return Tracked(
             sweep=self.dag.sweep,
             name=self.experiment.tracking.experiment or self.experiment.name,
-            uri=self.home.tracking_uri(self.experiment),
+            uri=self.home.tracking_uri(self.experiment.tracking.uri),
             artifacts=self.home.mlflow / "artifacts",
             calibration=self.calibration,
             config=self.experiment.model_dump(mode="json"),
@@ -95,7 +95,7 @@ def prepare_run(home: Home, asked: Request) -> Run:
     )
     session = Session(
         nodes=dag.nodes,
-        store=Store(home.store(experiment)),
+        store=Store(home.store(experiment.store.path)),
         admission=admission,
         board=Board(folder / "state.json", [node.label for node in dag.nodes]),
         options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),

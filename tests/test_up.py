@@ -290,7 +290,7 @@ def test_the_dashboard_shows_the_run_and_the_form(up: Up, first: dict[str, Any])
     name = next(run["name"] for run in up.runs() if run["id"] == first["id"])
     assert name in page(f"{base}/runs/flow-run/{first['id']}")
     form = page(f"{base}/deployments/deployment/{deployment}/run")
-    assert all(words in form for words in ("a shipped experiment, or the absolute path", "Dataset Sizes", "Overlap"))
+    assert all(words in form for words in ("a shipped experiment, or the absolute path", "Train Samples", "Overlap"))
 
 
 def page(url: str) -> str:

@@ -46,7 +46,7 @@ def carry_out(run: Run) -> int:
         ServerFailed: the orchestrator did not come up.
     """
     began = time.time()
-    require_tracker(run.home.tracking_uri(run.experiment))
+    require_tracker(run.home.tracking_uri(run.experiment.tracking.uri))
     if given := os.environ.get("PREFECT_API_URL"):
         out.print(f"PREFECT_API_URL={given} is not used: sweeps have the server of PALMS_HOME", style="yellow", highlight=False)
     server = running(run.home, "prefect")

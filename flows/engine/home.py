@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.problems import BadInput
-from configs.schema import Experiment
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,10 @@ class Home:
     def mlflow(self) -> Path:
         return self.root / "mlflow"
 
-    def store(self, experiment: Experiment) -> Path:
-        given = experiment.store.path
+    def store(self, given: str | None) -> Path:
         return Path(given).expanduser().absolute() if given else self.root / "store"
 
-    def tracking_uri(self, experiment: Experiment | None = None) -> str:
-        given = experiment.tracking.uri if experiment else None
+    def tracking_uri(self, given: str | None = None) -> str:
         return given or f"sqlite:///{self.mlflow}/mlflow.db"
 
     def settle_environment(self) -> None:

@@ -54,7 +54,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
     """
     home = Home.open()
     run = prepare_run(home, asked)
-    require_tracker(home.tracking_uri(run.experiment))
+    require_tracker(home.tracking_uri(run.experiment.tracking.uri))
     me = UUID(runtime.flow_run.id)
     with get_client(sync_client=True) as client:
         client.set_flow_run_name(me, run.dag.sweep)
