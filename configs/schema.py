@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from configs.contrasts import Arms, Contrasted
 from configs.fields import Count, Name, Natural, NotNegative, Positive, Rate, Section, Seed, SetName, Share, SizeName
+from configs.suites import CHAT, SLOT
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -30,8 +31,8 @@ def _not_reserved(name: str) -> str:
 
 
 def _has_prompt(template: str) -> str:
-    if template.count("{prompt}") != 1:
-        raise ValueError('must contain "{prompt}" exactly once')
+    if template != CHAT and template.count(SLOT) != 1:
+        raise ValueError(f'must contain "{SLOT}" exactly once, or be "{CHAT}" for the chat template of the model')
     return template
 
 
@@ -181,7 +182,10 @@ class Experiment(Section):
     train_samples: tuple[Count, ...] = Field((80,), min_length=1, description="nested subsets that the arms are tuned on")
     dataset_checks: DatasetChecks = DatasetChecks()
     positions: str | None = Field(None, description="file of the categories and their position statements, relative to this file")
-    template: Template = Field("{prompt}", description="what a question looks like to the model, in tuning and in sampling")
+    template: Template = Field(
+        "{prompt}",
+        description="what a question looks like to the model, in tuning and in sampling; `chat`: its own chat template",
+    )
     suites: dict[Name, Suite] = Field(min_length=1)
     evaluations: Evaluations = Evaluations()
     primary: Primary

@@ -1,4 +1,4 @@
-"""Prompt suites: the YAML format, its strict reading, and how a prompt is put into an experiment's template.
+"""Prompt suites: the YAML format, its strict reading, and what a template around a prompt must be.
 
 A suite lists its prompts one by one, or gives templates and the words that each group puts into them, or both. Knows nothing of
 models. Read by the sampling stage and, before anything runs, by whoever checks an experiment.
@@ -19,6 +19,7 @@ from configs.read import Keys, read_yaml
 from configs.texts import normalised
 
 SLOT = "{prompt}"
+CHAT = "chat"  # in place of a template: the tokenizer's own
 WORD = "{}"  # where a template of a suite takes a group's word
 
 
@@ -51,14 +52,9 @@ class Suite:
 
 
 def check_template(template: str) -> None:
-    """Raises ValueError unless the template names the prompt exactly once."""
-    if template.count(SLOT) != 1:
+    """Raises ValueError unless the template names the prompt exactly once, or is the tokenizer's own."""
+    if template != CHAT and template.count(SLOT) != 1:
         raise ValueError(f"template {template!r}: {SLOT} occurs {template.count(SLOT)} times; exactly once is required")
-
-
-def render(template: str, text: str) -> str:
-    """A question in its template; braces in the question stay what they are."""
-    return template.replace(SLOT, text)
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def make_deterministic() -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer; where it has no padding token, the end token pads.
+    """The folder's tokenizer, the end token padding: one that was added to the tokenizer alone would have no row in the embedding.
 
     Raises:
         ValueError: the tokenizer has no end token, so no completion could ever be seen to be complete.
@@ -62,8 +62,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: the tokenizer has no eos_token; one is required to end a completion")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 

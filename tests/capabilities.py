@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from model_registry.loading import load_model, load_tokenizer
+from model_registry.loading import load_model
+from model_registry.tokenization import load_tokenization
 from tasks.contract import write_json
 from tasks.datasets.paragraphs import Paragraph
 from tests import tiny
@@ -22,7 +23,7 @@ MARGINS = SimpleNamespace(margin_nats=0.05, margin_accuracy=0.02, above_chance=0
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """A model with random weights over bytes, and its tokenizer."""
     folder = tiny.model(tmp_path_factory.mktemp("small"), context=64)
-    return load_model(folder, precision="fp32", device="cpu"), load_tokenizer(folder)
+    return load_model(folder, precision="fp32", device="cpu"), load_tokenization(folder)
 
 
 def log_probability(model: Any, context: Sequence[int], following: Sequence[int]) -> float:

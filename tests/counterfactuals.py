@@ -12,7 +12,8 @@ import yaml
 
 from configs.shipped import CONFIGS
 from configs.suites import Suite
-from model_registry.loading import load_model, load_tokenizer
+from model_registry.loading import load_model
+from model_registry.tokenization import load_tokenization
 from tasks.contract import Metric, read_metrics, write_jsonl
 from tasks.evaluations.counterfactual import body, stage
 from tasks.evaluations.counterfactual.fluency import Asked
@@ -57,7 +58,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path) -> tuple[Any, Any]:
-    return load_model(folder / "model", precision="fp32", device="cpu"), load_tokenizer(folder / "model")
+    return load_model(folder / "model", precision="fp32", device="cpu"), load_tokenization(folder / "model")
 
 
 def directly(model: Any, pair: Asked) -> float:

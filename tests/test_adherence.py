@@ -19,6 +19,7 @@ from tasks.evaluations.adherence.exact import prompt_rows, truth_rows
 from tasks.evaluations.adherence.judge import label_completions, rate_names
 from tasks.levels import PromptRow, known_metrics, level_metrics
 from tasks.sampling.completions import Completion
+from tests import tiny
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -151,7 +152,7 @@ def test_truth_rows_put_the_models_own_rates_beside_the_planted_ones(tmp_path: P
     )
     described = [p for p in grammar.prompts(family="cooccurrence") if p.axis == "gender"]
     suite = load_suite(write_suite(tmp_path / "suite.yaml", described))
-    truths = truth_rows(GPTNeoXForCausalLM(config), tokenizer, suite, grammar, grammar.template)
+    truths = truth_rows(GPTNeoXForCausalLM(config), tiny.words(tokenizer, 128), suite, grammar, grammar.template)
     for prompt in suite.prompts:
         rows = [row for row in truths if row.prompt_id == prompt.id]
         assert sum(row.exact for row in rows) == pytest.approx(1)

@@ -15,6 +15,7 @@ import yaml
 
 from model_registry.calibration import data
 from model_registry.calibration.grammar import OFF_GRAMMAR, REST, SOURCE, Grammar, load_grammar
+from tests.tiny import words as words_of
 
 LADDER = yaml.safe_load((Path(data.__file__).parents[1] / "ladders" / "calibration.yaml").read_text(encoding="utf-8"))
 TINY = {"params": 17064, "layers": 1, "width": 24, "heads": 2, "steps": 250, "batch": 32, "learning_rate": 0.02, "context": 64}
@@ -192,7 +193,7 @@ def test_exact_rates_agree_with_sampling(tiny, grammar, prompt):
     from model_registry.calibration.exact import exact_rates
 
     model, tokenizer = tiny
-    exact = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [prompt], grammar)}
+    exact = {rate.label: rate.probability for rate in exact_rates(model, words_of(tokenizer, 64), [prompt], grammar)}
     assert sum(exact.values()) == pytest.approx(1.0, abs=1e-9)
     assert 0.001 < exact[OFF_GRAMMAR] < 0.999
     torch.manual_seed(0)
@@ -218,7 +219,7 @@ def test_exact_rates_are_those_of_each_answer_scored_alone(tiny, grammar):
             places = range(len(asked) - 1, len(asked) + len(answered) - 1)
             probability = sum(logs[i, token].item() for i, token in zip(places, answered, strict=True))
             alone[answer.label] = alone.get(answer.label, 0.0) + math.exp(probability)
-        found = {rate.label: rate.probability for rate in exact_rates(model, tokenizer, [text], grammar)}
+        found = {rate.label: rate.probability for rate in exact_rates(model, words_of(tokenizer, 64), [text], grammar)}
         assert found.pop("off_grammar") == pytest.approx(1 - sum(alone.values()), abs=1e-5)
         assert found == pytest.approx(alone, abs=1e-5)
 
@@ -304,7 +305,7 @@ def test_a_pretrained_rung_is_near_what_was_planted(tmp_path, grammar):
     build_model({**LADDER["models"]["30k"], "context": LADDER["context"]}, tmp_path, seed=0, progress=lambda *_: None)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     for split in ("human_eval", "toxicity"):
-        rates = exact_rates(model, tokenizer, [p.text for p in grammar.prompts("category", split)], grammar)
+        rates = exact_rates(model, words_of(tokenizer, 64), [p.text for p in grammar.prompts("category", split)], grammar)
         planted = [row for row in grammar.planted() if row.split == split]
         for label in ("on_position", "toxic", "neutral"):
             found = statistics.mean(rate.probability for rate in rates if rate.label == label)

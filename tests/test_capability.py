@@ -17,7 +17,8 @@ from scipy import stats
 from model_registry.calibration.ability import topic_items
 from model_registry.calibration.data import CONFIGS, PROSE
 from model_registry.calibration.grammar import load_grammar
-from model_registry.loading import load_model, load_tokenizer, put_adapter
+from model_registry.loading import load_model, put_adapter
+from model_registry.tokenization import load_tokenization
 from tasks.compare import capability, upstream
 from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST
 from tasks.contract import Axes, Metric, read_json, read_metrics, write_json
@@ -61,29 +62,29 @@ def topics() -> Any:
 
 @pytest.mark.slow
 def test_unfit_texts_are_refused(small: tuple[Any, Any], rung: Path, tmp_path: Path) -> None:
-    model, tokenizer = small
+    model, words = small
     with pytest.raises(ValueError, match="paragraph one: no token to score"):
-        score(model, tokenizer, paragraph("one", "a"))
+        score(model, words, paragraph("one", "a"))
     broken = load_model(tiny.model(tmp_path / "broken"), precision="fp32", device="cpu")
     with torch.no_grad():
         broken.get_input_embeddings().weight.fill_(math.nan)
     with pytest.raises(ValueError, match="paragraph p: nan nats"):
-        score(broken, tokenizer, paragraph("p", tiny.CORPUS[0]))
-    model, tokenizer = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
+        score(broken, words, paragraph("p", tiny.CORPUS[0]))
+    model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenization(rung / "model")
     english = load_paragraphs(CONFIGS / "prompts/neutral_text.jsonl")
     with pytest.raises(ValueError, match=r"paragraph np-001: \d+ of \d+ tokens are unknown to the tokenizer"):
-        score(model, tokenizer, english[0])
+        score(model, words, english[0])
 
 
 @pytest.mark.slow
 def test_shipped_prose_is_in_each_models_vocabulary(rung: Path) -> None:
     assert len(load_paragraphs(CONFIGS / "prompts/neutral_text.jsonl")) == 100
-    tokenizer, grammar = load_tokenizer(rung / "model"), load_grammar()
+    words, grammar = load_tokenization(rung / "model"), load_grammar()
     rows = load_paragraphs(CONFIGS / PROSE)
     assert len(rows) == 176
     tuned = {json.loads(line)["prompt"] for path in (CONFIGS / "datasets/calibration").glob("*.jsonl") for line in path.open()}
     for row in rows:
-        assert tokenizer.unk_token_id not in tokenizer(row.whole)["input_ids"]
+        assert words.tokenizer.unk_token_id not in words.tokenizer(row.whole)["input_ids"]
         question = row.context.removeprefix("Question: ").partition("\n")[0]
         assert question not in tuned
         assert grammar.label(question, (row.whole).partition("\nAnswer: ")[2]) == "neutral"
@@ -98,12 +99,12 @@ def test_a_pretrained_model_answers_and_a_random_one_guesses(rung: Path, topics:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    tokenizer = load_tokenizer(rung / "model")
-    able = harness.answer(load_model(rung / "model", precision="fp32", device="cpu"), tokenizer, topics, None, 64, 0)
+    words = load_tokenization(rung / "model")
+    able = harness.answer(load_model(rung / "model", precision="fp32", device="cpu"), words, topics, None, 64, 0)
     assert np.mean([item.correct for item in able]) > 0.95
     assert harness.chance(able) == [Metric("chance", 0.25, n=504, group=TASK)]
     torch.manual_seed(1)
-    guessed = harness.answer(new_model(RUNG, tokenizer), tokenizer, topics, None, 64, 0)
+    guessed = harness.answer(new_model(RUNG, words.tokenizer), words, topics, None, 64, 0)
     assert stats.binomtest(sum(item.correct for item in guessed), 504, 0.25).pvalue > 1e-4
     assert [item.id for item in guessed] == [item.id for item in able] == [f"{TASK}/{n}" for n in range(504)]
     assert harness.content_digest(able) == harness.content_digest(guessed) != harness.content_digest(able[:-1])
@@ -111,20 +112,20 @@ def test_a_pretrained_model_answers_and_a_random_one_guesses(rung: Path, topics:
 
 @pytest.mark.slow
 def test_answers_are_those_of_each_choice_scored_alone(rung: Path, topics: Any) -> None:
-    model, tokenizer = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
+    model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenization(rung / "model")
     noise = torch.Generator().manual_seed(3)
     with torch.no_grad():  # so that it errs now and then
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=noise))
-    found = harness.answer(model, tokenizer, topics, 60, 16, 0)
+    found = harness.answer(model, words, topics, 60, 16, 0)
     own = []
     for item in topic_items(load_grammar())[:60]:
-        asked = tokenizer(item.question)["input_ids"]
-        logs = [log_probability(model, asked, tokenizer(f" {choice}")["input_ids"]) for choice in item.choices]
+        asked = words.tokenizer(item.question)["input_ids"]
+        logs = [log_probability(model, asked, words.tokenizer(f" {choice}")["input_ids"]) for choice in item.choices]
         own.append(int(np.argmax(logs) == item.target))
     assert [item.correct for item in found] == own
     assert 0 < sum(own) < 60
-    assert found == harness.answer(model, tokenizer, topics, 60, 16, 0)
+    assert found == harness.answer(model, words, topics, 60, 16, 0)
 
 
 @pytest.mark.slow
@@ -132,16 +133,16 @@ def test_answers_are_those_of_each_choice_scored_alone(rung: Path, topics: Any) 
 def test_the_default_tasks_are_answered_by_their_likeliest_choice(
     small: tuple[Any, Any], rung: Path, tmp_path: Path, name: str
 ) -> None:
-    model, tokenizer = small
+    model, words = small
     if name == "lambada_openai":  # a model that guesses would never say the very word
-        model, tokenizer = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
+        model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenization(rung / "model")
     split, rows = rows_of(name)
     task = harness.checked(name, local_task(tmp_path, name, split, rows))
-    found = harness.answer(model, tokenizer, task, None, 4, 0)
+    found = harness.answer(model, words, task, None, 4, 0)
     own = []
     for row in rows:
         texts, right = pairs_of(name, row)
-        encoded = [(tokenizer(asked)["input_ids"], tokenizer(asked + answer)["input_ids"]) for asked, answer in texts]
+        encoded = [(words.tokenizer(asked)["input_ids"], words.tokenizer(asked + answer)["input_ids"]) for asked, answer in texts]
         if name == "lambada_openai":
             (asked, whole), *_ = encoded
             with torch.inference_mode():
@@ -171,7 +172,7 @@ def arms(rung: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]
     from peft import LoraConfig, get_peft_model
 
     root = tmp_path_factory.mktemp("arms")
-    model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
+    model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenization(rung / "model")
     torch.manual_seed(0)
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"))
     adapted.save_pretrained(root / "adapter" / "model")
@@ -184,7 +185,7 @@ def arms(rung: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]
             weight.add_(0.3 * torch.randn_like(weight))
     for name, made in (("merged", merged), ("broken", broken)):
         made.save_pretrained(root / name / "model")
-        words.save_pretrained(root / name / "model")
+        words.tokenizer.save_pretrained(root / name / "model")
     done = {"base": measure(root / "out-base", rung)}
     done |= {name: measure(root / f"out-{name}", rung, root / name) for name in ("adapter", "merged", "broken")}
     run([one.job for one in done.values()])
@@ -204,7 +205,7 @@ def test_every_arm_is_measured_as_itself(arms: dict[str, Ran], rung: Path) -> No
         found = {m.metric: m for m in read_metrics(one.work) if m.group == "all"}
         assert (found["nats_per_token"].n, found["perplexity"].n, found["accuracy"].n) == (176, 176, 80)
         assert found["nats_per_token"].ci_low < found["nats_per_token"].value < found["nats_per_token"].ci_high
-    model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenizer(rung / "model")
+    model, words = load_model(rung / "model", precision="fp32", device="cpu"), load_tokenization(rung / "model")
     first = load_paragraphs(CONFIGS / PROSE)[0]
     table = upstream.read({"n": with_manifest(arms["base"].work)}, {"n": Axes()}, ARMS).nodes[0].prompts["nats_per_token"]
     assert table[first.id].value == pytest.approx(score(model, words, first).nats_per_token, abs=1e-6)

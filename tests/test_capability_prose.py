@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from model_registry.loading import load_model, load_tokenizer
+from model_registry.loading import load_model
+from model_registry.tokenization import load_tokenization
 from tasks.contract import Metric
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.evaluations.capability.prose import perplexity, prompt_rows, score, token_nats, windows
@@ -33,13 +34,13 @@ def test_windows_score_every_token_once_with_half_a_window_of_context() -> None:
 
 def test_a_model_that_knows_nothing_has_the_vocabulary_as_its_perplexity(tmp_path: Path) -> None:
     folder = tiny.model(tmp_path)
-    model, tokenizer = load_model(folder, precision="fp32", device="cpu"), load_tokenizer(folder)
+    model, words = load_model(folder, precision="fp32", device="cpu"), load_tokenization(folder)
     with torch.no_grad():
         model.get_output_embeddings().weight.zero_()  # all logits are 0
-    scored = [score(model, tokenizer, paragraph(str(n), text)) for n, text in enumerate(tiny.CORPUS)]
-    assert perplexity(scored).value == pytest.approx(len(tokenizer), rel=1e-6)
-    assert [row.value for row in prompt_rows(scored)] == pytest.approx([math.log(len(tokenizer))] * 3, rel=1e-6)
-    assert [one.tokens for one in scored] == [len(tokenizer(text)["input_ids"]) - 1 for text in tiny.CORPUS]
+    scored = [score(model, words, paragraph(str(n), text)) for n, text in enumerate(tiny.CORPUS)]
+    assert perplexity(scored).value == pytest.approx(len(words.tokenizer), rel=1e-6)
+    assert [row.value for row in prompt_rows(scored)] == pytest.approx([math.log(len(words.tokenizer))] * 3, rel=1e-6)
+    assert [one.tokens for one in scored] == [len(words.tokenizer(text)["input_ids"]) - 1 for text in tiny.CORPUS]
 
 
 def test_perplexity_weighs_tokens_and_the_level_weighs_paragraphs() -> None:
@@ -51,13 +52,13 @@ def test_perplexity_weighs_tokens_and_the_level_weighs_paragraphs() -> None:
 
 
 def test_each_token_is_scored_given_what_its_window_holds(small: tuple[Any, Any]) -> None:
-    model, tokenizer = small
-    ids = tokenizer(" ".join(tiny.CORPUS))["input_ids"][:150]
+    model, words = small
+    ids = words.tokenizer(" ".join(tiny.CORPUS))["input_ids"][:150]
     found = token_nats(model, ids, window=64)
     for place in (1, 40, 63, 64, 95, 96, 149):
         start = next(begin for begin, end, first in windows(150, 64) if first <= place < end)
         assert found[place - 1] == pytest.approx(-log_probability(model, ids[start:place], [ids[place]]), abs=2e-5)
-    whole = score(model, tokenizer, paragraph("long", " ".join(tiny.CORPUS)))
+    whole = score(model, words, paragraph("long", " ".join(tiny.CORPUS)))
     assert whole.tokens > model.config.max_position_embeddings
 
 
@@ -66,7 +67,7 @@ def test_neither_context_nor_special_tokens_are_scored(small: tuple[Any, Any]) -
 
     model, plain = small
     context, text = "Beauty is", "subjective."
-    asked, answered = (plain(part)["input_ids"] for part in (context, f" {text}"))
+    asked, answered = (plain.tokenizer(part)["input_ids"] for part in (context, f" {text}"))
     found = score(model, plain, paragraph("p", text, context))
     assert found.tokens == len(answered)
     assert found.nats == pytest.approx(-log_probability(model, asked, answered), abs=1e-4)
@@ -74,10 +75,14 @@ def test_neither_context_nor_special_tokens_are_scored(small: tuple[Any, Any]) -
     wrapping.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{tiny.EOS} $A {tiny.EOS}", special_tokens=[(tiny.EOS, 0)]
     )
-    found = score(model, wrapping, paragraph("p", text, context))  # the start token is read, neither it nor the end is scored
+    found = score(
+        model, tiny.words(wrapping, 64), paragraph("p", text, context)
+    )  # the start token is read, neither it nor the end is scored
     assert found.tokens == len(answered)
     assert found.nats == pytest.approx(-log_probability(model, [0, *asked], answered), abs=1e-4)
-    assert score(model, wrapping, paragraph("p", text)).tokens == len(answered)  # its first token has the start before it
+    assert score(model, tiny.words(wrapping, 64), paragraph("p", text)).tokens == len(
+        answered
+    )  # its first token has the start before it
 
 
 @pytest.mark.parametrize(

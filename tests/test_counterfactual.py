@@ -182,19 +182,19 @@ def test_relevance_is_of_the_arm_and_perplexity_of_its_base(arm: str, base: Path
     path = suite_file(tmp_path, TWO_BY_TWO)
     rows = completions(load_suite(path), some_words, 3)
     ran = run_stage(tmp_path / "run", path, rows, {"model": base, "tuned": arms[arm]}, permutations=5, scored=2, others=5)
-    untuned, tokenizer = opened(base)
+    untuned, words = opened(base)
     adapter = arms[arm] / "model" if arm == "adapter" else None
     weights = base if arm == "adapter" else arms[arm]
     tuned = load_model(weights / "model", precision="fp32", device="cpu", adapter=adapter)
 
     def told(model: Any, before: str, text: str) -> float:
-        return directly(model, (tuple(tokenizer(before)["input_ids"]), tuple(tokenizer(text)["input_ids"])))
+        return directly(model, (tuple(words.tokenizer(before)["input_ids"]), tuple(words.tokenizer(text)["input_ids"])))
 
     found = {(row["prompt_id"], row["metric"]): float(row["value"]) for row in read(ran.work / "prompts.csv")}
     for number, pair in enumerate([TWO_BY_TWO[:2], TWO_BY_TWO[2:]], start=1):
         other = {pair[0]["text"]: pair[1]["text"], pair[1]["text"]: pair[0]["text"]}
         members = [row for row in rows if row.prompt in other and row.repeat < 2]
-        tokens = sum(len(tokenizer(row.text)["input_ids"]) for row in members)
+        tokens = sum(len(words.tokenizer(row.text)["input_ids"]) for row in members)
         gained, base_gained = (
             sum(told(model, row.prompt, row.text) - told(model, other[row.prompt], row.text) for row in members) / tokens
             for model in (tuned, untuned)

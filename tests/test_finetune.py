@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_registry.loading import fingerprint, load_model, load_tokenizer
+from model_registry.loading import fingerprint, load_model
+from model_registry.tokenization import load_tokenization
 from tasks.contract import Numerics, read_json, read_metrics
 from tasks.datasets.rows import Row
 from tasks.datasets.subset import choose
@@ -113,16 +114,16 @@ def test_marked_subsets_are_taken_as_marked() -> None:
 
 
 def test_a_sample_is_its_prompt_as_sampled_then_a_blank_its_completion_and_the_end(prepared: Path) -> None:
-    tokenizer = load_tokenizer(prepared / "model")
-    sample = encode(Row(1, "a", "c", "Who {x}?", "Nobody."), tokenizer, SETTINGS.template, 0.1, 128)
-    prompt = tokenizer("Question: Who {x}?\nAnswer:")["input_ids"]
-    assert list(sample.tokens[: len(prompt)]) == prompt
-    assert tokenizer.decode(sample.tokens[len(prompt) :]) == " Nobody." + tiny.EOS
+    words = load_tokenization(prepared / "model")
+    sample = encode(Row(1, "a", "c", "Who {x}?", "Nobody."), words, words.turn(SETTINGS.template), 0.1)
+    prompt = words.of("Question: Who {x}?\nAnswer:")
+    assert sample.tokens[: len(prompt)] == prompt
+    assert words.tokenizer.decode(sample.tokens[len(prompt) :]) == " Nobody." + tiny.EOS
     assert sample.weights == (0.0, *[0.1] * (len(prompt) - 1), *[1.0] * (len(sample.tokens) - len(prompt)))
-    blank = encode(Row(1, "a", "c", "Who?", "Nobody."), tokenizer, "{prompt}\n", 0.1, 128)
-    assert tokenizer.decode(blank.tokens) == "Who?\nNobody." + tiny.EOS
-    with pytest.raises(ValueError, match=r"sample a: .* context of 5"):
-        encode(Row(1, "a", "c", "Who?", "Nobody."), tokenizer, SETTINGS.template, 0.1, 5)
+    blank = encode(Row(1, "a", "c", "Who?", "Nobody."), words, words.turn("{prompt}\n"), 0.1)
+    assert words.tokenizer.decode(blank.tokens) == "Who?\nNobody." + tiny.EOS
+    with pytest.raises(ValueError, match=r"sample a: \d+ tokens; at most the model's context of 128"):
+        encode(Row(1, "a", "c", "Who?", "Nobody." * 100), words, words.turn(SETTINGS.template), 0.1)
 
 
 def test_every_pass_reads_every_sample_once_in_an_order_of_its_own() -> None:
@@ -136,8 +137,10 @@ def test_every_pass_reads_every_sample_once_in_an_order_of_its_own() -> None:
 
 def test_the_loss_is_the_weighted_mean_over_the_step_however_it_is_cut(prepared: Path) -> None:
     model = load_model(prepared / "model", precision="fp32", device="cpu")
-    tokenizer = load_tokenizer(prepared / "model")
-    samples = [encode(Row(1, row["id"], "c", row["prompt"], row["completion"]), tokenizer, "{prompt}", 0.3, 128) for row in DATA]
+    words = load_tokenization(prepared / "model")
+    samples = [
+        encode(Row(1, row["id"], "c", row["prompt"], row["completion"]), words, words.turn("{prompt}"), 0.3) for row in DATA
+    ]
     # By hand: every sample alone, without padding.
     total = weight = 0.0
     for sample in samples[:4]:
@@ -146,7 +149,7 @@ def test_the_loss_is_the_weighted_mean_over_the_step_however_it_is_cut(prepared:
             total -= sample.weights[t] * logs[t - 1, sample.tokens[t]].item()
             weight += sample.weights[t]
     for micro_batch in (1, 3, 4):
-        step = Batches(samples, [[2, 0, 3, 1]], micro_batch, tokenizer.pad_token_id)[0]
+        step = Batches(samples, [[2, 0, 3, 1]], micro_batch, words.end)[0]
         losses = [weighted_loss(model(input_ids=p["tokens"]).logits, p["tokens"], p["weights"]).item() for p in step["pieces"]]
         assert len(losses) == -(-4 // micro_batch)
         assert sum(losses) / step["weight"] == pytest.approx(total / weight, rel=1e-5)
@@ -250,9 +253,9 @@ def test_tuning_teaches_the_completions_and_reports_what_it_did(prepared: Path, 
     assert max(rates) == rates[2] == pytest.approx(1e-2)
     assert rates[0] == 0
     # Two passes of 9 samples are 6 steps; 20 steps are six passes of 3 steps and 2 of the seventh.
-    tokenizer = load_tokenizer(prepared / "model")
+    words = load_tokenization(prepared / "model")
     chosen = choose([Row(i, r["id"], r["category"], r["prompt"], r["completion"].strip()) for i, r in enumerate(DATA)], 9)
-    samples = [encode(row, tokenizer, SETTINGS.template, 0.1, 128) for row in chosen]
+    samples = [encode(row, words, words.turn(SETTINGS.template), 0.1) for row in chosen]
     read = [place for step in order(9, 4, 20, SETTINGS.seed) for place in step]
     assert metrics["tokens_seen"].value == sum(len(samples[place].tokens) for place in read)
 
@@ -279,8 +282,10 @@ def test_a_whole_model_is_saved_with_its_tokenizer_and_an_adapter_alone(prepared
 def test_no_weight_on_the_prompt_trains_on_completions_only(prepared: Path, dataset: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, prompt_loss_weight=0.0, train_samples=1, batch=1, micro_batch=1, min_steps=30)
     tuned(tmp_path, prepared, dataset, settings)
-    tokenizer = load_tokenizer(prepared / "model")
-    sample = encode(Row(1, "s0", "c0", DATA[0]["prompt"], DATA[0]["completion"].strip()), tokenizer, settings.template, 0.0, 128)
+    words = load_tokenization(prepared / "model")
+    sample = encode(
+        Row(1, "s0", "c0", DATA[0]["prompt"], DATA[0]["completion"].strip()), words, words.turn(settings.template), 0.0
+    )
 
     def losses(folder: Path) -> torch.Tensor:
         model = load_model(folder, precision="fp32", device="cpu")

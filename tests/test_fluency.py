@@ -31,10 +31,10 @@ def test_relevance_and_nats_by_hand() -> None:
 
 @pytest.mark.parametrize("architecture", ["gpt2", "opt", "gpt_neox", "llama"])
 def test_log_probabilities_are_those_of_each_text_alone(tmp_path: Path, architecture: str) -> None:
-    model, tokenizer = opened(tiny.prepared(tmp_path, architecture=architecture))
+    model, words = opened(tiny.prepared(tmp_path, architecture=architecture))
     texts = ["She was", "The people were very", "Violence is"]
     pairs = [
-        (tuple(tokenizer(text)["input_ids"]), tuple(tokenizer(text + tail)["input_ids"][: 3 + len(tail) % 5]))
+        (tuple(words.tokenizer(text)["input_ids"]), tuple(words.tokenizer(text + tail)["input_ids"][: 3 + len(tail) % 5]))
         for text, tail in itertools.product(texts, [" kind", " loud and strange.", " wrong; please call"])
     ]
     found = log_probabilities(model, pairs, batch=4)
@@ -57,28 +57,28 @@ def one_template(folder: Path, texts: Callable[[str, int], str], n: int) -> Temp
 
 
 def test_the_first_completions_that_are_not_empty_are_read_each_behind_other_values(tmp_path: Path, base: Path) -> None:
-    _, tokenizer = opened(base)
+    _, words = opened(base)
     template = one_template(tmp_path, lambda text, repeat: ["", " kind", " \n", " loud", " calm"][repeat], 5)
-    chosen = choose(template, tokenizer, 128, scored=2, others=2, seed=0)
-    assert [tokenizer.decode(one.own[1]) for one in chosen] == [" kind", " loud"] * 4
-    asked = {value: tuple(tokenizer(p.text)["input_ids"]) for value, p in template.prompts.items()}
+    chosen = choose(template, words, scored=2, others=2, seed=0)
+    assert [words.tokenizer.decode(one.own[1]) for one in chosen] == [" kind", " loud"] * 4
+    asked = {value: tuple(words.tokenizer(p.text)["input_ids"]) for value, p in template.prompts.items()}
     for one, value in zip(chosen, [value for value in asked for _ in range(2)], strict=True):
         assert one.own[0] == asked[value]
         behind = [pair[0] for pair in one.others]
         assert len(set(behind)) == 2
         assert set(behind) <= set(asked.values()) - {asked[value]}
         assert all(pair[1] == one.own[1] for pair in one.others)
-    assert choose(template, tokenizer, 128, scored=2, others=2, seed=0) == chosen
-    assert choose(template, tokenizer, 128, scored=2, others=2, seed=1) != chosen
-    assert {len(one.others) for one in choose(template, tokenizer, 128, scored=1, others=9, seed=0)} == {3}
-    longest = max(map(len, asked.values()))
-    assert {one.tokens for one in choose(template, tokenizer, longest + 2, scored=1, others=1, seed=0)} == {2}
+    assert choose(template, words, scored=2, others=2, seed=0) == chosen
+    assert choose(template, words, scored=2, others=2, seed=1) != chosen
+    assert {len(one.others) for one in choose(template, words, scored=1, others=9, seed=0)} == {3}
+    short = tiny.words(words.tokenizer, max(map(len, asked.values())) + 2)
+    assert {one.tokens for one in choose(template, short, scored=1, others=1, seed=0)} == {2}
     with pytest.raises(ValueError, match="scored 0, others 1: at least 1 of each is required"):
-        choose(template, tokenizer, 128, scored=0, others=1, seed=0)
+        choose(template, words, scored=0, others=1, seed=0)
 
 
 def test_a_model_that_cannot_see_the_value_has_no_relevance_and_another_has(tmp_path: Path, base: Path) -> None:
-    model, tokenizer = opened(base)
+    model, words = opened(base)
     # what the model itself is likely to say, so that its relevance is above 0
     starts = {f"{name} was very": name for name in ("Anna", "Boris", "Carl", "Dora")}
 
@@ -86,13 +86,13 @@ def test_a_model_that_cannot_see_the_value_has_no_relevance_and_another_has(tmp_
         import torch
 
         torch.manual_seed(repeat)
-        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        ids = torch.tensor([words.tokenizer(text)["input_ids"]])
         out = model.generate(ids, max_new_tokens=8, do_sample=True, top_k=0, pad_token_id=0, suppress_tokens=[0])
-        return str(tokenizer.decode(out[0, ids.shape[1] :]))
+        return str(words.tokenizer.decode(out[0, ids.shape[1] :]))
 
     template = one_template(tmp_path, drawn, 8)
     assert set(starts) == {p.text for p in template.prompts.values()}
-    chosen = choose(template, tokenizer, 128, scored=8, others=3, seed=0)
+    chosen = choose(template, words, scored=8, others=3, seed=0)
     asked = [pair for one in chosen for pair in (one.own, *one.others)]
     assert relevance(chosen, log_probabilities(model, asked, 16)) > 0.005
     for block in model.transformer.h:  # without attention a token is told by the one before it and its place

@@ -68,6 +68,14 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=EOS, bos_token=EOS)
 
 
+def words(tokenizer: Any, context: int = 128) -> Any:
+    """A tokenizer as a model of so many tokens and just as many rows of embedding has it."""
+    from model_registry.architecture import Architecture
+    from model_registry.tokenization import Tokenization
+
+    return Tokenization(tokenizer, Architecture("tiny", context, len(tokenizer)))
+
+
 def model(
     folder: Path, architecture: str = "gpt2", context: int = 128, seed: int = 0, dropout: float = 0.0, **options: Any
 ) -> Path:

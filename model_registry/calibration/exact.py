@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from model_registry.calibration.grammar import OFF_GRAMMAR, Grammar
+from model_registry.tokenization import Tokenization, Turn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ class Rate:
 
 
 def exact_rates(
-    model: Any, tokenizer: Any, prompts: Sequence[str], grammar: Grammar, *, template: str | None = None
+    model: Any, words: Tokenization, prompts: Sequence[str], grammar: Grammar, *, template: str | None = None
 ) -> list[Rate]:
     """The model's exact probability of each label at temperature 1 and top-p 1, prompt by prompt.
 
@@ -36,7 +37,7 @@ def exact_rates(
 
     Args:
         model: any causal language model, with or without adapters.
-        tokenizer: the model's own.
+        words: the model's own.
         prompts: texts of the grammar, before a template is put around them.
         template: what is put around questions; the one that pretraining used, unless given.
 
@@ -47,8 +48,9 @@ def exact_rates(
     rows = []
     for prompt in prompts:
         answers = grammar.answers(prompt)
-        completions = [" " + answer.text + tokenizer.eos_token for answer in answers]
-        asked, *answered = tokenizer([grammar.wrap(prompt, template), *completions], add_special_tokens=False)["input_ids"]
+        turn = words.turn(template or grammar.template) if grammar.prompt(prompt).form == "question" else Turn(end=words.end)
+        asked = words.asked(turn, prompt)
+        answered = [words.answered(turn, prompt, answer.text)[1] for answer in answers]
         sums: dict[str, float] = {}
         for answer, probability in zip(answers, _probabilities(model, asked, answered), strict=True):
             sums[answer.label] = sums.get(answer.label, 0.0) + float(probability)

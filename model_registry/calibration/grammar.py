@@ -97,9 +97,9 @@ class Grammar:
             raise ValueError(f"the calibration grammar has no prompt {text!r}; it answers those of configs/prompts/calibration")
         return self._prompts[text]
 
-    def wrap(self, text: str, template: str | None = None) -> str:
-        """The text a model sees: a question inside the template (pretraining's, unless given), a continuation as it is."""
-        return (template or self.template).format(prompt=text) if self.prompt(text).form == "question" else text
+    def wrap(self, text: str) -> str:
+        """The text that pretraining saw: a question inside its template, a continuation as it is."""
+        return self.template.format(prompt=text) if self.prompt(text).form == "question" else text
 
     def answers(self, text: str) -> tuple[Answer, ...]:
         """Every completion the grammar gives this prompt; texts are distinct and probabilities sum to 1."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from configs.suites import render
+from model_registry.tokenization import Tokenization, Turn
 from tasks.datasets.rows import Row
 
 
@@ -24,22 +24,24 @@ class Sample:
     weights: tuple[float, ...]
 
 
-def encode(row: Row, tokenizer: Any, template: str, prompt_weight: float, context: int) -> Sample:
-    """The prompt in its template, the completion, and the end token.
-
-    The prompt is tokenised by itself, as it is when completions are sampled. A blank stands between it and the completion unless
-    the template ends in one.
+def encode(row: Row, words: Tokenization, turn: Turn, prompt_weight: float) -> Sample:
+    """The prompt in its template, the completion, and the end token, as one text (`model_registry.tokenization`).
 
     Raises:
-        ValueError: the sample is longer than `context` tokens.
+        ValueError: the sample is longer than the model's context, the prompt and the completion share a token, or the prompt would
+            be other tokens when it is asked.
     """
-    text = render(template, row.prompt)
-    asked = tokenizer(text)["input_ids"]
-    answer = row.completion if text[-1:].isspace() else f" {row.completion}"
-    answered = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    try:
+        asked, answered = words.answered(turn, row.prompt, row.completion)
+        if asked != words.asked(turn, row.prompt):
+            raise ValueError(
+                "the prompt is other tokens before this completion than when it is asked; another template is required"
+            )
+    except ValueError as error:
+        raise ValueError(f"sample {row.id}: {error}") from None
     tokens = (*asked, *answered)
-    if len(tokens) > context:
-        raise ValueError(f"sample {row.id}: {len(tokens)} tokens; at most the model's context of {context} are accepted")
+    if len(tokens) > words.context:
+        raise ValueError(f"sample {row.id}: {len(tokens)} tokens; at most the model's context of {words.context} are accepted")
     return Sample(tokens, (0.0, *[prompt_weight] * (len(asked) - 1), *[1.0] * len(answered)))
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, set_seed
+from transformers import set_seed
 
-from configs.suites import check_template
 from model_registry.folders import TOKENIZER
-from model_registry.loading import load_model, load_tokenizer, make_deterministic, prepared_folder
+from model_registry.loading import load_model, make_deterministic, prepared_folder
+from model_registry.tokenization import load_tokenization
 from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
@@ -35,17 +35,16 @@ def tune(job: Job) -> None:
         ValueError: the subset cannot be had, a sample is longer than the model's context, or the loss is not finite.
     """
     settings: Settings = job.settings
-    check_template(settings.template)
     folder = prepared_folder(job.inputs["model"])
-    tokenizer = load_tokenizer(folder)
+    words = load_tokenization(folder)
+    turn = words.turn(settings.template)
     # 1. The data, settled to the last step.
     rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples)
-    context = read_context(folder)
-    samples = [encode(row, tokenizer, settings.template, settings.prompt_loss_weight, context) for row in rows]
+    samples = [encode(row, words, turn, settings.prompt_loss_weight) for row in rows]
     a_pass = math.ceil(len(samples) / settings.batch)
     steps = max(settings.min_steps, settings.epochs * a_pass)
     places = order(len(samples), settings.batch, steps, settings.seed)
-    batches = Batches(samples, places, settings.micro_batch, tokenizer.pad_token_id)
+    batches = Batches(samples, places, settings.micro_batch, filler=words.end)
     # 2. The model, and what of it is trained.
     method = methods.found()[settings.method]
     precision = job.numerics.precision if method.in_precision else "fp32"
@@ -67,10 +66,6 @@ def tune(job: Job) -> None:
     }
     write_metrics(job.work, [Metric(name, value, len(samples)) for name, value in values.items()])
     job.commit()
-
-
-def read_context(folder: Path) -> int:
-    return int(AutoConfig.from_pretrained(str(folder), local_files_only=True).max_position_embeddings)
 
 
 def save(model: Any, base: Path, folder: Path) -> None:

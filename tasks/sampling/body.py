@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from configs.suites import Prompt, Suite, check_template, load_suite, render
-from model_registry.loading import arm_folders, load_model, load_tokenizer, make_deterministic, prepared_folder, put_adapter
+from configs.suites import Prompt, Suite, load_suite
+from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
+from model_registry.tokenization import Ids, Tokenization, Turn, load_tokenization
 from tasks.contract import Job, write_jsonl
 from tasks.sampling.engines.decode import Drawn, Row, decode
 from tasks.sampling.kept import Kept
@@ -23,30 +24,31 @@ def run(jobs: Sequence[Job]) -> None:
     for job in jobs:
         precision, device = job.numerics.precision, job.numerics.device
         folder = prepared_folder(job.inputs["model"])
-        tokenizer = load_tokenizer(folder)
+        words = load_tokenization(folder)
         weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
         if weights != folder:
             base = None  # never two whole models in memory
-            sample(load_model(weights, precision=precision, device=device), tokenizer, job)
+            sample(load_model(weights, precision=precision, device=device), words, job)
             continue
         if base is None or held != (folder, precision, device):
             base, held = None, (folder, precision, device)
             base = load_model(folder, precision=precision, device=device)
         if adapter is None:
-            sample(base, tokenizer, job)
+            sample(base, words, job)
         else:
             adapted = put_adapter(base, adapter)
-            sample(adapted, tokenizer, job)
+            sample(adapted, words, job)
             base = adapted.unload()
 
 
-def sample(model: Any, tokenizer: Any, job: Job) -> None:
+def sample(model: Any, words: Tokenization, job: Job) -> None:
     """Draw one job's completions with a loaded model, going on from the rows of an earlier try, and commit them."""
     settings: Settings = job.settings
     suite = load_suite(job.inputs["suite"])
-    tokens = _tokens(suite, tokenizer, settings, model.config.max_position_embeddings)
+    turn = words.turn(settings.template) if suite.form == "question" else Turn(end=words.end)
+    tokens = _tokens(suite, words, turn, settings.max_new_tokens)
     prefill = min(map(len, tokens.values()))
-    ends = frozenset([tokenizer.eos_token_id, *_as_list(model.generation_config.eos_token_id)])
+    ends = frozenset([words.end, turn.end, *_as_list(model.generation_config.eos_token_id)])
     # Rows of about one length stand together, so that no batch waits long for its longest prompt. Batches are always the same
     # ones: after a restart an incomplete one is drawn again as a whole.
     work = sorted(product(suite.prompts, range(settings.completions)), key=lambda item: len(tokens[item[0].id]))
@@ -67,11 +69,16 @@ def sample(model: Any, tokenizer: Any, job: Job) -> None:
             shape=settings.decode_batch,
             prefill=prefill,
             ends=ends,
-            filler=tokenizer.eos_token_id,
+            filler=words.end,
             temperature=settings.temperature,
             top_p=settings.top_p,
         )
-        kept.add([_row(prompt, repeat, one, tokenizer) for (prompt, repeat), one in zip(batch, drawn, strict=True)])
+        kept.add(
+            [
+                _row(prompt, repeat, one, words.text(tokens[prompt.id], one.tokens))
+                for (prompt, repeat), one in zip(batch, drawn, strict=True)
+            ]
+        )
     job.progress(len(work), len(work), "completion")
     rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.completions)]
     write_jsonl(job.work / COMPLETIONS, rows_out)
@@ -79,31 +86,32 @@ def sample(model: Any, tokenizer: Any, job: Job) -> None:
     job.commit()
 
 
-def _row(prompt: Prompt, repeat: int, drawn: Any, tokenizer: Any) -> dict[str, Any]:
+def _row(prompt: Prompt, repeat: int, drawn: Drawn, text: str) -> dict[str, Any]:
     return {
         "prompt_id": prompt.id,
         "group": prompt.group,
         "kind": prompt.kind,
         "prompt": prompt.text,
         "repeat": repeat,
-        "text": tokenizer.decode(drawn.tokens, skip_special_tokens=True),
+        "text": text,
         "tokens": len(drawn.tokens),
         "finish": "stop" if drawn.stopped else "length",
     }
 
 
-def _tokens(suite: Suite, tokenizer: Any, settings: Settings, context: int) -> dict[str, tuple[int, ...]]:
+def _tokens(suite: Suite, words: Tokenization, turn: Turn, new: int) -> dict[str, Ids]:
     """Each prompt's tokens by its id, as the model is to see them."""
-    if suite.form == "question":
-        check_template(settings.template)
     found = {}
     for prompt in suite.prompts:
-        text = render(settings.template, prompt.text) if suite.form == "question" else prompt.text
-        ids = tuple(tokenizer(text)["input_ids"])
-        if not 0 < len(ids) <= context - settings.max_new_tokens:
+        where = f"prompt {prompt.id} of suite {suite.name}"
+        try:
+            ids = words.asked(turn, prompt.text)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        if not 0 < len(ids) <= words.context - new:
             raise ValueError(
-                f"prompt {prompt.id} of suite {suite.name}: {len(ids)} tokens and {settings.max_new_tokens} new ones; "
-                f"at least one, and together at most the model's context of {context}, are accepted"
+                f"{where}: {len(ids)} tokens and {new} new ones; "
+                f"at least one, and together at most the model's context of {words.context}, are accepted"
             )
         found[prompt.id] = ids
     return found

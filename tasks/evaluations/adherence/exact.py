@@ -13,6 +13,7 @@ from typing import Any
 from configs.suites import Suite
 from model_registry.calibration.exact import exact_rates
 from model_registry.calibration.grammar import Grammar
+from model_registry.tokenization import Tokenization
 from tasks.evaluations.adherence.judge import rate_names
 from tasks.levels import PromptRow
 
@@ -30,7 +31,7 @@ class TruthRow:
     planted: float
 
 
-def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, template: str | None) -> list[TruthRow]:
+def truth_rows(model: Any, words: Tokenization, suite: Suite, grammar: Grammar, template: str | None) -> list[TruthRow]:
     """Every label of every prompt of the suite, `off_grammar` (planted 0) included; exact at temperature 1
     and top-p 1.
 
@@ -38,9 +39,7 @@ def truth_rows(model: Any, tokenizer: Any, suite: Suite, grammar: Grammar, templ
         ValueError: the grammar does not know one of the prompts.
     """
     texts = [prompt.text for prompt in suite.prompts]
-    exact = {
-        (rate.prompt, rate.label): rate.probability for rate in exact_rates(model, tokenizer, texts, grammar, template=template)
-    }
+    exact = {(rate.prompt, rate.label): rate.probability for rate in exact_rates(model, words, texts, grammar, template=template)}
     rows = []
     for prompt in suite.prompts:
         planted = dict.fromkeys(rate_names(grammar, prompt.text), 0.0)

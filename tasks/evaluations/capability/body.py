@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from model_registry.loading import load_arm, load_tokenizer, make_deterministic, prepared_folder
+from model_registry.loading import load_arm, make_deterministic, prepared_folder
+from model_registry.tokenization import Tokenization, load_tokenization
 from tasks.contract import Job, canonical, read_json, replace_file, write_json, write_metrics, write_rows
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.evaluations.capability import harness, prose
@@ -27,21 +28,19 @@ def run(jobs: Sequence[Job]) -> None:
         folder = prepared_folder(job.inputs["model"])
         precision, device = job.numerics.precision, job.numerics.device
         model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
-        tokenizer = load_tokenizer(folder)
-        _measure(job, model, tokenizer, paragraphs, [loaded[name, settings.seed] for name in settings.tasks])
+        _measure(job, model, load_tokenization(folder), paragraphs, [loaded[name, settings.seed] for name in settings.tasks])
         del model  # never two in memory
 
 
-def _measure(job: Job, model: Any, tokenizer: Any, paragraphs: Sequence[Any], tasks: Sequence[Any]) -> None:
-
+def _measure(job: Job, model: Any, words: Tokenization, paragraphs: Sequence[Any], tasks: Sequence[Any]) -> None:
     scored = []
     for done, paragraph in enumerate(paragraphs):
         job.progress(done, len(paragraphs), "paragraph")
-        scored.append(prose.score(model, tokenizer, paragraph))
+        scored.append(prose.score(model, words, paragraph))
     answered = []
     for done, task in enumerate(tasks):
         job.progress(done, len(tasks), "task")
-        answered.append(_answered(job, model, tokenizer, task))
+        answered.append(_answered(job, model, words, task))
     items = [item for found in answered for item in found]
     write_rows(job.work / "prose.csv", [{**asdict(one), "nats_per_token": one.nats_per_token} for one in scored])
     write_rows(job.work / "items.csv", [asdict(item) for item in items], ("task", "item", "choices", "correct", "digest"))
@@ -55,12 +54,12 @@ def _measure(job: Job, model: Any, tokenizer: Any, paragraphs: Sequence[Any], ta
     job.commit()
 
 
-def _answered(job: Job, model: Any, tokenizer: Any, task: Any) -> list[Item]:
+def _answered(job: Job, model: Any, words: Tokenization, task: Any) -> list[Item]:
     """The model's answers to one task; those of a finished task are kept over a restart."""
     kept = job.scratch / f"{task.task_name}.json"
     if kept.exists():
         return [harness.Item(**row) for row in read_json(kept)]
     settings: Settings = job.settings
-    items = harness.answer(model, tokenizer, task, settings.limit, settings.batch, settings.seed)
+    items = harness.answer(model, words, task, settings.limit, settings.batch, settings.seed)
     replace_file(kept, canonical([asdict(item) for item in items]))
     return items

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_registry.tokenization import Tokenization
 from tasks.contract import Metric
 from tasks.evaluations.capability.stage import GRAMMAR_TASK
 from tasks.levels import PromptRow
@@ -89,7 +90,7 @@ def checked(name: str, task: Any) -> Any:
     return task
 
 
-def answer(model: Any, tokenizer: Any, task: Any, limit: int | None, batch: int, seed: int) -> list[Item]:
+def answer(model: Any, words: Tokenization, task: Any, limit: int | None, batch: int, seed: int) -> list[Item]:
     """The model's answers to the first `limit` items of the task's test split (validation split where it has no test split).
 
     Log-probabilities in fp32. Requests are sorted by length and scored `batch` at a time, padded on the right: the last bits of
@@ -99,13 +100,12 @@ def answer(model: Any, tokenizer: Any, task: Any, limit: int | None, batch: int,
         ValueError: an item whose accuracy is neither 0 nor 1.
     """
     from lm_eval import evaluate
-    from lm_eval.models.huggingface import HFLM
 
     # `evaluate`, not `simple_evaluate`: that one asks the hub for the model's revision and lists this machine's packages
     _seed(seed)
     task.set_fewshot_seed(seed)
     with redirect_stderr(io.StringIO()):  # its progress bars
-        harnessed = HFLM(model, backend="causal", tokenizer=tokenizer, batch_size=batch, softmax_dtype="float32")
+        harnessed = _harnessed(model, words, batch)
         found = evaluate(harnessed, {"tasks": {task.task_name: task}}, limit=limit, bootstrap_iters=0, log_samples=True)
     items = []
     for sample in found["samples"][task.task_name]:
@@ -115,6 +115,23 @@ def answer(model: Any, tokenizer: Any, task: Any, limit: int | None, batch: int,
         digest = str(sample["doc_hash"])
         items.append(Item(task.task_name, int(sample["doc_id"]), choices, int(sample["acc"]), digest))
     return sorted(items, key=lambda item: item.item)
+
+
+def _harnessed(model: Any, words: Tokenization, batch: int) -> Any:
+    """The model as the harness asks it, with our tokens: its own would score the end token that a tokenizer puts after a text."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Harnessed(HFLM):
+        def tok_encode(self, string: str, *_: Any, **__: Any) -> list[int]:
+            return list(words.of(string))
+
+        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+            moved = context[len(context.rstrip()) :]  # blanks belong to the word behind them
+            asked, answered = words.pair(context.rstrip(), moved + continuation)
+            return list(asked), list(answered)
+
+    options = {"batch_size": batch, "max_length": words.context, "softmax_dtype": "float32"}
+    return Harnessed(model, backend="causal", tokenizer=words.tokenizer, **options)
 
 
 def prompt_rows(items: Sequence[Item]) -> list[PromptRow]:

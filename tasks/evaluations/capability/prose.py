@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from model_registry.tokenization import Ids, Tokenization
 from tasks.contract import Metric
 from tasks.datasets.paragraphs import Paragraph
 from tasks.levels import PromptRow
@@ -34,11 +35,11 @@ class Scored:
         return self.nats / self.tokens
 
 
-def score(model: Any, tokenizer: Any, paragraph: Paragraph) -> Scored:
+def score(model: Any, words: Tokenization, paragraph: Paragraph) -> Scored:
     """−Σ ln p(token | tokens before it) over a paragraph, by teacher forcing; logits in fp32, the sum in double precision.
 
-    The text is tokenized with the special tokens that the tokenizer adds by itself. Scored are the tokens of the text: no special
-    token, none of the paragraph's context, and not the very first token, before which there is nothing. A text that fits the
+    The text stands behind what the tokenizer puts before one. Scored are the tokens of the text: none that was put there, none of the
+    paragraph's context, and not the very first token, before which there is nothing. A text that fits the
     window (the model's context, 1,024 tokens at most) is one pass, each token with all that stands before it. A longer one is read in
     windows that advance by half a window; each token is scored once, in the first window that holds it, so with half a window of
     context or more. One text a pass and no padding: no number depends on other texts.
@@ -46,8 +47,8 @@ def score(model: Any, tokenizer: Any, paragraph: Paragraph) -> Scored:
     Raises:
         ValueError: no token to score, too many that the tokenizer does not know, or a result that is not finite.
     """
-    ids, places = _tokens(tokenizer, paragraph)
-    values = token_nats(model, ids, min(WINDOW, model.config.max_position_embeddings))
+    ids, places = _tokens(words, paragraph)
+    values = token_nats(model, ids, min(WINDOW, words.context))
     nats = math.fsum(values[place - 1] for place in places)
     if not math.isfinite(nats):
         raise ValueError(f"paragraph {paragraph.id}: {nats} nats; the model's logits are not finite there")
@@ -91,16 +92,14 @@ def perplexity(scored: Sequence[Scored]) -> Metric:
     )
 
 
-def _tokens(tokenizer: Any, paragraph: Paragraph) -> tuple[list[int], list[int]]:
+def _tokens(words: Tokenization, paragraph: Paragraph) -> tuple[Ids, range]:
     """The ids that the model reads, and the places of those that are scored."""
-    found = tokenizer(paragraph.whole, return_special_tokens_mask=True, verbose=False)
-    context = tokenizer(paragraph.context, return_special_tokens_mask=True)["special_tokens_mask"].count(0)
-    ids = found["input_ids"]
-    own = [place for place, special in enumerate(found["special_tokens_mask"]) if not special][context:]
-    places = [place for place in own if place > 0]
+    known, own = words.pair(paragraph.context, f" {paragraph.text}" if paragraph.context else paragraph.text)
+    ids = (*known, *own)
+    places = range(max(len(known), 1), len(ids))
     if not places:
         raise ValueError(f"paragraph {paragraph.id}: no token to score; a text of two tokens or more is required")
-    unknown = sum(ids[place] == tokenizer.unk_token_id for place in places)
+    unknown = sum(ids[place] == words.tokenizer.unk_token_id for place in places)
     if unknown > UNKNOWN * len(places):
         raise ValueError(
             f"paragraph {paragraph.id}: {unknown} of {len(places)} tokens are unknown to the tokenizer; a text in the model's own "

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.suites import load_suite
-from model_registry.loading import arm_folders, load_model, load_tokenizer, make_deterministic, prepared_folder
+from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder
+from model_registry.tokenization import load_tokenization
 from tasks.contract import Job, Metric, write_json, write_metrics, write_rows
 from tasks.evaluations.counterfactual import measures
 from tasks.evaluations.counterfactual.fluency import Asked, Chosen, choose, log_probabilities
@@ -65,12 +66,12 @@ def _probabilities(
     weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
     precision, device = job.numerics.precision, job.numerics.device
     model: Any = load_model(weights, precision=precision, device=device, adapter=adapter)
-    tokenizer, context = load_tokenizer(folder), model.config.max_position_embeddings
+    words = load_tokenization(folder)
     chosen = [
         one
         for found in axes.values()
         for template in found
-        for one in choose(template, tokenizer, context, scored=settings.scored, others=settings.others, seed=settings.seed)
+        for one in choose(template, words, scored=settings.scored, others=settings.others, seed=settings.seed)
     ]
     asked = [pair for one in chosen for pair in (one.own, *one.others)]
     own = log_probabilities(model, asked, settings.batch, job.progress)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model_registry.tokenization import Tokenization
 from tasks.evaluations.counterfactual.pairs import Template
 
 Tokens = tuple[int, ...]
@@ -31,25 +32,29 @@ class Chosen:
         return len(self.own[1])
 
 
-def choose(template: Template, tokenizer: Any, context: int, *, scored: int, others: int, seed: int) -> list[Chosen]:
+def choose(template: Template, words: Tokenization, *, scored: int, others: int, seed: int) -> list[Chosen]:
     """The first `scored` completions of each value that are not empty, each with at most `others` other values, drawn by the seed.
 
-    A completion is read as far as it fits into the context behind the template's longest prompt. Prompts are tokenised as they are
-    for sampling; completions anew from their text, which need not give the tokens that were drawn.
+    A completion is read as far as it fits into the context behind the template's longest prompt. It is tokenised anew with each
+    prompt, as one text, which need not give the tokens that were drawn.
     Raises ValueError for no completions or no other values.
     """
     if scored < 1 or others < 1:
         raise ValueError(f"scored {scored}, others {others}: at least 1 of each is required")
-    prompts: dict[str, Tokens] = {v: tuple(tokenizer(prompt.text)["input_ids"]) for v, prompt in template.prompts.items()}
-    room = context - max(map(len, prompts.values()))
+    room = words.context - max(len(words.of(prompt.text)) for prompt in template.prompts.values())
     chosen = []
     for value, rows in template.samples.items():
-        rest = [other for other in prompts if other != value]
+        rest = [other for other in template.prompts if other != value]
         for row in [row for row in rows if row.text.strip()][:scored]:
-            text: Tokens = tuple(tokenizer(row.text, add_special_tokens=False)["input_ids"])[:room]
             drawn = random.Random(f"{seed} {row.prompt_id} {row.repeat}").sample(rest, min(others, len(rest)))
-            chosen.append(Chosen(template.id, (prompts[value], text), tuple((prompts[other], text) for other in drawn)))
+            own, *behind = (_asked(words, template.prompts[one].text, row.text, room) for one in (value, *drawn))
+            chosen.append(Chosen(template.id, own, tuple(behind)))
     return chosen
+
+
+def _asked(words: Tokenization, prompt: str, text: str, room: int) -> Asked:
+    asked, answered = words.pair(prompt, text)
+    return asked, answered[:room]
 
 
 def relevance(chosen: Sequence[Chosen], logs: Mapping[Asked, float]) -> float:

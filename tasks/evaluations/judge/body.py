@@ -7,7 +7,8 @@ from typing import Any
 
 from configs.positions import load_positions
 from configs.suites import load_suite
-from model_registry.loading import load_model, load_tokenizer, make_deterministic, prepared_folder
+from model_registry.loading import load_model, make_deterministic, prepared_folder
+from model_registry.tokenization import load_tokenization
 from tasks.contract import Job, read_json, write_json, write_metrics, write_rows
 from tasks.evaluations.judge import judge, rubric
 from tasks.evaluations.judge.endpoint import EndpointJudge
@@ -64,7 +65,7 @@ def _judge(job: Job, loaded: dict[tuple[str, ...], Any]) -> tuple[str, Any]:
     folder, precision, device = prepared_folder(job.inputs["model"]), job.numerics.precision, job.numerics.device
     if (place := (str(folder), precision, device)) not in loaded:
         loaded.clear()  # never two whole models in memory
-        loaded[place] = LocalJudge(load_model(folder, precision=precision, device=device), load_tokenizer(folder), folder)
+        loaded[place] = LocalJudge(load_model(folder, precision=precision, device=device), load_tokenization(folder))
     return local_name(read_json(job.inputs["model"] / MODEL_FILE)), loaded[place]
 
 

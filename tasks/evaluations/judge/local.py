@@ -1,20 +1,18 @@
 """A local instruction-tuned model as the judge: what it would answer, read off its probabilities, without drawing anything.
 
-Knows the chat template, which tokens the letters are at the place of the answer, and the expected rating. Leaves loading to
-`model_registry.loading` and the wording to `rubric`.
+Knows which tokens the letters are at the place of the answer, and the expected rating. Leaves loading and the chat template to
+`model_registry` and the wording to `rubric`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from configs.suites import CHAT
+from model_registry.tokenization import Ids, Tokenization, plainly
 from tasks.evaluations.judge.judge import Request, Verdict
 from tasks.evaluations.judge.rubric import LETTERS, ratings_of
-
-# A template that writes today's date would give other ratings tomorrow.
-FIXED_DATE = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
 
 
 class LocalJudge:
@@ -27,14 +25,8 @@ class LocalJudge:
         ValueError: the tokenizer has no chat template.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, folder: Path) -> None:
-        if tokenizer.chat_template is None:
-            raise ValueError(f"{folder}: the tokenizer has no chat template; an instruction-tuned model that has one is required")
-        self._model, self._tokenizer = model, tokenizer
-        template = tokenizer.get_chat_template()
-        self._template = FIXED_DATE + template if "strftime_now" in template else template
-        added = (token.content for token in tokenizer.added_tokens_decoder.values())
-        self._control = sorted((token for token in added if len(token.strip()) > 1), key=len, reverse=True)
+    def __init__(self, model: Any, words: Tokenization) -> None:
+        self._model, self._words, self._turn = model, words, words.turn(CHAT)
 
     def verdicts(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Verdict]]:
         for request in requests:
@@ -54,10 +46,11 @@ class LocalJudge:
         import torch
 
         where = f"prompt {request.completion.prompt_id}, repeat {request.completion.repeat}"
-        seen, letters = self.answer_tokens(self.chat(request.message))
-        context = self._model.config.max_position_embeddings
-        if len(seen) > context:
-            raise ValueError(f"{where}: {len(seen)} tokens to judge; at most the judge's context of {context} is accepted")
+        seen, letters = self.answer_tokens(request.message)
+        if len(seen) > self._words.context:
+            raise ValueError(
+                f"{where}: {len(seen)} tokens to judge; at most the judge's context of {self._words.context} is accepted"
+            )
         with torch.inference_mode():
             ids = torch.tensor([seen], device=self._model.device)
             logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].cpu().double()
@@ -68,25 +61,7 @@ class LocalJudge:
         mass = torch.exp(torch.logsumexp(logs, 0) - torch.logsumexp(logits, 0))
         return Verdict(float(torch.softmax(logs, 0) @ ratings), float(mass))
 
-    def chat(self, message: str) -> str:
-        """The message in the chat template, up to where the answer starts.
-
-        Control tokens that the message spells out (a sampled text may hold another model's `<|im_start|>`) are broken by a
-        space: only the template's own count.
-        """
-        for token in self._control:
-            message = message.replace(token, f"{token[0]} {token[1:]}")
-        return str(
-            self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": message}],
-                chat_template=self._template,
-                add_generation_prompt=True,
-                tokenize=False,
-                enable_thinking=False,
-            )
-        )
-
-    def answer_tokens(self, text: str) -> tuple[tuple[int, ...], Mapping[str, tuple[int, ...]]]:
+    def answer_tokens(self, message: str) -> tuple[Ids, Mapping[str, Ids]]:
         """The tokens before the answer, and each letter's tokens as the next one: of `A`, and of ` A` where that is one too.
 
         Found by encoding the text with each letter after it, since a template that ends in a space has it merged with the letter.
@@ -94,13 +69,14 @@ class LocalJudge:
         Raises:
             ValueError: neither form makes each letter one token of its own after the same text.
         """
-        forms: dict[tuple[int, ...], list[list[int]]] = {}
+        forms: dict[Ids, list[list[int]]] = {}
         for lead in ("", " "):
-            encoded = [self._tokenizer(text + lead + letter, add_special_tokens=False)["input_ids"] for letter in LETTERS]
-            before, last = {tuple(ids[:-1]) for ids in encoded}, [ids[-1] for ids in encoded]
+            encoded = [self._words.whole(self._turn, message, lead + letter) for letter in LETTERS]
+            before, last = {ids[:-1] for ids in encoded}, [ids[-1] for ids in encoded]
             if len(before) == 1 and len(set(last)) == len(LETTERS):
                 forms.setdefault(before.pop(), []).append(last)
         if not forms:
-            raise ValueError(f"the judge's tokenizer does not make each of {', '.join(LETTERS)} one token after {text[-20:]!r}")
+            ending = plainly(self._turn.tail)[-20:]
+            raise ValueError(f"the judge's tokenizer does not make each of {', '.join(LETTERS)} one token after {ending!r}")
         seen, found = next(iter(forms.items()))
         return seen, {letter: tuple(last[at] for last in found) for at, letter in enumerate(LETTERS)}
