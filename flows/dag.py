@@ -21,6 +21,7 @@ from pydantic import WithJsonSchema
 from configs.problems import BadInput, accepted
 from configs.schema import Experiment, Tuned, Untuned
 from configs.sources import LanguageModel, ModelSource
+from configs.suites import CHAT
 from flows.engine import machine
 from flows.engine.preregistration import Preregistration
 from flows.experiment import asked_of, calibration_scored
@@ -119,7 +120,7 @@ class Nodes:
     def _instrument(self, source: ModelSource, evaluation: Evaluation) -> Node:
         need = self._need(prepare.BUILT_HERE)
         if isinstance(source, LanguageModel):
-            chosen = prepare.model_settings(language_model(source).source)
+            chosen = prepare.model_settings(language_model(source).source, CHAT)
             return Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, resources=need)
         name, settings = prepare.scorer_name(source), prepare.scorer_settings(source)
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
@@ -147,7 +148,7 @@ class Nodes:
         prepared = Node(
             prepare.MODEL,
             _axes(model),
-            prepare.model_settings(model.source),
+            prepare.model_settings(model.source, self.experiment.template),
             numerics=prepare.BUILT_HERE if model.calibration else None,
             resources=self._need(prepare.BUILT_HERE, built, model.params),
         )

@@ -5,11 +5,14 @@ Each family keeps these in a place of its own. `docs/architectures.md` lists wha
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# What a step of sampling hands to the next: keys and values, or the state of a state-space model.
+CARRIED = ("past_key_values", "cache_params")
 UNLIMITED = sys.maxsize
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "context_length")
 # Positions are told by a bias that goes on for ever, or by a state that is carried along.
@@ -46,7 +49,7 @@ def architecture(folder: Path) -> Architecture:
 def _context(kind: str, text: Any) -> int:
     found = next((value for name in CONTEXTS if isinstance(value := getattr(text, name, None), int) and value > 0), None)
     if found is not None:
-        return found
+        return found - (text.pad_token_id + 1 if kind in PADDED else 0)
     if kind in WITHOUT_LIMIT:
         return UNLIMITED
     raise ValueError(f"config.json: {kind} does not tell how many tokens it reads; one of {', '.join(CONTEXTS)} is required")
@@ -57,6 +60,8 @@ def _refusal(config: Any) -> str | None:
 
     if config.model_type not in CAUSAL:
         return f"{config.model_type} is no language model that writes from left to right; such a one is required"
+    if not _carries(config):
+        return f"{config.model_type} hands nothing from one step of sampling to the next; a model with a cache is required"
     if getattr(config, "is_encoder_decoder", False):
         return f"{config.model_type} has an encoder; a model of a decoder alone is required"
     if getattr(config, "is_decoder", None) is False and config.model_type in ENCODERS:
@@ -66,6 +71,14 @@ def _refusal(config: Any) -> str | None:
     return None
 
 
+def _carries(config: Any) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    return not set(CARRIED).isdisjoint(inspect.signature(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].forward).parameters)
+
+
+# Their positions are numbered from the padding token's id on: RoBERTa's 514 are 512.
+PADDED = ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
 # Encoders that transformers also offers as language models.
 ENCODERS = (
     *(

@@ -73,4 +73,5 @@ def load_scorer(folder: Path, device: str = "cpu") -> Any:
     else:
         raise ScorerFolderError(f"{folder / DESCRIPTION}: unknown kind {kind!r}; calibration, detoxify or classifier is required")
     set_window(scorer.model, scorer.tokenizer)
+    scorer.tokenizer.split_special_tokens = True  # `</s>` in a text that is scored is text
     return scorer

@@ -40,6 +40,7 @@ UNSPACED = (
 MARK = 0xF0000  # characters for private use, by which control tokens are called here
 # A template that writes today's date would give other tokens tomorrow.
 FIXED_DATE = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
+STAND_IN = "Why?"
 ASKED, ANSWERED = "Asked9b1f", "Answered4c7d"  # stand for a message and its answer in a chat template
 
 
@@ -116,33 +117,54 @@ class Tokenization:
         head, tail = (self._named(part) for part in template.split(SLOT))
         return Turn(head, tail, end=self.end)
 
-    def asked(self, turn: Turn, prompt: str) -> Ids:
-        """What the model reads before it answers.
+    def asked(self, turn: Turn, prompt: str, new: int = 1) -> Ids:
+        """What the model reads before it writes up to `new` tokens.
 
         Raises:
-            ValueError: the tokens before the seam are not the same before whatever an answer begins with.
+            ValueError: the tokens before the seam are not the same before whatever an answer begins with; there are none; or there is no
+                room for the new ones.
         """
         before, lead = self._seam(turn, prompt)
         unspaced = not lead and _is_unspaced(before)
         found = {self._parted(before, lead + first)[0] for first in (FIRST_UNSPACED if unspaced else FIRST)}
         if len(found) > 1:
             raise ValueError(_straddled(before, "what an answer begins with"))
-        return self._begun(turn, found.pop())
+        asked = self._begun(turn, found.pop())
+        if not 0 < len(asked) <= self.context - new:
+            raise ValueError(
+                f"{len(asked)} tokens and {new} new ones; "
+                f"at least one, and together at most the model's context of {self.context}, are accepted"
+            )
+        return asked
 
-    def answered(self, turn: Turn, prompt: str, completion: str) -> tuple[Ids, Ids]:
-        """What the model reads before the completion, and the completion with its end token.
+    def sample(self, turn: Turn, prompt: str, completion: str) -> tuple[Ids, Ids]:
+        """What the model reads before a completion, and the completion with its end token.
 
         Raises:
-            ValueError: one token holds characters of the prompt and of the completion.
+            ValueError: one token holds characters of the prompt and of the completion; the prompt is other tokens than when it is asked;
+                or the whole is longer than the context.
         """
         before, lead = self._seam(turn, prompt)
         asked, answered = self._parted(before, lead + _data(completion))
-        return self._begun(turn, asked), (*answered, turn.end)
+        asked = self._begun(turn, asked)
+        if asked != self.asked(turn, prompt):
+            raise ValueError(_straddled(before, repr(completion[:12])))
+        if (count := len(asked) + len(answered) + 1) > self.context:
+            raise ValueError(f"{count} tokens; at most the model's context of {self.context} are accepted")
+        return asked, (*answered, turn.end)
 
     def whole(self, turn: Turn, prompt: str, more: str) -> Ids:
         """The tokens of a prompt in its template with `more` right behind it."""
         before = turn.head + _data(prompt) + turn.tail
         return self._begun(turn, self._ids(before + more))
+
+    def told(self, turn: Turn) -> str:
+        """A prompt and its answer as this model reads them, for people: `│` is where the answer begins."""
+        before, lead = self._seam(turn, STAND_IN)
+        ids = self._ids(before)
+        begin = "" if self._begun(turn, ids) == ids else self._spelt(self.begin)
+        head, tail = (self._openly(part) for part in (turn.head, turn.tail))
+        return f"{begin}{head}{SLOT}{tail}│{lead}…{self._spelt([turn.end])}".replace("\n", "⏎")
 
     # ---- what they rest on -------------------------------------------------------------------------------------------------
 
@@ -212,6 +234,11 @@ class Tokenization:
             self._require_row(token, self._rows)
         return part
 
+    def _openly(self, part: str) -> str:
+        for content, name in self._names.items():
+            part = part.replace(name, content)
+        return part
+
     def _spelt(self, ids: Sequence[int]) -> str:
         return " ".join(map(str, self.tokenizer.convert_ids_to_tokens(list(ids))))
 
@@ -248,6 +275,7 @@ class Tokenization:
             ) from None
 
 
+_BYTE = re.compile("<0x[0-9A-F]{2}>")  # what characters that the vocabulary lacks are spelt in
 _MARKS = re.compile(f"[{chr(MARK)}-{chr(MARK + 0xFFFD)}]")
 
 
@@ -295,16 +323,13 @@ def _with_private_names(tokenizer: PreTrainedTokenizerBase) -> tuple[Any, Mappin
 
     document = json.loads(tokenizer.backend_tokenizer.to_str())
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
-    control = [
-        row
-        for row in document["added_tokens"]
-        if row["special"] or (len(row["content"].strip()) > 1 and row["content"] in template)
-    ]
+    added = [row for row in document["added_tokens"] if not _BYTE.fullmatch(row["content"])]  # bytes are of the vocabulary
+    control = [row for row in added if row["special"] or (len(row["content"].strip()) > 1 and row["content"] in template)]
     names = {row["content"]: chr(MARK + place) for place, row in enumerate(control)}
     ids = {names[row["content"]]: row["id"] for row in control}
     for row in control:
         row.update(content=names[row["content"]], special=True, normalized=False)
-    document.update(post_processor=None, truncation=None, padding=None)
+    document.update(added_tokens=added, post_processor=None, truncation=None, padding=None)
     model = document["model"]
     model["vocab"] = _renamed(model["vocab"], names)
     if "merges" in model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -13,8 +14,10 @@ from flows.commands.power import Power, powers
 from flows.commands.words import Config, Sets, Strict, Verify, out, plain, plural, show
 from flows.engine.explain import line
 from flows.engine.home import Home
-from flows.prepared import Run, planned, prepare_run
+from flows.prepared import Planned, Run, planned, prepare_run
 from flows.request import request
+from tasks.contract import read_json
+from tasks.prepare.stage import MODEL, READING
 
 
 def plan(
@@ -57,6 +60,21 @@ def plan(
         for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
     ]
     out.print(", ".join(counts), highlight=False)
+    for name, reads in _readings(prepared, rows):
+        out.print(f"[dim]{escape(f'{name} reads {reads}')}[/dim]", highlight=False)
+
+
+def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
+    """How each model reads a prompt, and where it answers: from its folder, or as it was prepared."""
+    keys = {row.label: row.key for row in rows if row.state == "cached"}
+    for node in prepared.dag.nodes:
+        if node.stage == MODEL and (name := node.axes.model):
+            if told := prepared.inputs.reads.get(name):
+                yield name, told
+            elif key := keys.get(node.label):
+                yield name, read_json(prepared.session.store.folder(MODEL.name, key) / READING)["reads"]
+            else:
+                yield name, "a prompt as `palms plan` will show once it is prepared"
 
 
 def _print_power(prepared: Run, difference: float | None) -> None:

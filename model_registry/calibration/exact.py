@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from configs.suites import SLOT
 from model_registry.calibration.grammar import OFF_GRAMMAR, Grammar
-from model_registry.tokenization import Tokenization, Turn
+from model_registry.tokenization import Tokenization
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,9 +49,9 @@ def exact_rates(
     rows = []
     for prompt in prompts:
         answers = grammar.answers(prompt)
-        turn = words.turn(template or grammar.template) if grammar.prompt(prompt).form == "question" else Turn(end=words.end)
+        turn = words.turn(template or grammar.template if grammar.prompt(prompt).form == "question" else SLOT)
         asked = words.asked(turn, prompt)
-        answered = [words.answered(turn, prompt, answer.text)[1] for answer in answers]
+        answered = [words.sample(turn, prompt, answer.text)[1] for answer in answers]
         sums: dict[str, float] = {}
         for answer, probability in zip(answers, _probabilities(model, asked, answered), strict=True):
             sums[answer.label] = sums.get(answer.label, 0.0) + float(probability)

@@ -25,24 +25,12 @@ class Sample:
 
 
 def encode(row: Row, words: Tokenization, turn: Turn, prompt_weight: float) -> Sample:
-    """The prompt in its template, the completion, and the end token, as one text (`model_registry.tokenization`).
-
-    Raises:
-        ValueError: the sample is longer than the model's context, the prompt and the completion share a token, or the prompt would
-            be other tokens when it is asked.
-    """
+    """The prompt in its template, the completion, and the end token. Raises ValueError, as `Tokenization.sample` does."""
     try:
-        asked, answered = words.answered(turn, row.prompt, row.completion)
-        if asked != words.asked(turn, row.prompt):
-            raise ValueError(
-                "the prompt is other tokens before this completion than when it is asked; another template is required"
-            )
+        asked, answered = words.sample(turn, row.prompt, row.completion)
     except ValueError as error:
         raise ValueError(f"sample {row.id}: {error}") from None
-    tokens = (*asked, *answered)
-    if len(tokens) > words.context:
-        raise ValueError(f"sample {row.id}: {len(tokens)} tokens; at most the model's context of {words.context} are accepted")
-    return Sample(tokens, (0.0, *[prompt_weight] * (len(asked) - 1), *[1.0] * len(answered)))
+    return Sample((*asked, *answered), (0.0, *[prompt_weight] * (len(asked) - 1), *[1.0] * len(answered)))
 
 
 def order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:

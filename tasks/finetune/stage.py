@@ -16,7 +16,7 @@ from tasks.finetune import methods
 
 STAGE = Stage(
     name="finetune",
-    version="1",
+    version="2",
     body="tasks.finetune.body:run",
     libraries=("torch", "transformers", "peft", "accelerate"),
     shrink="micro_batch",

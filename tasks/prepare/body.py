@@ -7,16 +7,23 @@ from pathlib import Path
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from model_registry.architecture import UNLIMITED
+from model_registry.calibration.grammar import load_grammar
 from model_registry.calibration.pretrain import build_model
 from model_registry.calibration.scorer import build_scorer
 from model_registry.loading import fetch_hub, fingerprint, make_deterministic, parameter_count
 from model_registry.scorers import fetch_classifier, fetch_published
+from model_registry.tokenization import STAND_IN, load_tokenization
 from tasks.contract import Job, read_json, write_json
-from tasks.prepare.stage import LOCATION, MODEL_FILE, ModelSettings, ScorerSettings
+from tasks.prepare.stage import LOCATION, MODEL_FILE, READING, ModelSettings, ScorerSettings
 
 
 def run_model(jobs: Sequence[Job]) -> None:
-    """Write `model.json` and either `model/` (built here) or `location.json` (the folder elsewhere that holds the weights)."""
+    """Write `model.json`, `reading.json`, and either `model/` (built here) or `location.json` (the folder elsewhere that holds the weights).
+
+    Raises:
+        ValueError: the model cannot be used, its tokenizer does not fit it, or it cannot read prompts in the template.
+    """
     make_deterministic()
     for job in jobs:
         settings: ModelSettings = job.settings
@@ -30,6 +37,11 @@ def run_model(jobs: Sequence[Job]) -> None:
             folder, revision = fetch_hub(settings.id, settings.revision, Path(HF_HUB_CACHE))
         else:
             folder = Path(settings.id)
+        words = load_tokenization(folder)
+        turn = words.turn(settings.template or load_grammar().template)
+        words.asked(turn, STAND_IN)
+        context = None if words.context == UNLIMITED else words.context
+        write_json(job.work / READING, {"reads": words.told(turn), "context": context})
         config = read_json(folder / "config.json")
         write_json(
             job.work / MODEL_FILE,
@@ -42,10 +54,10 @@ def run_model(jobs: Sequence[Job]) -> None:
             },
         )
         if settings.kind == "calibration":
-            job.commit()
+            job.commit(volatile=(READING,))
         else:
             write_json(job.work / LOCATION, {"folder": str(folder)})
-            job.commit(volatile=(LOCATION,), requires=(str(folder / "config.json"),))
+            job.commit(volatile=(LOCATION, READING), requires=(str(folder / "config.json"),))
 
 
 def run_scorer(jobs: Sequence[Job]) -> None:

@@ -17,7 +17,7 @@ from model_registry.catalog import Source, load_ladder
 from tasks.contract import Numerics, Stage
 from tasks.prepare.sources import resolved
 
-MODEL_FILE, LOCATION = "model.json", "location.json"
+MODEL_FILE, LOCATION, READING = "model.json", "location.json", "reading.json"
 # How calibration models and scorers are trained, whatever is asked for the rest: threads only slow them.
 BUILT_HERE = Numerics()
 PRETRAIN_BYTES = 16  # a parameter
@@ -26,7 +26,8 @@ SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBE
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`listing` holds name, size and time of a local folder's files: a changed folder is looked at again."""
+    """`listing` holds name, size and time of a local folder's files: a changed folder is looked at again. `template` is what the
+    model is to read prompts in; a calibration model, which is trained here, reads its own."""
 
     kind: str  # hub | folder | calibration
     id: str
@@ -35,6 +36,7 @@ class ModelSettings:
     spec: Mapping[str, Any] = field(default_factory=dict)  # of a calibration model
     grammar: str = ""  # digest of the grammar that a calibration model is pretrained on
     seed: int = 0
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ScorerSettings:
     seed: int = 0
 
 
-MODEL = Stage(name="prepare", version="2", body="tasks.prepare.body:run_model", libraries=("torch", "transformers"))
+MODEL = Stage(name="prepare", version="3", body="tasks.prepare.body:run_model", libraries=("torch", "transformers"))
 SCORER = Stage(name="scorer", version="1", body="tasks.prepare.body:run_scorer", libraries=("torch", "transformers", "detoxify"))
 
 
@@ -63,12 +65,12 @@ def listing(path: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
-def model_settings(source: Source) -> ModelSettings:
+def model_settings(source: Source, template: str) -> ModelSettings:
     if source.kind == "calibration":
         return ModelSettings("calibration", source.id, spec=source.spec, grammar=load_grammar().digest)
     if source.kind == "folder":
-        return ModelSettings("folder", source.id, listing=listing(Path(source.id)))
-    return ModelSettings("hub", source.id, revision=source.revision)
+        return ModelSettings("folder", source.id, listing=listing(Path(source.id)), template=template)
+    return ModelSettings("hub", source.id, revision=source.revision, template=template)
 
 
 def scorer_settings(scorer: ModelSource) -> ScorerSettings:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from configs.suites import Prompt, Suite, load_suite
+from configs.suites import SLOT, Prompt, Suite, load_suite
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
 from model_registry.tokenization import Ids, Tokenization, Turn, load_tokenization
 from tasks.contract import Job, write_jsonl
@@ -45,7 +45,7 @@ def sample(model: Any, words: Tokenization, job: Job) -> None:
     """Draw one job's completions with a loaded model, going on from the rows of an earlier try, and commit them."""
     settings: Settings = job.settings
     suite = load_suite(job.inputs["suite"])
-    turn = words.turn(settings.template) if suite.form == "question" else Turn(end=words.end)
+    turn = words.turn(settings.template if suite.form == "question" else SLOT)
     tokens = _tokens(suite, words, turn, settings.max_new_tokens)
     prefill = min(map(len, tokens.values()))
     ends = frozenset([words.end, turn.end, *_as_list(model.generation_config.eos_token_id)])
@@ -103,17 +103,10 @@ def _tokens(suite: Suite, words: Tokenization, turn: Turn, new: int) -> dict[str
     """Each prompt's tokens by its id, as the model is to see them."""
     found = {}
     for prompt in suite.prompts:
-        where = f"prompt {prompt.id} of suite {suite.name}"
         try:
-            ids = words.asked(turn, prompt.text)
+            found[prompt.id] = words.asked(turn, prompt.text, new)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        if not 0 < len(ids) <= words.context - new:
-            raise ValueError(
-                f"{where}: {len(ids)} tokens and {new} new ones; "
-                f"at least one, and together at most the model's context of {words.context}, are accepted"
-            )
-        found[prompt.id] = ids
+            raise ValueError(f"prompt {prompt.id} of suite {suite.name}: {error}") from None
     return found
 
 

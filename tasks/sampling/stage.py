@@ -14,7 +14,7 @@ from tasks.contract import Stage, from_section
 
 STAGE = Stage(
     name="sampling",
-    version="1",
+    version="2",
     body="tasks.sampling.body:run",
     libraries=("torch", "transformers", "peft"),
     shrink="decode_batch",

@@ -66,7 +66,7 @@ class Settings:
 
 STAGE = Stage(
     name="capability",
-    version="1",
+    version="2",
     body="tasks.evaluations.capability.body:run",
     libraries=("torch", "transformers", "peft", "lm_eval"),
     shrink="batch",

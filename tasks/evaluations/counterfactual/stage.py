@@ -49,7 +49,7 @@ class Settings:
 
 STAGE = Stage(
     name="counterfactual",
-    version="1",
+    version="2",
     body="tasks.evaluations.counterfactual.body:run",
     libraries=("torch", "transformers", "peft", "vaderSentiment", "numpy"),
     shrink="batch",

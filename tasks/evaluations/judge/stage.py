@@ -58,7 +58,7 @@ class Settings:
     seed: int = 0  # of the orders
 
 
-STAGE = Stage(name="judge", version="1", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
+STAGE = Stage(name="judge", version="2", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
 ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no reason to pay for the same verdicts again
 
 

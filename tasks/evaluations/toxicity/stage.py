@@ -41,7 +41,7 @@ class Settings:
 
 STAGE = Stage(
     name="toxicity",
-    version="2",
+    version="3",
     body="tasks.evaluations.toxicity.body:run",
     libraries=("torch", "transformers", "detoxify"),
     shrink="batch",

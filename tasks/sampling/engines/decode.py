@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model_registry.architecture import CARRIED
+
 # Candidates looked at first when a nucleus is cut out, which rarely is wider than this. On one core, sorting 64 × 50,257
 # probabilities takes 0.27 s, and finding and sorting the likeliest 4,096 of each row 0.06 s.
 HEAD = 4096
@@ -79,10 +81,10 @@ def decode(
     stopped = [False] * shape
     done = [i >= len(rows) for i in range(shape)]
 
-    feed, cache = forced[:, :prefill], None
+    feed, carried = forced[:, :prefill], dict[str, Any]()
     for slot in range(prefill, slots):
-        out = model(input_ids=feed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = out.past_key_values
+        out = model(input_ids=feed, use_cache=True, logits_to_keep=1, **carried)
+        carried = {name: out[name] for name in CARRIED if name in out}
         following = forced[:, slot].clone()
         drawing = [i for i in range(shape) if slot >= lengths[i] and not done[i]]
         if drawing:
