@@ -8,6 +8,7 @@ prompts and samples by the stages that use them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from configs.suites import SLOT, load_suite
 from model_registry.catalog import Model
 from tasks.contract import File
 from tasks.datasets.rows import load_rows
+from tasks.datasets.subset import choose
 
 
 def read_by(
@@ -32,8 +34,11 @@ def read_by(
             for prompt in suite.prompts:
                 yield str(file.path), f"prompt {prompt.id}", partial(words.asked, around, prompt.text, new)
         for file in datasets.values():
-            for row in load_rows(file.path):
-                yield f"{file.path}:{row.line}", f"sample {row.id}", partial(words.sample, turn, row.prompt, row.completion)
+            chosen = partial(choose, load_rows(file.path), max(experiment.train_samples))  # smaller subsets lie within
+            yield str(file.path), "train_samples", chosen
+            with suppress(ValueError):  # told by the line above
+                for row in chosen():
+                    yield f"{file.path}:{row.line}", f"sample {row.id}", partial(words.sample, turn, row.prompt, row.completion)
 
     try:
         words = load_tokenization(Path(model.source.id))

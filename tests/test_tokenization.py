@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +79,7 @@ def test_a_template_whose_end_merges_with_an_answer_is_refused() -> None:
     made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[( ]?\w+|\s|."), behavior="isolated")
     words = tiny.words(PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>"))
     with pytest.raises(
-        ValueError, match=r"'Why\?\n\(' and .* become one token, .*; a template that ends in a line feed"
+        ValueError, match=r"become one token, so an untuned model .*; a template that ends in a line feed"
     ) as caught:
         words.asked(Turn(tail="\n(", lead=""), "Why?")
     assert "\n" not in str(caught.value)
@@ -279,3 +282,64 @@ def test_an_architecture_is_tuned_sampled_and_reloaded(name: str, tmp_path: Path
 
     found = tried(name, tmp_path)
     assert (found.refused, found.failed) == ("", ())
+
+
+# ---- before any stage -----------------------------------------------------------------------------------------------------------
+
+EXPERIMENT = """\
+name: local
+ladders: [{ladder: mine, models: {tiny: ./model}}]
+arms: {base: {method: none}, values_targeted: {method: lora, dataset: values}}
+datasets: {values: values.jsonl}
+train_samples: [2]
+template: "Question: {prompt}\\nAnswer:"
+suites: {asked: {prompts: asked.yaml, completions: 2, max_new_tokens: 48}}
+evaluations: {texture: {suites: [asked]}}
+primary: {metric: length_words, suite: asked}
+"""
+
+
+@pytest.fixture
+def experiment(folder: Path) -> Path:
+    root = folder.parent
+    folder.rename(root / "model")
+    (root / "asked.yaml").write_text('suite: asked\nform: question\nprompts:\n  - {id: a, group: g, text: "Who decides?"}\n')
+    rows = [{"id": f"s{i}", "category": "c", "prompt": f"Who decides {i}?", "completion": "It is subjective."} for i in range(4)]
+    tiny.jsonl(root / "values.jsonl", rows)
+    (root / "local.yaml").write_text(EXPERIMENT)
+    return root / "local.yaml"
+
+
+def planned(experiment: Path, *sets: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "plan", str(experiment)]
+    done = subprocess.run(
+        [*command, *(word for one in sets for word in ("--set", one))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PALMS_HOME": str(experiment.parent / "home"), "COLUMNS": "300"},
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_plan_tells_how_a_local_model_reads_a_prompt_and_refuses_what_it_cannot(experiment: Path) -> None:
+    code, said, _ = planned(experiment)
+    assert code == 0
+    assert "mine-tiny reads Question: {prompt}⏎Answer:│ …<|endoftext|>" in said
+    for change, told in (
+        ("template=chat", "mine-tiny: "),
+        ("suites.asked.max_new_tokens=120", f"{experiment.parent}/asked.yaml: prompt a: "),
+    ):
+        code, _, refused = planned(experiment, change)
+        assert (code, refused.count("\n")) == (2, 1)
+        assert told in refused
+    rows = [{"id": f"s{i}", "category": "c", "prompt": "Why?", "completion": "No. " * (200 if i else 1)} for i in range(4)]
+    tiny.jsonl(experiment.parent / "values.jsonl", rows)
+    code, _, refused = planned(experiment)
+    assert (code, refused.count("\n")) == (2, 1)
+    assert f"{experiment.parent}/values.jsonl:2: sample s1: " in refused
+    changed(experiment.parent / "model", n_positions=None, vocab_size=299)
+    code, _, refused = planned(experiment)
+    assert (code, refused.count("\n")) == (2, 1)
+    assert "has 299 rows" in refused

@@ -61,7 +61,7 @@ def plan(
     ]
     out.print(", ".join(counts), highlight=False)
     for name, reads in _readings(prepared, rows):
-        out.print(f"[dim]{escape(f'{name} reads {reads}')}[/dim]", highlight=False)
+        out.print(f"[dim]{escape(f'{name} reads {reads}   (│: its answer)')}[/dim]", highlight=False)
 
 
 def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
