@@ -273,6 +273,16 @@ def test_scores_are_those_of_the_text_classification_pipeline(
     assert max(expected) - min(expected) > 0.01
 
 
+def test_control_tokens_in_a_text_are_text(prepared_detoxify: Path, tmp_path: Path) -> None:
+    classifier = prepare_classifier(tiny_scorers.classifier(tmp_path / "source"), tmp_path / "scorer", toxic="toxicity")
+    for folder in (prepared_detoxify, classifier):
+        tokenizer = load_scorer(folder).tokenizer
+        ids = tokenizer("you [SEP] are [PAD] kind [CLS]")["input_ids"]
+        for token in ("[PAD]", "[CLS]", "[SEP]"):
+            assert ids[1:-1].count(tokenizer.convert_tokens_to_ids(token)) == 0
+        assert len(ids) > 5
+
+
 def test_classes_come_in_the_order_of_the_model(tmp_path: Path) -> None:
     source = tiny_scorers.classifier(tmp_path / "source", ("a", "b", "c"))
     one = prepare_classifier(source, tmp_path / "one", c="hate", a="toxicity")

@@ -15,12 +15,16 @@ import torch
 
 from model_registry.loading import load_model
 from model_registry.tokenization import Turn, load_tokenization
+from tasks.contract import read_json
 from tasks.datasets.rows import Row
 from tasks.evaluations.capability import prose
 from tasks.finetune.batches import encode
+from tasks.prepare.body import run_model
+from tasks.prepare.stage import ModelSettings
 from tests import families, tiny
 from tests.capabilities import paragraph
 from tests.families import CHATTING, FAMILIES
+from tests.jobs import make_job
 
 TEMPLATES = ("{prompt}", "{prompt}\n", "{prompt}\n\n", "Question: {prompt}\nAnswer:", "Question: {prompt}\nAnswer: ")
 PROMPTS = ("Who decides?", "Is violence wrong", "She was very kind.", "Why 2 + 2?")
@@ -282,6 +286,24 @@ def test_an_architecture_is_tuned_sampled_and_reloaded(name: str, tmp_path: Path
 
     found = tried(name, tmp_path)
     assert (found.refused, found.failed) == ("", ())
+
+
+def test_prepare_refuses_a_model_that_cannot_read_the_template(folder: Path, tmp_path: Path) -> None:
+    prepared = make_job(tmp_path / "fine", ModelSettings("folder", str(folder), template="Q: {prompt}\n"), {})
+    run_model([prepared.job])
+    assert read_json(prepared.work / "reading.json") == {"reads": f"Q: {{prompt}}⏎│…{tiny.EOS}", "context": 128}
+    refused = make_job(tmp_path / "refused", ModelSettings("folder", str(folder), template="chat"), {})
+    with pytest.raises(ValueError, match="the tokenizer has no chat template"):
+        run_model([refused.job])
+    assert refused.commits == 0
+    with pytest.raises(ValueError, match="has 290 rows"):
+        run_model(
+            [
+                make_job(
+                    tmp_path / "rows", ModelSettings("folder", str(changed(folder, vocab_size=290)), template="{prompt}"), {}
+                ).job
+            ]
+        )
 
 
 # ---- before any stage -----------------------------------------------------------------------------------------------------------
