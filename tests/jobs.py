@@ -46,7 +46,7 @@ def make_job(
         inputs=dict(inputs),
         work=work,
         numerics=numerics or Numerics(),
-        commit=lambda volatile=(): committed.append(tuple(volatile)),
+        commit=lambda volatile=(), requires=(): committed.append(tuple(volatile)),
         places=dict(places or {}),
         progress=lambda done, total, unit: steps.append((done, total, unit)),
         say=said.append,
