@@ -78,6 +78,7 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     log = run.session.options.log
     if not entries:  # it ended before it began
         err.print(f"[red]failed[/red]  {escape(str(state.message))}", highlight=False)
+        err.print(f"it had not begun: palms rerun {run.dag.sweep}", highlight=False)
         return
     final = sum(entry.state in FINAL for entry in entries)
     if final < len(entries):

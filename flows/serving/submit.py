@@ -9,7 +9,7 @@ from uuid import UUID
 
 from rich.console import Console
 
-from flows.claim import Busy, refuse_if_busy
+from flows.claim import Busy, left_if_new
 from flows.engine.screen import BoardFile, watching
 from flows.engine.servers import Server, ask
 from flows.prepared import Run
@@ -30,7 +30,7 @@ def submitted(run: Run, server: Server, since: float, out: Console) -> State:
         Busy: another process runs this sweep.
         ServerGone: the orchestrator ended under it.
     """
-    refuse_if_busy(run)
+    left_if_new(run)  # `palms rerun` finds it, also if the runner never comes to it
     ask(run.home, server)
     with out.status("handing it to the runner"):
         from prefect.client.orchestration import get_client
