@@ -26,6 +26,7 @@ from dataclasses import asdict
 
 from configs.problems import BadInput
 from flows.engine.home import Home
+from flows.engine.servers import ask
 from flows.serving.servers import await_health, prefect_server
 
 home = Home.open()
@@ -48,7 +49,7 @@ def run_within(*ending):
 
 with prefect_server(home) as server:
     await_health(home, server)
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    ask(home, server)
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import State

@@ -87,7 +87,10 @@ class Gate:
             return 307, "", [(b"location", place + (b"?" + query if (query := scope.get("query_string")) else b""))]
         if hosts != [self._host]:
             return 403, f"This server answers at {self._origin.decode()} alone.", plain
-        followed = reading and [b"navigate", b"document"] == [*_all(headers, b"sec-fetch-mode"), *_all(headers, b"sec-fetch-dest")]
+        followed = reading and [
+            *_all(headers, b"sec-fetch-mode"),
+            *_all(headers, b"sec-fetch-dest"),
+        ] == [b"navigate", b"document"]
         foreign = _all(headers, b"sec-fetch-site") not in ([], [b"same-origin"], [b"none"])
         if any(origin != self._origin for origin in origins) or (foreign and not followed):
             return 403, "Pages of other origins are not answered.", plain

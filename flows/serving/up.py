@@ -109,7 +109,9 @@ def _look_after(home: Home, part: Part) -> Iterator[str]:
         note_of(home, name).unlink(missing_ok=True)
         if part.ends > TRIES:
             if name == "runner":
-                raise ServerFailed(f"{ended}; it did so {part.ends} times in a row: `palms up` tries anew, `palms run` needs no runner")
+                raise ServerFailed(
+                    f"{ended}; it did so {part.ends} times in a row: `palms up` tries anew, `palms run` needs no runner"
+                )
             part.again = float("inf")
             yield f"{ended}; it did so {part.ends} times in a row and is given up, all else goes on; `palms down` and `palms up` try anew"
             return
