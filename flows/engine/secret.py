@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import tempfile
 from base64 import b64encode
 from pathlib import Path
 
@@ -46,19 +47,21 @@ def _read(path: Path) -> str:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="ascii") as stream:  # noqa: PTH123
         status = os.fstat(stream.fileno())
         if status.st_uid != os.geteuid() or status.st_mode & OTHERS:
-            raise BadInput(f"{path}: others could read or change it; `palms down; rm {path}`, and the next start makes a new one")
+            raise BadInput(
+                f"{path}: others could read or change it; `palms down; rm {path}`, and the next start makes a new one, "
+                "where the file system keeps permissions"
+            )
         return f"{USER}:{stream.read().strip()}"
 
 
 def _make(path: Path) -> None:
     """Whole or not at all, and the same for two that come at once: the first link stands."""
-    own = path.with_name(f".{path.name}.{os.getpid()}")
-    own.unlink(missing_ok=True)
-    with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:  # noqa: PTH123
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # its owner's alone from the start
+    with open(descriptor, "w", encoding="ascii") as stream:  # noqa: PTH123
         stream.write(secrets.token_urlsafe(32) + "\n")
     try:
-        os.link(own, path)
+        os.link(name, path)
     except FileExistsError:
         pass
     finally:
-        own.unlink()
+        Path(name).unlink()
