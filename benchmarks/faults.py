@@ -1,9 +1,9 @@
 """Kills at random moments over calibration sweeps: `python -m benchmarks.faults [KILLS] [SEED]`, 100 kills by default.
 
 A sweep is started again and again, and each time something of it is killed: the command, a stage's process, the fork server, the
-Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to
-end (SIGTERM, Ctrl-C). When it comes to its end all the same, its metrics are
-held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an empty home.
+Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to end (SIGTERM, Ctrl-C). When it comes to its end all
+the same, its metrics are held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an
+empty home.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ LIMIT_S = 240.0  # longer than this no command may take to end, whatever was kil
 GRACE_S = 5.0  # after which no stage's process may be alive without its parent
 # after which nothing at all may be: a fork server sees that its parent is gone once its imports are done, 5 to 15 s
 FORKSERVER_GRACE_S = 25.0
-
 VIEWER_BACK_S = 30.0
 
 

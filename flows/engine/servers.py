@@ -22,7 +22,7 @@ from flows.engine.ownership import process_start
 from flows.engine.secret import credentials
 from tasks.contract import canonical, read_json, replace_file
 
-PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner listens to nobody
+PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner's own is for its children alone, with a token each
 NAMES = (*PORTS, "runner")
 STOP_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 10.0

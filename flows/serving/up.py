@@ -118,9 +118,13 @@ def _look_after(home: Home, part: Part) -> Iterator[str]:
         part.again = now + PAUSE_S * 2 ** (part.ends - 1)
         yield f"{ended}; it is started again"
     if now >= part.again:
-        part.server, part.began, part.again = start(home, name, part.server.port or None), now, None
-        if name != "runner":  # which notes itself once it serves
-            keep(home, part.server)
+        part.began, part.again = now, None
+        try:
+            part.server = start(home, name, part.server.port or None)
+            if name != "runner":  # which notes itself once it serves
+                keep(home, part.server)
+        except OSError as error:  # counts as one more end
+            yield f"{name} could not be started: {error}"
 
 
 def _start_all(home: Home, parts: list[Part], told: threading.Event) -> Iterator[Server]:
