@@ -1,8 +1,9 @@
 """Kills at random moments over calibration sweeps: `python -m benchmarks.faults [KILLS] [SEED]`, 100 kills by default.
 
 A sweep is started again and again, and each time something of it is killed: the command, a stage's process, the fork server, the
-Prefect server, everything at once, or it is asked to end (SIGTERM, Ctrl-C). When it comes to its end all the same, its metrics are
-held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an empty home.
+Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to end (SIGTERM, Ctrl-C). When it comes to its end all
+the same, its metrics are held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an
+empty home.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from tasks.contract import read_json
 from tests import sweeps
 
 ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
-TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt")
+TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt", "viewer")
 LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
 LIMIT_S = 240.0  # longer than this no command may take to end, whatever was killed under it
 GRACE_S = 5.0  # after which no stage's process may be alive without its parent
 # after which nothing at all may be: a fork server sees that its parent is gone once its imports are done, 5 to 15 s
 FORKSERVER_GRACE_S = 25.0
+VIEWER_BACK_S = 30.0
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Count:
     tracked_runs_left_running: int = 0
     flow_or_task_runs_left: int = 0
     processes_left: int = 0
+    viewers_not_back: int = 0
+    sweeps_ended_by_viewer: int = 0
     hung: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     sweeps: int = 0
@@ -77,10 +81,12 @@ def fault_run(kills: int, seed: int, folder: Path) -> Count:
 
 def disturb(home: Path, rng: random.Random, count: Count) -> bool:
     """Start the sweep and kill something of it at a random moment; whether it came to its end before that."""
+    moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(TARGETS)
+    if target == "viewer":
+        return disturb_viewer(home, moment, count)
     command = [*sweeps.COMMAND, *ARGUMENTS]
     with (home.parent / "output.log").open("ab") as log:
         run = subprocess.Popen(command, env=sweeps.environment(home), stdout=log, stderr=log, start_new_session=True)
-    moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(TARGETS)
     with contextlib.suppress(subprocess.TimeoutExpired):  # as a rule it goes on, to be killed
         run.wait(moment)
         return True
@@ -111,6 +117,27 @@ def disturb(home: Path, rng: random.Random, count: Count) -> bool:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     return False
+
+
+def disturb_viewer(home: Path, moment: float, count: Count) -> bool:
+    """Kill the viewer under a sweep that the runner has: it goes on to its end, and the viewer is back."""
+    sweeps.palms(home, "up", "--detach")
+    run = subprocess.Popen(
+        [*sweeps.COMMAND, *ARGUMENTS], env=sweeps.environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.wait(moment)
+    note = home / "mlflow.server.json"
+    killed = read_json(note)["pid"]
+    os.kill(killed, signal.SIGKILL)
+    count.kills["viewer"] += 1
+    count.sweeps_ended_by_viewer += run.wait(LIMIT_S) != 0
+    patience = time.monotonic() + VIEWER_BACK_S
+    while not (back := note.exists() and read_json(note)["pid"] != killed) and time.monotonic() < patience:
+        time.sleep(0.2)
+    count.viewers_not_back += not back
+    sweeps.palms(home, "down")
+    return True
 
 
 def _victims(leader: int, family: Mapping[int, tuple[int, str]], target: str) -> list[int]:

@@ -140,6 +140,7 @@ _WORDS = {
 }
 
 
+_PLAIN = re.compile(r"[\w .+-]{1,60}")
 _MEANT = re.compile(r'^unknown key; did you mean "(.*)"\?$')
 
 
@@ -173,7 +174,7 @@ def _worded(section: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
     if kind == "extra_forbidden":
         keys, kinds = _followed(section, loc[:-1])
         keys.append(loc[-1])
-        message = f"unknown key; {nearest(short(str(loc[-1])), _fields(kinds))}"
+        message = f"unknown key; {nearest(_named(loc[-1]), _fields(kinds))}"
     elif kind.startswith("union_tag"):
         keys.append(context["discriminator"].strip("'"))
         message = accepted(context["tag"], _quoted(context["expected_tags"])) if "tag" in context else message
@@ -197,7 +198,12 @@ def _quoted(listed: str) -> list[str]:
 
 
 def _dotted(keys: Sequence[str | int]) -> str:
-    return ".".join(short(str(key)) for key in keys) + (": " if keys else "")
+    return ".".join(map(_named, keys)) + (": " if keys else "")
+
+
+def _named(key: str | int) -> str:
+    """A key as it may be told. What is no plain word may be a line of a file that was named by mistake, or by somebody else's wish."""
+    return short(str(key)) if _PLAIN.fullmatch(str(key)) else "(no plain word)"
 
 
 def _followed(section: type[BaseModel], loc: Sequence[str | int]) -> tuple[list[str | int], list[Any]]:

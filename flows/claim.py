@@ -47,11 +47,15 @@ def _sole(run: Run, *, wait: bool) -> Iterator[None]:
         yield
 
 
-def refuse_if_busy(run: Run) -> None:
-    """Raises Busy: another process has this sweep."""
-    if run.folder.exists():
-        with _sole(run, wait=False):
-            pass
+def left_if_new(run: Run) -> None:
+    """Leave a note of a sweep that is to be handed to another process, if there is none yet.
+
+    Raises:
+        Busy: another process has this sweep.
+    """
+    with _sole(run, wait=False):
+        if not (run.folder / "sweep.json").exists():
+            note(run, is_over=True)  # as far as this process goes
 
 
 def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,12 @@ class Receiver:
 
     def at(self, path: str) -> list[Any]:
         return [body for where, _, body in self.posts if where == path]
+
+    def await_for(self, path: str, wanted: Callable[[Any], bool]) -> None:
+        deadline = time.monotonic() + DELIVERED_S
+        while not any(map(wanted, self.at(path))):
+            assert time.monotonic() < deadline, self.at(path)
+            time.sleep(0.02)
 
     def await_at(self, path: str, count: int) -> list[Any]:
         deadline = time.monotonic() + DELIVERED_S

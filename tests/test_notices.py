@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from flows.engine.secret import USER
 from tests.receiver import Receiver, listening
 from tests.sweeps import environment
 
@@ -26,6 +28,7 @@ from dataclasses import asdict
 
 from configs.problems import BadInput
 from flows.engine.home import Home
+from flows.engine.servers import ask
 from flows.serving.servers import await_health, prefect_server
 
 home = Home.open()
@@ -48,7 +51,7 @@ def run_within(*ending):
 
 with prefect_server(home) as server:
     await_health(home, server)
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    ask(home, server)
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import State
@@ -56,6 +59,7 @@ with prefect_server(home) as server:
     from flows.serving import notices
 
     calls = {
+        "url": lambda: server.url,
         "run": run,
         "run_within": run_within,
         "add": lambda url, *on: asdict(notices.add(url, on)),
@@ -99,6 +103,14 @@ def ask(home: Path) -> Iterator[Ask]:
             return json.loads(answers.readline())
 
         yield ask
+
+
+def test_the_server_of_a_plain_run_answers_nobody_else(ask: Ask, home: Path) -> None:
+    url = f"{ask('url')}/api/admin/version"
+    secret = (home / "secret").read_text().strip()
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, auth=(USER, secret), headers={"Host": "evil.example.com"}).status_code == 403
+    assert httpx.get(url, auth=(USER, secret)).status_code == 200
 
 
 def test_failures_of_the_sweep_alone_are_told(ask: Ask, receiver: Receiver) -> None:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from flows.engine.board import FINAL
+from flows.engine.secret import USER
 from tests import sweeps
 from tests.browser import CHROMIUM
 from tests.receiver import Receiver, listening
@@ -32,15 +43,20 @@ class Up:
     """Everything that `palms up` started, with the orchestrator's own API as its dashboard uses it."""
 
     home: Path
+    links: dict[str, str] = field(default_factory=dict)  # as they were printed
 
     def server(self, name: str) -> dict[str, Any]:
         return json.loads((self.home / f"{name}.server.json").read_text())
+
+    @property
+    def login(self) -> tuple[str, str]:
+        return USER, (self.home / "secret").read_text().strip()
 
     def ask(self, method: str, path: str, listed: list[Any] | None = None, **document: Any) -> httpx.Response:
         """A busy server says 503, and is asked again, as Prefect's own client does."""
         url = f"http://127.0.0.1:{self.server('prefect')['port']}/api{path}"
         for _ in range(20):
-            answer = httpx.request(method, url, json=listed or document, timeout=30)
+            answer = httpx.request(method, url, json=listed or document, timeout=30, auth=self.login)
             if answer.status_code != 503:
                 break
             time.sleep(0.5)
@@ -53,6 +69,22 @@ class Up:
     def set_state(self, flow_run: str, **state: Any) -> None:
         self.ask("POST", f"/flow_runs/{flow_run}/set_state", state=state).raise_for_status()
 
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server(name)['port']}"
+
+    def is_up_again(self, name: str, before: int) -> bool:
+        """Whether another process serves in the place of one that was killed."""
+        note = self.home / f"{name}.server.json"
+        if not note.exists() or self.server(name)["pid"] == before:
+            return False
+        try:
+            return name == "runner" or httpx.get(f"{self.url(name)}/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def all_runs(self) -> list[dict[str, Any]]:
+        return self.ask("POST", "/flow_runs/filter", sort="ID_DESC").json()
+
     def await_end(self, flow_run: str) -> dict[str, Any]:
         def ended() -> list[dict[str, Any]]:
             state = self.ask("GET", f"/flow_runs/{flow_run}").json()["state"]
@@ -64,6 +96,13 @@ class Up:
         """The deployment's, the latest first."""
         found = self.ask("POST", "/flow_runs/filter", sort="START_TIME_DESC", flows={"name": {"any_": ["sweep"]}}).json()
         return [run for run in found if run["deployment_id"] and run["start_time"]]
+
+    def next_firing(self) -> float:
+        """In how many seconds a schedule makes the next run begin, as far as runs have been made."""
+        waiting = {"state": {"type": {"any_": ["SCHEDULED", "PENDING"]}}}
+        runs = self.ask("POST", "/flow_runs/filter", flow_runs=waiting).json()
+        left = [(datetime.fromisoformat(run["expected_start_time"]) - datetime.now(UTC)).total_seconds() for run in runs]
+        return min((one for one in left if one > 0), default=inf)
 
     def stages(self) -> list[int]:
         """The processes that stages run in: children of the sweeps' fork servers."""
@@ -95,7 +134,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     home = tmp_path_factory.mktemp("home")
     started = sweeps.palms(home, "up", "--detach").stdout
     assert [line.split()[0] for line in started.splitlines()] == ["prefect", "mlflow", "runner", "`palms"]
-    yield Up(home)
+    yield Up(home, {line.split()[0]: line.split()[1] for line in started.splitlines()})
     sweeps.palms(home, "down")
 
 
@@ -171,7 +210,7 @@ def test_its_artifact_links_the_tracked_runs(up: Up, first: dict[str, Any]) -> N
             f"http://127.0.0.1:{up.server('mlflow')['port']}/#/experiments/1/runs/{one}" for (one,) in database.execute(current)
         }
     assert {word.split(")")[0] for word in last["data"].split("](")[1:]} == tracked
-    assert httpx.get(next(iter(tracked))).status_code == 200
+    assert httpx.get(next(iter(tracked)), auth=up.login).status_code == 200
 
 
 def test_a_long_stage_shows_its_progress(up: Up, first: dict[str, Any]) -> None:
@@ -228,7 +267,9 @@ def test_a_second_run_of_a_sweep_is_skipped_with_a_note_or_waits(up: Up, config:
     assert up.await_end(running)["name"] == up.await_end(waiting)["name"] == "Completed"
 
 
-def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(up: Up, config: Path, first: dict[str, Any]) -> None:
+def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(
+    up: Up, config: Path, first: dict[str, Any], receiver: Receiver
+) -> None:
     control = config.parent / "control.jsonl"
     lines = control.read_text().splitlines()
     control.write_text("\n".join([lines[0].replace(".", "!"), *lines[1:]]) + "\n")
@@ -240,10 +281,20 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(up: Up,
         "very one"
         in sweeps.palms(up.home, "schedule", str(config), "--cron", "* * * * *", "--timezone", "Asia/Kolkata", status=2).stderr
     )
+    assert up.next_firing() <= 60.5  # made at once
+    for change in (
+        ["calibration", "--cron", "0 2 * * 6"],
+        ["pause", "calibration"],
+        ["resume", "calibration"],
+        ["rm", "calibration"],
+    ):
+        sweeps.palms(up.home, "schedule", *change)
+        assert up.next_firing() <= 60.5, change  # the other one's
     sweeps.wait_for(lambda: up.runs()[before:])
     sweeps.palms(up.home, "schedule", "pause", "small")
     assert "paused" in sweeps.palms(up.home, "schedule", "list").stdout
     assert up.await_end(up.runs()[0]["id"])["type"] == "COMPLETED"
+    receiver.await_for("/told", lambda told: told["flow_run_id"] == up.runs()[0]["id"])
     assert up.runs()[0]["name"].startswith("small-")
     untouched = {entry["label"] for entry in board(up.home) if entry["state"] == "cached"}
     made_anew = {entry["label"] for entry in board(up.home) if entry["state"] == "done"}
@@ -256,6 +307,7 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(up: Up,
     made_there = up.ask("POST", f"/deployments/{deployment}/schedules", [nameless]).json()[0]["id"]
     sweeps.palms(up.home, "down")
     sweeps.palms(up.home, "up", "--detach")
+    assert up.next_firing() <= 60.5
     known = sweeps.palms(up.home, "schedule", "list").stdout
     assert str(config) in known  # Prefect would have dropped both
     assert "none that this version reads" in known
@@ -284,42 +336,236 @@ def test_bad_input_is_one_line(up: Up, arguments: list[str], told: str) -> None:
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_dashboard_shows_the_run_and_the_form(up: Up, first: dict[str, Any]) -> None:
-    base = f"http://127.0.0.1:{up.server('prefect')['port']}"
+def test_the_links_open_the_dashboards(up: Up, first: dict[str, Any], tmp_path: Path) -> None:
+    base = up.url("prefect")
     deployment = up.ask("GET", "/deployments/name/sweep/palms").json()["id"]
     name = next(run["name"] for run in up.runs() if run["id"] == first["id"])
-    assert name in page(f"{base}/runs/flow-run/{first['id']}")
-    form = page(f"{base}/deployments/deployment/{deployment}/run")
+    page(up.links["prefect"], tmp_path)  # logs the browser in
+    assert name in page(f"{base}/runs/flow-run/{first['id']}", tmp_path)
+    form = page(f"{base}/deployments/deployment/{deployment}/run", tmp_path)
     assert all(words in form for words in ("a shipped experiment, or the absolute path", "Train Samples", "Overlap"))
+    assert "small" in page(up.links["mlflow"], tmp_path)
+    asked = set(re.findall(r'"url":"[a-z]+://([^"/]*)', (tmp_path / "net.json").read_text()))
+    theirs = {host for host in asked if not host.endswith(CHROMIUM_ITSELF)}
+    assert {host.rpartition("@")[2].split(":")[0] for host in theirs} == {"127.0.0.1"}
 
 
-def page(url: str) -> str:
-    """The document after its scripts have run."""
+CHROMIUM_ITSELF = (".google.com", ".googleapis.com", ".gvt1.com")  # what it asks for by itself
+
+
+def page(url: str, profile: Path, *options: str) -> str:
+    """The document after its scripts have run, and what was asked for over the network in net.json."""
     assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=30000", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}/browser"]
+    command += [f"--log-net-log={profile}/net.json", "--net-log-capture-mode=Everything", "--virtual-time-budget=30000"]
+    return subprocess.run([*command, *options, "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-def test_a_killed_runner_takes_everything_along_and_a_rerun_goes_on(
-    up: Up, config: Path, first: dict[str, Any], tmp_path: Path
+FOREIGN = "http://evil.example.com"
+
+
+@pytest.mark.parametrize(
+    ("with_secret", "headers", "status"),
+    [
+        (False, {}, 401),
+        (False, {"Authorization": "Basic cGFsbXM6Z3Vlc3NlZA=="}, 401),
+        (True, {}, 200),
+        (True, {"Host": "evil.example.com"}, 403),  # a name that was bound to 127.0.0.1 after its page had been read
+        (True, {"Host": "127.0.0.1:1"}, 403),
+        (True, {"Origin": FOREIGN}, 403),
+        (True, {"Origin": "null"}, 403),
+        (True, {"Origin": "http://127.0.0.1:1"}, 403),  # a page of another user's server
+        (True, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        (True, {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+    ],
+)
+@pytest.mark.parametrize(
+    ("server", "method", "path"),
+    [
+        ("prefect", "GET", "/api/admin/version"),
+        ("prefect", "POST", "/api/flow_runs/filter"),
+        ("mlflow", "GET", "/version"),
+        ("mlflow", "POST", "/ajax-api/2.0/mlflow/experiments/search"),
+    ],
+)
+def test_nobody_else_is_answered(
+    up: Up, server: str, method: str, path: str, with_secret: bool, headers: dict[str, str], status: int
 ) -> None:
-    """A home of its own, with the outputs that are there: its `palms up` does not come back."""
+    content = {"json": {"limit": 1} if server == "prefect" else {"max_results": 1}} if method == "POST" else {}
+    answer = httpx.request(method, up.url(server) + path, headers=headers, auth=up.login if with_secret else None, **content)
+    assert answer.status_code == status
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_request_without_a_content_type_runs_nothing(up: Up) -> None:
+    """As a page of another origin can send it without asking first."""
+    body = json.dumps({"parameters": {"request": {"config": "calibration"}}})
+    deployment = up.ask("GET", "/deployments/name/sweep/palms").json()["id"]
+    url = f"{up.url('prefect')}/api/deployments/{deployment}/create_flow_run"
+    assert httpx.post(url, content=body).status_code == 401
+    assert httpx.post(url, content=body, headers={"Origin": FOREIGN}, auth=up.login).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out", "task_runs/subscriptions/scheduled"])
+def test_a_websocket_asks_for_the_secret_too(up: Up, path: str) -> None:
+    url = f"{up.url('prefect').replace('http', 'ws')}/api/{path}"
+    for header in ({"Origin": FOREIGN}, {"Sec-Fetch-Site": "cross-site"}):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(url, subprotocols=[Subprotocol("prefect")], additional_headers=header)
+    for token in (None, "palms:guessed"):
+        with connect(url, subprotocols=[Subprotocol("prefect")]) as socket:
+            socket.send(json.dumps({"type": "auth", "token": token}))
+            with pytest.raises(ConnectionClosedError, match="1008"):
+                socket.recv(timeout=10)
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(url)  # as clients before 3.x did, without showing anything
+
+
+def test_the_secret_is_in_one_file_that_its_owner_alone_can_read(up: Up, first: dict[str, Any]) -> None:
+    secret = up.login[1]
+    assert len(secret) > 40
+    assert stat.S_IMODE((up.home / "secret").stat().st_mode) == 0o600
+    holding = [path for path in up.home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert holding == [up.home / "secret"]
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.exists()]
+    assert not any(secret.encode() in line for line in lines)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to become another user takes root")
+def test_another_user_can_read_nothing_of_it(up: Up) -> None:
+    pid = up.server("prefect")["pid"]
+    wanted = ["secret", "prefect/prefect.db", "prefect/server.log", "mlflow/mlflow.db", f"/proc/{pid}/environ"]
+    script = """
+import os, sys
+os.chdir(sys.argv[1])  # as root: whatever lies above it may be open
+os.setgid(65534), os.setgroups([]), os.setuid(65534)
+for path in sys.argv[2:]:
+    try:
+        open(path, "rb").read(1)
+        print(path)
+    except PermissionError:
+        pass
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(up.home), *wanted], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_page_of_another_origin_gets_nothing_from_a_browser_that_is_logged_in(
+    up: Up, first: dict[str, Any], tmp_path: Path
+) -> None:
+    deployment = up.ask("GET", "/deployments/name/sweep/palms").json()["id"]
+    api = f"{up.url('prefect')}/api"
+    wrong = (
+        """
+<body><script>
+const told = [], json = {'content-type': 'application/json'};
+const tries = {
+    read: () => fetch(API + '/deployments/DEPLOYMENT', {credentials: 'include'}),
+    secrets: () => fetch(API + '/block_documents/filter', {method: 'POST', headers: json, body: '{"include_secrets": true}'}),
+    patch: () => fetch(API + '/deployments/DEPLOYMENT', {method: 'PATCH', headers: json, body: '{"description": "pwned"}'}),
+    blind: () => fetch(API + '/deployments/DEPLOYMENT/create_flow_run',
+        {method: 'POST', mode: 'no-cors', credentials: 'include', body: new Blob(['{"parameters": {"request": {"config": "calibration"}}}'])}),
+    tracker: () => fetch(MLFLOW + '/ajax-api/2.0/mlflow/experiments/search', {method: 'POST', headers: json, body: '{"max_results": 1}'}),
+};
+(async () => {
+    for (const [name, ask] of Object.entries(tries))
+        try { const got = await ask(); told.push(name + ':' + got.type + ':' + got.status); } catch { told.push(name + ':nothing'); }
+    document.body.textContent = told.join(' ');
+})();
+</script>""".replace("API", f"'{api}'")
+        .replace("MLFLOW", f"'{up.url('mlflow')}'")
+        .replace("DEPLOYMENT", deployment)
+    )
+    page(up.links["prefect"], tmp_path)
+    before, described = len(up.all_runs()), up.ask("GET", f"/deployments/{deployment}").json()["description"]
+    mapped = "--host-resolver-rules=MAP evil.example.com 127.0.0.1"
+    with serving(wrong) as port:
+        told = page(f"{FOREIGN}:{port}/", tmp_path, mapped)
+    assert "read:nothing secrets:nothing patch:nothing blind:opaque:0 tracker:nothing" in told
+    assert (len(up.all_runs()), up.ask("GET", f"/deployments/{deployment}").json()["description"]) == (before, described)
+    rebound = page(f"{FOREIGN}:{up.server('prefect')['port']}/api/admin/version", tmp_path, mapped)
+    assert "This server answers at http://127.0.0.1:" in rebound
+
+
+@contextmanager
+def serving(document: str) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(document.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_what_is_killed_is_started_again_or_told_of_and_a_rerun_goes_on(
+    up: Up, config: Path, first: dict[str, Any], receiver: Receiver, tmp_path: Path
+) -> None:
+    """In a home of its own, with the outputs that are there."""
     shutil.copytree(up.home / "store", tmp_path / "store")
     sweeps.palms(tmp_path, "up", "--detach")
     own = Up(tmp_path)
+    sweeps.palms(tmp_path, "notify", f"{receiver.url}/killed", "--on", "both")
     run = started(tmp_path, "run", str(config), "--set", "seeds=[1]")
     sweeps.wait_for(own.stages)
-    stages, prefect = own.stages(), own.server("prefect")["pid"]
-    os.kill(own.server("runner")["pid"], signal.SIGKILL)
+    viewer, runner, stages = own.server("mlflow"), own.server("runner"), own.stages()
+    os.kill(viewer["pid"], signal.SIGKILL)
+    sweeps.wait_for(lambda: [True] if own.is_up_again("mlflow", viewer["pid"]) else [], 30.0)
+    assert own.server("mlflow")["port"] == viewer["port"]
+    assert run.poll() is None  # the sweep did not notice
+    os.kill(runner["pid"], signal.SIGKILL)
     sweeps.wait_for(lambda: [] if any(Path(f"/proc/{pid}").exists() for pid in stages) else [True], 5.0)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 1
+    assert len(err.splitlines()) == 2
+    assert "failed  its runner is gone; log: " in err
+    assert "what was finished is kept: palms rerun small-" in err
+    sweeps.wait_for(lambda: [True] if own.is_up_again("runner", runner["pid"]) else [], 30.0)
+    log = (tmp_path / "up.log").read_text()
+    assert all(f"{name} ended by itself; its log: " in log for name in ("mlflow", "runner"))
+    assert receiver.await_at("/killed", 1)[0]["state"] == "Crashed"
+
+    again = started(tmp_path, "rerun")
+    sweeps.wait_for(own.stages)
+    prefect = own.server("prefect")["pid"]
+    os.kill(prefect, signal.SIGKILL)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 1
+    assert "the Prefect server ended under the sweep" in err
     assert "palms rerun small-" in err
     sweeps.wait_for(lambda: [] if (tmp_path / "up.server.json").exists() else [True], 60.0)
-    assert "runner ended by itself; its log:" in (tmp_path / "up.log").read_text()
-    assert not sweeps.living(prefect)
-    assert sweeps.palms(tmp_path, "down").stdout == "nothing is up\n"
+    assert "prefect ended by itself; its log:" in (tmp_path / "up.log").read_text()
+    sweeps.palms(tmp_path, "up", "--detach")
+    assert [told["state"] for told in receiver.await_at("/killed", 2)] == ["Crashed", "Crashed"]  # found dead by the restart
     done = sweeps.palms(tmp_path, "rerun")
-    assert " flow and task runs crashed and " in done.stdout
+    assert "palms rerun" not in done.stderr
+    assert [told["state"] for told in receiver.await_at("/killed", 3)] == ["Crashed", "Crashed", "Completed"]
+    assert len({told["flow_run_id"] for told in receiver.at("/killed")}) == 3  # each once
+    sweeps.palms(tmp_path, "down")
+    assert not sweeps.living(prefect)
     assert {"RUNNING", "PENDING"} & {kind for _, kind, _ in sweeps.task_runs(tmp_path)} == set()
     assert {"RUNNING", "PENDING"} & sweeps.flow_states(tmp_path) == set()
+
+
+def test_what_was_handed_in_and_not_begun_can_be_rerun(up: Up, config: Path, first: dict[str, Any]) -> None:
+    """Cancelled before the runner took it."""
+    runner = up.server("runner")["pid"]
+    os.kill(runner, signal.SIGSTOP)
+    run = started(up.home, "run", str(config), "--set", "train_samples=[4]")
+    assert run.stdout is not None
+    link = sweeps.wait_for(lambda: [line] if "watch, cancel" in (line := run.stdout.readline()) else [])[0]
+    up.set_state(link.split("/")[-1].strip(), type="CANCELLED", name="Cancelled")
+    _, err = run.communicate(timeout=60)
+    os.kill(runner, signal.SIGCONT)
+    again = re.search(r"palms (rerun small-\w+)", err)
+    assert again is not None
+    sweeps.palms(up.home, *again[1].split())  # not: no such sweep

@@ -78,9 +78,10 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     log = run.session.options.log
     if not entries:  # it ended before it began
         err.print(f"[red]failed[/red]  {escape(str(state.message))}", highlight=False)
+        err.print(f"it had not begun: palms rerun {run.dag.sweep}", highlight=False)
         return
-    final = sum(entry.state in FINAL for entry in entries)
-    if final < len(entries):
+    final = sum(entry.state in FINAL and entry.why != "interrupted" for entry in entries)
+    if final < len(entries):  # it was ended from outside
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {log}", highlight=False)
         err.print(f"{final} of {len(entries)} stages; what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
         return

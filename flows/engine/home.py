@@ -31,7 +31,7 @@ class Home:
         """
         root = cls.named().root
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             probe = root / f".writable.{os.getpid()}"
             probe.touch()
             probe.unlink()

@@ -19,9 +19,10 @@ from pathlib import Path
 from configs.problems import BadInput
 from flows.engine.home import Home
 from flows.engine.ownership import process_start
+from flows.engine.secret import credentials
 from tasks.contract import canonical, read_json, replace_file
 
-PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner listens to nobody
+PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner's own is for its children alone, with a token each
 NAMES = (*PORTS, "runner")
 STOP_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 10.0
@@ -98,6 +99,16 @@ def noted(home: Home, name: str) -> Server | None:
 def keep(home: Home, server: Server) -> None:
     """Note one that is up, for commands to find."""
     replace_file(note_of(home, server.name), canonical(asdict(server)))
+
+
+def ask(home: Home, server: Server) -> None:
+    """Have Prefect's clients ask this server, with the home's secret: they read both as they are imported."""
+    os.environ.update(PREFECT_API_URL=f"{server.url}/api", PREFECT_API_AUTH_STRING=credentials(home))
+
+
+def link(home: Home, server: Server) -> str:
+    """Its address, which logs a browser in; what stands behind # is sent to no server."""
+    return f"{server.url}/open#{credentials(home)}" if server.port else ""
 
 
 def note_of(home: Home, name: str) -> Path:

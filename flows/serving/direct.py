@@ -4,7 +4,6 @@ before the end.
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from flows.claim import taken
 from flows.engine.ownership import Dead
 from flows.engine.processes import warm_up
 from flows.engine.screen import send_logs_to, watching
-from flows.engine.servers import Server, ServerFailed, ServerGone
+from flows.engine.servers import Server, ServerFailed, ServerGone, ask
 from flows.prepared import Run, planned
 from flows.serving.interruption import beside, told_to_end
 from flows.serving.servers import await_health, prefect_server
@@ -38,7 +37,7 @@ def run_here(run: Run, out: Console) -> State[Any]:
     with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
         out.print(run.headline, highlight=False)
         with prefect_server(run.home) as server:
-            os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+            ask(run.home, server)
             with told_to_end(run.session.stop):
                 try:
                     return _conducted(run, dead, server, out)
@@ -51,7 +50,7 @@ def _conducted(run: Run, dead: list[Dead], server: Server, out: Console) -> Stat
     with out.status("starting the orchestrator"):
         if any(row.state != "cached" for row in planned(run)):
             warm_up()
-        # Prefect reads PREFECT_API_URL as it is imported, which takes a second or two: time that the server needs anyway
+        # Prefect reads its settings as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 
         from flows.engine.reconcile import reconcile

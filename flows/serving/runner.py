@@ -54,6 +54,11 @@ def deployed(client: SyncPrefectClient) -> UUID:
         return made
 
 
+def make_runs(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Make the coming runs of its schedules now: the scheduler does it once in a while. Those that are there stay."""
+    client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={}).raise_for_status()
+
+
 async def serve(home: Home) -> None:
     """Serve the deployment until this process is told to end; its sweeps are then cancelled."""
     runner = Runner(name=NAME, query_seconds=POLL_S, limit=None, pause_on_shutdown=True)
@@ -61,6 +66,7 @@ async def serve(home: Home) -> None:
     with get_client(sync_client=True) as client:
         client.pause_deployment(served)  # drops the runs that nobody was there for
         client.resume_deployment(served)
+        make_runs(client, served)
         abandoned = crash_abandoned(client, served)
     for line in (*reconcile(dead_runs(home)), f"flow and task runs of an earlier runner marked crashed: {abandoned}"):
         print(line, flush=True)

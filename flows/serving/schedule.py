@@ -1,29 +1,43 @@
 """Schedules of sweeps: kept by the orchestrator with the deployment, fired while `palms up` is up.
 
-That PREFECT_API_URL names a server is the caller's care. Times at which no runner was up are not caught up on.
+That PREFECT_API_URL names a server is the caller's care. Times at which no runner was up are not caught up on. Whatever is changed of one
+schedule makes Prefect drop the coming runs of all of them, and its scheduler would make them again only with its next round: `changing`
+has them made at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.server.schemas.schedules import CronSchedule as Firing
 from pydantic import ValidationError
 
 from configs.problems import BadInput, nearest
 from flows.request import Request
-from flows.serving.runner import deployed
+from flows.serving.runner import POLL_S, deployed, make_runs
 
 SHOWN_TIMES = 3
+DUE_S = 2.0  # a run that is to begin within this time may not be dropped: it might be made again too late
+DUE_LIMIT_S = 5 * POLL_S  # longer than this a runner that lives leaves none waiting
 ACCEPTED = 'five fields as cron has them, such as "0 2 * * 6" (Saturdays at two), or @hourly, @daily, @weekly, @monthly'
 
 
@@ -54,7 +68,8 @@ def add(name: str, asked: Request, cron: str, timezone: str) -> Scheduled:
         made = DeploymentScheduleCreate(
             schedule=schedule, active=True, parameters={"request": asked.model_dump(mode="json")}, slug=free
         )
-        client.create_deployment_schedules(deployed(client), [made])
+        with changing(client) as deployment:
+            client.create_deployment_schedules(deployment, [made])
     return Scheduled(free, cron, timezone, True, asked)
 
 
@@ -68,13 +83,40 @@ def set_active(name: str, active: bool) -> None:
     with get_client(sync_client=True) as client:
         one = _named(client, name)
         # what is not given is taken for empty: a schedule paused without its parameters lost them (Prefect 3.8.8)
-        client.update_deployment_schedule(deployed(client), one.id, active=active, parameters=one.parameters)
+        with changing(client) as deployment:
+            client.update_deployment_schedule(deployment, one.id, active=active, parameters=one.parameters)
 
 
 def remove(name: str) -> None:
     """Raises BadInput: no such schedule."""
     with get_client(sync_client=True) as client:
-        client.delete_deployment_schedule(deployed(client), _named(client, name).id)
+        one = _named(client, name)
+        with changing(client) as deployment:
+            client.delete_deployment_schedule(deployment, one.id)
+
+
+@contextmanager
+def changing(client: SyncPrefectClient) -> Iterator[UUID]:
+    """A change to one schedule that costs the others no firing: what is due has begun before, what is to come is made again behind it."""
+    deployment = deployed(client)
+    if client.read_deployment(deployment).paused:  # no runner is up: nothing fires
+        yield deployment
+        return
+    give_up = time.monotonic() + DUE_LIMIT_S
+    while _due(client, deployment) and time.monotonic() < give_up:
+        time.sleep(POLL_S / 10)
+    yield deployment
+    make_runs(client, deployment)
+
+
+def _due(client: SyncPrefectClient, deployment: UUID) -> bool:
+    """Whether a run that no runner has taken yet is to begin in this moment."""
+    soon = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC) + timedelta(seconds=DUE_S)),
+    )
+    return bool(client.read_flow_runs(flow_run_filter=soon, limit=1))
 
 
 def firing(cron: str, timezone: str, number: int) -> list[datetime]:

@@ -20,54 +20,37 @@ from rich.console import Console
 
 from flows.engine.home import Home
 from flows.engine.ownership import process_start
-from flows.engine.servers import PORTS, Server, ServerFailed, folder_of, log_of, running
+from flows.engine.servers import PORTS, Server, ServerFailed, ask, folder_of, log_of, running
 
-# One transaction an event, as by default, locks SQLite against the flows' own requests: they were answered 503 and retried, and a
-# sweep of 164 cached stages took 20 to 32 s. Batches keep the database free. Whole seconds: Prefect 3.8.8 cuts 0.5 to 0, and its idle
-# server then took a whole core (1.00 against 0.02).
-BATCHES = {
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
-}
 START_LIMIT_S = 60.0  # a first start creates the databases: 3 to 12 s were seen on two cores
 
 
 def start(home: Home, name: str, port: int | None = None) -> Server:
     """Start one without waiting for it; it ends with this process, however that ends."""
-    chosen = 0
-    if name in PORTS:
-        chosen = port if port is not None and _is_free(port) else _free_port()
     folder = folder_of(home, name)
     folder.mkdir(parents=True, exist_ok=True)
-    with log_of(home, name).open("ab") as log:
+    folder.chmod(0o700)  # the databases hold what others may not read, such as the addresses of webhooks
+    with contextlib.ExitStack() as held:
+        command, passed, chosen = ["flows.serving.runner"], list[int](), 0
+        if name in PORTS:
+            # taken here and handed on: between a look for a free port and its use another user could listen there, and be told the secret
+            listening = held.enter_context(_listening(port))
+            passed, chosen = [listening.fileno()], listening.getsockname()[1]
+            command = ["flows.serving.served", name, str(listening.fileno())]
+        log = held.enter_context(log_of(home, name).open("ab"))
         process = subprocess.Popen(
-            [sys.executable, "-m", *_command(home, name, chosen)],
+            [sys.executable, "-m", *command],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             cwd=folder,
-            env={**os.environ, **BATCHES, "PALMS_HOME": str(home.root), **_own_address(name, chosen)},
+            env={**os.environ, "PALMS_HOME": str(home.root)},
+            pass_fds=passed,
+            umask=0o077 if passed else -1,  # what sweeps make is the user's to share
             preexec_fn=_end_with_parent,
         )
     return Server(name, process.pid, chosen, process_start(process.pid) or 0.0)
-
-
-def _own_address(name: str, port: int) -> dict[str, str]:
-    """Without it Prefect's dashboard asks port 4200, whichever it is served from, and notices name no page."""
-    return {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"} if name == "prefect" else {}
-
-
-def _command(home: Home, name: str, port: int) -> list[str]:
-    if name == "prefect":
-        return ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    if name == "mlflow":
-        where = ["--backend-store-uri", home.tracking_uri(), "--default-artifact-root", str(home.mlflow / "artifacts")]
-        return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *where]
-    return ["flows.serving.runner"]
 
 
 def await_health(home: Home, server: Server) -> None:
@@ -107,15 +90,12 @@ def _end_with_parent() -> None:
     _libc.prctl(1, signal.SIGTERM)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _listening(port: int | None) -> socket.socket:
+    """On that port if it is free, else on any."""
+    for wanted in (port or 0, 0):
+        with contextlib.suppress(OSError):
+            return socket.create_server(("127.0.0.1", wanted))
+    raise ServerFailed("no port of 127.0.0.1 can be listened on")
 
 
 @contextlib.contextmanager
@@ -128,7 +108,7 @@ def orchestrator(out: Console) -> Iterator[Home]:
     home = Home.open()
     home.settle_environment()
     with prefect_server(home) as server:
-        os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        ask(home, server)
         with out.status("starting the orchestrator"):
             await_health(home, server)
         yield home

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,9 +9,9 @@ from uuid import UUID
 
 from rich.console import Console
 
-from flows.claim import Busy, refuse_if_busy
+from flows.claim import Busy, left_if_new
 from flows.engine.screen import BoardFile, watching
-from flows.engine.servers import Server
+from flows.engine.servers import Server, ask
 from flows.prepared import Run
 from flows.request import DEPLOYMENT, SKIPPED
 from flows.serving.interruption import beside, told_to_end
@@ -31,8 +30,8 @@ def submitted(run: Run, server: Server, since: float, out: Console) -> State:
         Busy: another process runs this sweep.
         ServerGone: the orchestrator ended under it.
     """
-    refuse_if_busy(run)
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    left_if_new(run)  # `palms rerun` finds it, also if the runner never comes to it
+    ask(run.home, server)
     with out.status("handing it to the runner"):
         from prefect.client.orchestration import get_client
         from prefect.states import Cancelling
