@@ -207,8 +207,8 @@ def settings_document(settings: Any) -> dict[str, Any]:
 def identity(node: Node, digests: Mapping[str, str], code: str | None = None) -> dict[str, Any]:
     """What the key is the hash of.
 
-    `digests` maps each role to the digest of that input's content. `code` is given under `--strict-code` only: the digest of
-    the stage's own module files.
+    `digests` maps each role to the digest of that input's content. `code` is given under `--strict-code` only, where other
+    code has made what stands under the key without it: the digest of the stage's own module files.
     """
     document: dict[str, Any] = {
         "stage": node.stage.name,

@@ -58,14 +58,22 @@ def start(home: Home, name: str, port: int | None = None) -> Server:
 
 def _own_address(name: str, port: int) -> dict[str, str]:
     """Without it Prefect's dashboard asks port 4200, whichever it is served from, and notices name no page."""
-    return {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"} if name == "prefect" else {}
+    if name != "prefect":
+        return {}
+    # the database from its own folder: a `?` in the home's name has no place in such an address
+    database = "sqlite+aiosqlite:///prefect.db"
+    return {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_API_DATABASE_CONNECTION_URL": database}
 
 
 def _command(home: Home, name: str, port: int) -> list[str]:
     if name == "prefect":
         return ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     if name == "mlflow":
-        where = ["--backend-store-uri", home.tracking_uri(), "--default-artifact-root", str(home.mlflow / "artifacts")]
+        from flows.engine import tracking
+
+        tracking.settle(home)
+        # from its own folder: a `?` in the home's name has no place in such an address
+        where = ["--backend-store-uri", "sqlite:///mlflow.db", "--default-artifact-root", (home.mlflow / "artifacts").as_uri()]
         return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *where]
     return ["flows.serving.runner"]
 

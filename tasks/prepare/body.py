@@ -9,6 +9,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from model_registry.calibration.pretrain import build_model
 from model_registry.calibration.scorer import build_scorer
+from model_registry.folders import noted_place
 from model_registry.loading import fetch_hub, fingerprint, make_deterministic, parameter_count
 from model_registry.scorers import fetch_classifier, fetch_published
 from tasks.contract import Job, read_json, write_json
@@ -44,8 +45,8 @@ def run_model(jobs: Sequence[Job]) -> None:
         if settings.kind == "calibration":
             job.commit()
         else:
-            write_json(job.work / LOCATION, {"folder": str(folder)})
-            job.commit(volatile=(LOCATION,), requires=(str(folder / "config.json"),))
+            write_json(job.work / LOCATION, {"folder": noted_place(folder)})
+            job.commit(volatile=(LOCATION,), requires=(noted_place(folder / "config.json"),))
 
 
 def run_scorer(jobs: Sequence[Job]) -> None:
