@@ -145,12 +145,16 @@ def put_adapter(model: PreTrainedModel, adapter: Path) -> Any:
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{adapter}: no adapter of this model ({first_line}); one that was tuned on it is required") from None
-    wanted = {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(adapted, save_embedding_layers=False).items()}
+    wanted = {
+        name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
+    }
     # PEFT leaves out what it does not find and passes over what it does not know
     if wrong := sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)):
         name = wrong[0]
         how = f"{given.get(name, 'missing')} where {wanted.get(name, 'none')} belongs"
-        raise ValueError(f"{weights}: {len(wrong)} keys are not those of this model ({name}: {how}); the adapter of this base is required")
+        raise ValueError(
+            f"{weights}: {len(wrong)} keys are not those of this model ({name}: {how}); the adapter of this base is required"
+        )
     adapted.load_adapter(str(adapter), "default", is_trainable=False)
     return adapted.eval()
 

@@ -97,7 +97,11 @@ def test_a_folder_that_is_deleted_under_a_sweep_ends_it_within_seconds(home: Pat
     expected = metrics(home)
     shutil.rmtree(home / "store")
     running = subprocess.Popen(
-        [*sweeps.COMMAND, "run", str(config)], env=sweeps.environment(home), stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*sweeps.COMMAND, "run", str(config)],
+        env=sweeps.environment(home),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     sweeps.wait_for(lambda: list(home.glob("store/sampling/*.partial")))
     home.rename(home.parent / "away")
@@ -115,7 +119,9 @@ def test_a_folder_that_is_deleted_under_a_sweep_ends_it_within_seconds(home: Pat
 def test_a_full_disk_is_one_line_and_loses_nothing(odd: Path, config: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], check=False, capture_output=True
+    ).returncode:
         pytest.skip("nothing can be mounted here")
     try:
         home = Path(shutil.copytree(odd, disk / "home", symlinks=True))
@@ -145,7 +151,7 @@ def test_a_setting_that_was_the_cause_is_changed_by_the_rerun(home: Path, config
     expected = metrics(home)
     shutil.rmtree(home / "store" / "sampling")
     failed = sweeps.palms(home, "run", str(config), "--set", "limits.stage_timeout_s=0.05", status=1)
-    words = failed.stderr.splitlines()[-1].partition("palms ")[2].split()
+    words = next(line for line in failed.stderr.splitlines() if line.startswith("run again what is missing: palms "))[33:].split()
     assert words[0] == "rerun"
     assert words[2:] == ["--set", "limits.stage_timeout_s=null"]
     sweeps.palms(home, *words)

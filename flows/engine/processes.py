@@ -202,7 +202,6 @@ def _death(code: int | None) -> str:
 def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connection, resources: Resources, verify: bool) -> None:
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
-    _divert_output(log)
     sending = threading.Lock()
 
     def send(what: str, key: str, value: Any) -> None:
@@ -210,6 +209,7 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
             sender.send((what, key, value))
 
     try:
+        _divert_output(log)
         _set_threads(resources.threads)
         _work(body, orders, Store(root), send, verify)
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed

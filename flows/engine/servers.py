@@ -92,7 +92,11 @@ def running(home: Home, name: str) -> Server | None:
 def noted(home: Home, name: str) -> Server | None:
     """The one that was noted last, whether or not it lives. Raises Unreadable."""
     note = note_of(home, name)
-    return read_note(note, Server, f"{'rm -r' if note.is_dir() else 'rm'} {shlex.quote(str(note))}") if os.path.lexists(note) else None
+    return (
+        read_note(note, Server, f"{'rm -r' if note.is_dir() else 'rm'} {shlex.quote(str(note))}")
+        if os.path.lexists(note)
+        else None
+    )
 
 
 def keep(home: Home, server: Server) -> None:
