@@ -163,7 +163,7 @@ class Job:
     numerics: Numerics
     commit: Callable[
         ..., None
-    ]  # commit(volatile=(files whose bytes may differ between equal runs,), requires=(paths elsewhere,))
+    ]  # commit(volatile=(files whose bytes may differ between equal runs,), requires={place elsewhere: sha256})
     places: Mapping[str, Axes] = field(default_factory=dict)  # where each input stands in this sweep
     progress: Callable[[int, int, str], None] = lambda done, total, unit: None
     say: Callable[[str], None] = lambda text: None

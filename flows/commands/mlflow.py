@@ -64,7 +64,7 @@ def rebuild(home: Home) -> Iterator[str]:
     if home.mlflow.exists():
         home.mlflow.rename(aside)
         yield f"the database as it was: {aside} (yours to delete)"
-    home.mlflow.mkdir(parents=True)
+    home.mlflow.mkdir()
     for name, tracked in kept.items():
         if tracked is None:
             yield f"{name}: tracked elsewhere, left alone"

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -246,7 +246,7 @@ def _work(body: str, orders: list[Order], store: Store, send: Event, verify: boo
 
 
 def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
-    def commit(volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()) -> None:
+    def commit(volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None) -> None:
         store.commit(order, watch.facts(), volatile, requires)
         send("committed", order.key, None)
 
@@ -319,9 +319,13 @@ def _set_threads(threads: int) -> None:
 
 def _divert_output(log: Path) -> None:
     """What libraries print belongs in the log, not on the user's screen."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # until there is a log: what is wrong with it is told by the parent
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
     os.close(descriptor)
 
 

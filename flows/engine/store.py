@@ -129,7 +129,7 @@ class Written(Section):
     preregistration: dict[str, Any] | None
     files: dict[str, File]
     digest: StrictStr
-    requires: list[StrictStr]
+    requires: dict[str, StrictStr] | list[StrictStr]  # a list in manifests of before
     facts: dict[str, Any]
     whole: StrictStr | None = None
 
@@ -159,8 +159,8 @@ class Store:
             )
 
     def found(self) -> None:
-        """Make it, with the stamp of its format, where it is not there."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Make it, with the stamp of its format, where it is not there; not what it lies in, which may have been moved away."""
+        self.root.mkdir(exist_ok=True)
         if not (stamp := self.root / "format.json").exists():
             replace_file(stamp, canonical({"format": FORMAT}))
 
@@ -201,9 +201,12 @@ class Store:
                     return Damaged(f"{name} cannot be read ({error.strerror})")
                 if content != recorded["sha256"]:
                     return Damaged(f"{name} has changed")
-        for needed in document["requires"]:
-            if not located(needed).exists():
-                return Damaged(f"{located(needed)} is gone")
+        contents = document["requires"]
+        for needed in contents:
+            if not (place := located(needed)).exists():
+                return Damaged(f"{place} is gone")
+            if verify and isinstance(contents, dict) and sha256_file(place) != contents[needed]:
+                return Damaged(f"{place} has changed")
         return Manifest(folder, document)
 
     def manifests(self, stage: str) -> Iterator[Manifest]:
@@ -233,11 +236,11 @@ class Store:
         return work
 
     def commit(
-        self, order: Order, facts: Mapping[str, Any], volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()
+        self, order: Order, facts: Mapping[str, Any], volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None
     ) -> Manifest:
         """Turn the work folder into the key's output: hash, flush to disk, one rename. The caller holds the key's lock.
 
-        `requires` names files outside the store without which the output is worth nothing, as `noted_place` has them.
+        `requires` names files outside the store without which the output is worth nothing, as `noted_place` has them, with their content.
         """
         work, final = self.partial(order.stage, order.key), self.folder(order.stage, order.key)
         shutil.rmtree(work / SCRATCH, ignore_errors=True)
@@ -264,7 +267,7 @@ class Store:
             "preregistration": order.preregistration,
             "files": files,
             "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if not entry["volatile"]}),
-            "requires": list(requires),
+            "requires": dict(requires or {}),
             "facts": dict(facts),
         }
         write_json(work / MANIFEST, {**document, "whole": digest_of(document)})

@@ -86,7 +86,7 @@ def kill(uri: str, sweep: str) -> int:
 @contextmanager
 def _alone(tracked: Tracked) -> Iterator[None]:
     """One projection at a time, over threads and processes: two that both find no run would both create it."""
-    tracked.artifacts.mkdir(parents=True, exist_ok=True)
+    tracked.artifacts.mkdir(exist_ok=True)  # in a home that is there: one that was moved away is not begun anew
     with _thread, locked(tracked.artifacts / ".lock"):
         yield
 

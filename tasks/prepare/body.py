@@ -31,7 +31,7 @@ def run_model(jobs: Sequence[Job]) -> None:
             folder, revision = fetch_hub(settings.id, settings.revision, Path(HF_HUB_CACHE))
         else:
             folder = Path(settings.id)
-        config = read_json(folder / "config.json")
+        config, files = read_json(folder / "config.json"), fingerprint(folder)
         write_json(
             job.work / MODEL_FILE,
             {
@@ -39,14 +39,14 @@ def run_model(jobs: Sequence[Job]) -> None:
                 "revision": revision,
                 "architecture": (config.get("architectures") or [config.get("model_type")])[0],
                 "params": parameter_count(folder),
-                "files": fingerprint(folder),
+                "files": files,
             },
         )
         if settings.kind == "calibration":
             job.commit()
         else:
             write_json(job.work / LOCATION, {"folder": noted_place(folder)})
-            job.commit(volatile=(LOCATION,), requires=(noted_place(folder / "config.json"),))
+            job.commit(volatile=(LOCATION,), requires={noted_place(folder / name): sha for name, sha in files.items()})
 
 
 def run_scorer(jobs: Sequence[Job]) -> None:
