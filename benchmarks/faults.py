@@ -1,9 +1,9 @@
 """Kills at random moments over calibration sweeps: `python -m benchmarks.faults [KILLS] [SEED]`, 100 kills by default.
 
 A sweep is started again and again, and each time something of it is killed: the command, a stage's process, the fork server, the
-Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to end (SIGTERM, Ctrl-C). When it comes to its end all
-the same, its metrics are held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an
-empty home.
+Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to end (SIGTERM, Ctrl-C); now and then its home is
+moved before the next run. When it comes to its end all the same, its metrics are held against those of a run that nobody disturbed, the
+databases are counted, and the next sweep begins in an empty home.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tests import sweeps
 ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
 TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt", "viewer")
 LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
+MOVED = 0.2  # of the times that something was killed, the home is renamed before the next run
 LIMIT_S = 240.0  # longer than this no command may take to end, whatever was killed under it
 GRACE_S = 5.0  # after which no stage's process may be alive without its parent
 # after which nothing at all may be: a fork server sees that its parent is gone once its imports are done, 5 to 15 s
@@ -53,10 +54,11 @@ class Count:
     hung: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     sweeps: int = 0
+    moves: int = 0
 
     @property
     def faults(self) -> dict[str, int]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, int) and name != "sweeps"}
+        return {name: value for name, value in vars(self).items() if isinstance(value, int) and name not in {"sweeps", "moves"}}
 
 
 def fault_run(kills: int, seed: int, folder: Path) -> Count:
@@ -71,6 +73,9 @@ def fault_run(kills: int, seed: int, folder: Path) -> Count:
             count.stages_run_twice += remade(home, made)
             if ended:
                 break
+            if rng.random() < MOVED:
+                home = home.rename(home.with_name(f"{home.name}-moved"))
+                count.moves += 1
         count.metrics_differ += finish(home) != expected
         count.stages_run_twice += remade(home, made)
         count.sweeps += 1
@@ -220,7 +225,7 @@ def main() -> None:
     kills, seed = (*given, *(100, 0)[len(given) :])
     with tempfile.TemporaryDirectory() as folder:
         count = fault_run(kills, seed, Path(folder))
-    print(f"{count.kills.total()} kills ({dict(count.kills)}) over {count.sweeps} sweeps")
+    print(f"{count.kills.total()} kills ({dict(count.kills)}) over {count.sweeps} sweeps; home moved {count.moves} times")
     for name, value in count.faults.items():
         print(f"{name.replace('_', ' '):28} {value}")
     sys.exit(1 if any(count.faults.values()) else 0)

@@ -54,7 +54,7 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
         yield ""
     if "sweep" in addresses:
         yield f"- in MLflow: [{run.dag.sweep}]({addresses['sweep']})"
-    yield f"- report: `{compared.folder / 'report.html'}`\n"
+    yield f"- report: `palms report {run.dag.sweep}` tells its path\n"
 
 
 def tracked_runs(run: Run) -> dict[str, str]:
@@ -72,7 +72,7 @@ def _missing(run: Run) -> Iterator[str]:
     if failures:
         yield f"**Missing**: {len(failures)} stages failed, {blocked} wait for them; `palms rerun {run.dag.sweep}` runs them.\n"
         yield from (f"- `{failure.label}`: {failure.crash.message}" for failure in failures)
-        yield f"\nlog: `{run.session.options.log}`"
+        yield f"\nlog: `sweeps/{run.dag.sweep}/log.txt` under PALMS_HOME"
 
 
 def _line(cells: list[str]) -> str:

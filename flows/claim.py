@@ -8,10 +8,12 @@ from dataclasses import asdict
 from uuid import UUID
 
 from configs.problems import BadInput
+from flows.engine.dead import Dead, dead_runs
 from flows.engine.lock import locked
-from flows.engine.ownership import Dead, Owner, dead_runs
+from flows.engine.notes import SweepNote, sweep_note, write_sweep_note
+from flows.engine.ownership import Owner
+from flows.engine.room import NoRoom
 from flows.prepared import Run
-from tasks.contract import canonical, read_json, replace_file
 
 
 class Busy(BadInput):
@@ -59,26 +61,38 @@ def left_if_new(run: Run) -> None:
 
 
 def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> None:
-    """Leave what is needed to find this sweep again by its id, and to tell whether it came to its end."""
+    """Leave what is needed to find this sweep again by its id, and to tell whether it came to its end.
+
+    Raises:
+        NoRoom: it cannot be written.
+    """
     run.session.board.write()
-    left = {
-        "config": str(run.source),
-        "overrides": list(run.request.sets),
-        "strict_code": run.request.strict_code,
-        "tracking": run.home.tracking_uri(run.experiment.tracking.uri),
-        "tracked_as": run.experiment.tracking.experiment or run.experiment.name,
-        "calibration": run.calibration,
-        "experiment": run.experiment.model_dump(mode="json"),
-        "params": {model.name: model.params for model in run.inputs.models},
-        "places": {node.label: asdict(node.axes) for node in run.dag.nodes},
-        "owner": asdict(Owner.me()),
-        "flow_run": flow_run and str(flow_run),
-        "ended": is_over,
-        "store": str(run.session.store.root),
-    }
-    replace_file(run.folder / "sweep.json", canonical(left))
+    left = SweepNote(
+        config=run.home.noted(run.source),
+        overrides=run.request.sets,
+        strict_code=run.request.strict_code,
+        tracking=run.experiment.tracking.uri,
+        tracked_as=run.experiment.tracking.experiment or run.experiment.name,
+        calibration=run.calibration,
+        experiment=run.experiment.model_dump(mode="json"),
+        params={model.name: model.params for model in run.inputs.models},
+        places={node.label: asdict(node.axes) for node in run.dag.nodes},
+        owner=Owner.me(),
+        flow_run=None if flow_run is None else str(flow_run),
+        ended=is_over,
+        store=run.home.noted(run.session.store.root),
+        noted=run.began,
+    )
+    try:
+        write_sweep_note(run.folder, left)
+    except OSError as error:
+        raise NoRoom(f"{error.filename or run.folder}: {error.strerror}; `palms doctor` looks at the disk") from None
 
 
 def ended(run: Run) -> bool:
-    """Whether its last run came to its end: one that was killed may have made everything and tracked nothing."""
-    return bool(read_json(run.folder / "sweep.json").get("ended", True))
+    """Whether its last run came to its end: one that was killed may have made everything and tracked nothing.
+
+    Not so of an old note, which holds the places of another home: a run writes it anew.
+    """
+    left = sweep_note(run.folder)
+    return left.ended and left.noted is not None

@@ -18,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from configs.problems import BadInput
 from flows import commands
 from flows.commands.words import err
+from flows.engine.room import NoRoom
 from flows.engine.servers import ServerFailed
 
 WORDS = (
@@ -96,6 +97,6 @@ def main() -> None:
         for line in error.lines:
             err.print(f"[red]error:[/red] {escape(line)}", highlight=False)
         sys.exit(2)
-    except ServerFailed as error:
+    except (ServerFailed, NoRoom) as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         sys.exit(1)

@@ -5,11 +5,12 @@ An earlier sweep is found again by its id, and prepared from what it left.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +21,16 @@ from flows.dag import Dag, Start, build, from_here_on
 from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
+from flows.engine.notes import Unreadable, sweep_note
 from flows.engine.processes import Admission
+from flows.engine.room import Ground, require_room
 from flows.engine.session import Blocked, Options, Session
 from flows.engine.store import Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import Inputs, gather
 from flows.request import Request, request
-from tasks.contract import Node, read_json
+from tasks.contract import Node
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,21 @@ class Run:
     @property
     def headline(self) -> str:
         return f"sweep [bold]{self.dag.sweep}[/bold]: {len(self.dag.nodes)} stages over {len(self.dag.sizes)} sizes"
+
+    @cached_property
+    def began(self) -> float:
+        """When it was first noted, in seconds since 1970; later than every other sweep of this home, whatever the clock says."""
+        return max(time.time(), *(began(folder) + 0.001 for folder in known_sweeps(self.home)), 0.0)
+
+    def require_room(self) -> Ground:
+        """The folders that it writes to, which can be written to. Raises BadInput."""
+        home = self.home
+        return require_room((home.root, home.sweeps, self.folder, home.prefect, home.mlflow, self.session.store.root))
+
+    def wrong(self, ground: Ground) -> str:
+        """What is wrong with the folders that it writes to, as far as it has been seen; empty where nothing is."""
+        trouble = self.session.board.trouble
+        return ground.wrong() or (f"{trouble.filename or self.board}: {trouble.strerror}; mend it" if trouble else "")
 
     @property
     def calibration(self) -> bool:
@@ -106,23 +124,31 @@ def prepare_run(home: Home, asked: Request) -> Run:
     return Run(home, asked, source, experiment, inputs, dag, session, begun, threading.Event())
 
 
-def reopen(home: Home, sweep: str | None, *, verify: bool = False, start: Start | None = None) -> Run:
-    """An earlier sweep, prepared again from what it left.
+def reopen(home: Home, sweep: str | None, *, sets: Sequence[str] = (), verify: bool = False, start: Start | None = None) -> Run:
+    """An earlier sweep, prepared again from what it left; `sets` may change what makes it no other sweep, such as its limits.
 
     Raises:
-        BadInput: there is no such sweep, or its configuration or data has changed, so that it would be another one.
+        BadInput: there is no such sweep, or its configuration or data has changed, or would by `sets`, so that it is another one.
     """
     name = find_sweep(home, sweep)
-    left = read_json(home.sweeps / name / "sweep.json")
-    strict = left.get("strict_code", False)
-    asked = request(left["config"], left["overrides"], verify=verify, strict_code=strict, start=start)
-    run = prepare_run(home, asked)
-    if run.dag.sweep != name:
-        again = shlex.join(["palms", "run", str(run.source), *(word for one in asked.sets for word in ("--set", one))])
+    left = sweep_note(home.sweeps / name)
+    source = home.place(left.config)
+    if not source.is_file():
+        again = shlex.join(["palms", "run", source.name, *(word for one in left.overrides for word in ("--set", one))])
         raise BadInput(
-            f"sweep {name}: its configuration or data has changed since, which makes it {run.dag.sweep}; `{again}` starts that one"
+            f"sweep {name} was made from {source}, which is not there; put it back, or from where it is now: `{again}`"
         )
-    return run
+    kept = {one.partition("=")[0]: one for one in (*left.overrides, *sets)}  # a key that is set anew is set once
+    asked = request(str(source), tuple(kept.values()), verify=verify, strict_code=left.strict_code, start=start)
+    run = prepare_run(home, asked)
+    if run.dag.sweep == name:
+        return run
+    again = shlex.join(["palms", "run", str(run.source), *(word for one in asked.sets for word in ("--set", one))])
+    if sets and prepare_run(home, asked.model_copy(update={"overrides": left.overrides})).dag.sweep == name:
+        raise BadInput(f"--set {', '.join(sets)}: makes sweep {name} another one, {run.dag.sweep}; `{again}` starts that one")
+    raise BadInput(
+        f"sweep {name}: its configuration or data has changed since, which makes it {run.dag.sweep}; `{again}` starts that one"
+    )
 
 
 def find_sweep(home: Home, sweep: str | None) -> str:
@@ -131,8 +157,7 @@ def find_sweep(home: Home, sweep: str | None) -> str:
     Raises:
         BadInput: there is none, or several begin so.
     """
-    known = [path.parent for path in home.sweeps.glob("*/sweep.json")]
-    known.sort(key=lambda folder: latest(folder), reverse=True)
+    known = sorted(known_sweeps(home), key=began, reverse=True)
     matching = [folder.name for folder in known if sweep is None or folder.name == sweep or folder.name.startswith(sweep)]
     if sweep in matching:
         return sweep or matching[0]
@@ -147,10 +172,18 @@ def find_sweep(home: Home, sweep: str | None) -> str:
     return matching[0]
 
 
-def latest(folder: Path) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return (folder / "state.json").stat().st_mtime
-    return 0.0
+def known_sweeps(home: Home) -> list[Path]:
+    """The folders of this home's sweeps; one whose note was lost is among them, so that it can be said."""
+    return sorted(path for path in home.sweeps.glob("*") if path.is_dir() and any(path.iterdir()))
+
+
+def began(folder: Path) -> float:
+    """When a sweep's last run began, as it noted; of an old or damaged note, when it was written."""
+    try:
+        noted = sweep_note(folder).noted
+    except Unreadable:
+        noted = None
+    return folder.stat().st_mtime if noted is None else noted
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 from configs.problems import BadInput
 from flows.engine.board import read_board
 from flows.engine.home import Home
-from flows.engine.store import Manifest, Store
+from flows.engine.notes import store_of, sweep_note
+from flows.engine.store import Damaged, Manifest, Store
 from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
-from tasks.contract import read_json
 
 COLUMNS = (
     "sweep",
@@ -37,13 +37,18 @@ def comparison(home: Home, sweep: str | None) -> tuple[str, Path]:
     """The sweep's id and the folder of its comparison.
 
     Raises:
-        BadInput: no such sweep, or it has not come to its comparison.
+        BadInput: no such sweep, it has not come to its comparison, or what it left is damaged.
     """
     name = find_sweep(home, sweep)
     folder = home.sweeps / name
+    note = sweep_note(folder)
     key = next((entry.key for entry in read_board(folder / "state.json") if entry.label.split("/")[0] == COMPARE.name), None)
-    store = Store(Path(read_json(folder / "sweep.json")["store"]))
+    store = Store(store_of(home, folder, note))
     found = store.find(COMPARE.name, key) if key else None
+    if isinstance(found, Damaged):
+        raise BadInput(
+            f"sweep {name}: its comparison is damaged: {store.folder(COMPARE.name, key or '')}: {found.why}; `palms rerun {name}`"
+        )
     if not isinstance(found, Manifest):
         raise BadInput(f"sweep {name} has no comparison yet; `palms status {name}` tells how far it is")
     return name, found.folder

@@ -55,6 +55,8 @@ def sweep(request: Request) -> State[Any]:
 
 def conduct(run: Run) -> State[Any]:
     name, session = run.dag.sweep, run.session
+    if run.experiment.tracking.uri is None:
+        tracking.settle(run.home)
     _running[name] = run
     with side_by_side(run) as sizes:
         shared = submit(run.dag.shared, session)

@@ -41,6 +41,7 @@ VOCABULARIES = (
     "spiece.model",
     "spm.model",
 )  # one of them makes a tokenizer
+HUB = "hub:"  # before what lies in the hub's cache, wherever that is
 TEXTS = (CONFIG, "generation_config.json", *TOKENIZER)
 
 # (the whole model in one file, the index of a split one, its shards), most trusted first
@@ -101,6 +102,20 @@ def fingerprint(folder: Path) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in files_that_matter(file.name for file in folder.iterdir())}
 
 
+def noted_place(path: Path) -> str:
+    """A path as a note keeps it: from the hub's cache where it lies inside, which may be moved with all that holds it."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return f"{HUB}{path.relative_to(HF_HUB_CACHE).as_posix()}" if path.is_relative_to(HF_HUB_CACHE) else str(path)
+
+
+def located(noted: str) -> Path:
+    """Where that is now."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE, noted.removeprefix(HUB)) if noted.startswith(HUB) else Path(noted)
+
+
 def prepared_folder(path: Path) -> Path:
     """The model folder that a prepared model stands for: its own `model/`, or the one that its `location.json` names.
 
@@ -111,7 +126,7 @@ def prepared_folder(path: Path) -> Path:
         return path / "model"
     if not (path / "location.json").is_file():
         raise ValueError(f"{path}: neither model/ nor location.json; the output of the prepare stage is required")
-    return Path(_read_object(path / "location.json")["folder"])
+    return located(str(_read_object(path / "location.json")["folder"]))
 
 
 def arm_folders(prepared: Path, tuned: Path | None) -> tuple[Path, Path | None]:

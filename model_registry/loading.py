@@ -130,13 +130,32 @@ def put_adapter(model: PreTrainedModel, adapter: Path) -> Any:
     """A PEFT model: `model` with the adapter on it. `unload()` gives `model` back as it was.
 
     Raises:
-        ValueError: the adapter's weights are not safetensors.
+        ValueError: the adapter's weights are not safetensors, or are not those that its configuration puts on this model.
     """
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
 
-    if not (adapter / "adapter_model.safetensors").is_file():
+    if not (weights := adapter / "adapter_model.safetensors").is_file():
         raise ValueError(f"{adapter}: adapter_model.safetensors is missing; an adapter in safetensors is required")
-    return PeftModel.from_pretrained(model, str(adapter), is_trainable=False).eval()
+    try:
+        with safe_open(weights, "pt") as stream:
+            given = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
+        adapted = PeftModel(model, PeftConfig.from_pretrained(str(adapter)))
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{adapter}: no adapter of this model ({first_line}); one that was tuned on it is required") from None
+    wanted = {
+        name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
+    }
+    # PEFT leaves out what it does not find and passes over what it does not know
+    if wrong := sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)):
+        name = wrong[0]
+        how = f"{given.get(name, 'missing')} where {wanted.get(name, 'none')} belongs"
+        raise ValueError(
+            f"{weights}: {len(wrong)} keys are not those of this model ({name}: {how}); the adapter of this base is required"
+        )
+    adapted.load_adapter(str(adapter), "default", is_trainable=False)
+    return adapted.eval()
 
 
 def parameter_count(folder: Path) -> int:

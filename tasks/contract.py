@@ -163,7 +163,7 @@ class Job:
     numerics: Numerics
     commit: Callable[
         ..., None
-    ]  # commit(volatile=(files whose bytes may differ between equal runs,), requires=(paths elsewhere,))
+    ]  # commit(volatile=(files whose bytes may differ between equal runs,), requires={place elsewhere: sha256})
     places: Mapping[str, Axes] = field(default_factory=dict)  # where each input stands in this sweep
     progress: Callable[[int, int, str], None] = lambda done, total, unit: None
     say: Callable[[str], None] = lambda text: None
@@ -207,8 +207,8 @@ def settings_document(settings: Any) -> dict[str, Any]:
 def identity(node: Node, digests: Mapping[str, str], code: str | None = None) -> dict[str, Any]:
     """What the key is the hash of.
 
-    `digests` maps each role to the digest of that input's content. `code` is given under `--strict-code` only: the digest of
-    the stage's own module files.
+    `digests` maps each role to the digest of that input's content. `code` is given under `--strict-code` only, where other
+    code has made what stands under the key without it: the digest of the stage's own module files.
     """
     document: dict[str, Any] = {
         "stage": node.stage.name,

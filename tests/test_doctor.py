@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from flows.commands.doctor import Finding
 from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
+from flows.engine.notes import SweepNote, write_sweep_note
 from flows.engine.ownership import Owner, process_start
 from flows.engine.servers import unanswered
 from flows.engine.store import Manifest, Store
@@ -60,11 +60,16 @@ def leave_sweep(home: Path, name: str, owner: Owner, **states: str) -> None:
     """What a sweep notes of itself, with a state for each of its stages."""
     folder = home / "sweeps" / name
     folder.mkdir(parents=True)
+    (home / "store").mkdir(exist_ok=True)
     board = Board(folder / "state.json", states)
     for label, state in states.items():
         board.update(label, state=state)
     board.write()
-    (folder / "sweep.json").write_text(canonical({"owner": asdict(owner), "store": str(home / "store")}))
+    write_sweep_note(folder, note_of_sweep(owner))
+
+
+def note_of_sweep(owner: Owner, store: str = "store") -> SweepNote:
+    return SweepNote("/my.yaml", (), store, None, "s", False, {}, {}, {}, owner, noted=1.0)
 
 
 def of_store(home: Path, *, verify: bool = False) -> list[Finding]:
@@ -182,7 +187,7 @@ def test_unfinished_outputs_are_counted_unless_a_process_works_on_them(tmp_path:
 def test_a_store_that_a_sweep_was_told_to_use_is_looked_at_too(tmp_path: Path) -> None:
     leave_sweep(tmp_path, "s-1", Owner.me(), a="done")
     elsewhere = tmp_path / "elsewhere"
-    (tmp_path / "sweeps" / "s-1" / "sweep.json").write_text(canonical({"store": str(elsewhere)}))
+    write_sweep_note(tmp_path / "sweeps" / "s-1", note_of_sweep(Owner.me(), str(elsewhere)))
     assert doctor.store_roots(Home(tmp_path)) == [tmp_path / "store", elsewhere]
 
 

@@ -20,6 +20,7 @@ from configs.problems import BadInput
 from model_registry import catalog
 from model_registry.folders import check_folder, files_that_matter, fingerprint, prepared_folder
 from model_registry.loading import load_model, load_tokenizer, parameter_count
+from tasks.prepare.stage import listing
 from tests import hub_stand_in, tiny
 
 ROOT = Path(__file__).parent.parent
@@ -366,3 +367,44 @@ def test_a_hub_out_of_reach_is_worth_another_try(hub: hub_stand_in.StandIn, tmp_
         hub.failing = False
     assert kind == "ConnectionError"
     assert "\n" not in message
+
+
+def test_weights_of_equal_size_and_time_in_the_place_of_others_are_another_base(folder: Path) -> None:
+    before = listing(folder)
+    weights = folder / "model.safetensors"
+    times, content = weights.stat(), weights.read_bytes()
+    for place in (-1, len(content) // 2):  # a cut-off tail; the middle of a small file
+        changed = bytearray(content)
+        changed[place] ^= 1
+        weights.write_bytes(changed)
+        os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert listing(folder) != before
+    weights.write_bytes(content)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize("wrong", ["foreign", "missing", "misshapen", "extra", "not safetensors"])
+def test_an_adapter_of_another_base_is_refused_in_one_line(folder: Path, tmp_path: Path, wrong: str) -> None:
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+
+    model = load_model(folder, precision="fp32", device="cpu")
+    get_peft_model(model, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")).save_pretrained(tmp_path / "adapter")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    held = load_file(weights)
+    first, *_ = held
+    if wrong == "foreign":
+        held = {name.replace("transformer", "decoder"): weight for name, weight in held.items()}
+    elif wrong == "missing":
+        del held[first]
+    elif wrong == "misshapen":
+        held[first] = held[first][:, :-1].contiguous()
+    elif wrong == "extra":
+        held["base_model.model.more.lora_A.weight"] = torch.zeros(2, 2)
+    save_file(held, weights)
+    if wrong == "not safetensors":
+        weights.write_bytes(b"{}")
+    with pytest.raises(ValueError, match="adapter") as refused:
+        load_model(folder, precision="fp32", device="cpu", adapter=tmp_path / "adapter")
+    assert len(str(refused.value).splitlines()) == 1

@@ -124,7 +124,7 @@ def test_a_stage_s_code_is_all_it_imports_from_this_project() -> None:
 
 
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
-    Store(tmp_path)
+    Store(tmp_path).found()
     (tmp_path / "format.json").write_text('{"format": 99}')
     with pytest.raises(BadInput, match="store format 99, this version reads 1"):
         Store(tmp_path)
@@ -144,3 +144,49 @@ def test_finding_a_stage_s_code_imports_none_of_it() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
     )
     assert run.stdout == "False\n"
+
+
+@pytest.mark.parametrize("left", ["{}", "[]", "null", "1", '"text"', '{"files": {}}', "NaN", "[" * 50_000])
+def test_json_that_is_no_manifest_is_damage(made: tuple[Path, Path], left: str) -> None:
+    (made[1] / "manifest.json").write_text(left)
+    assert again(made[0]).startswith("its output was damaged: manifest.json ")
+    assert again(made[0]) == "hit"
+
+
+def test_whatever_word_or_digit_of_a_manifest_is_changed_is_damage(made: tuple[Path, Path]) -> None:
+    text = (made[1] / "manifest.json").read_text()
+    store = Store(made[0] / "store")
+    for place, letter in enumerate(text):
+        if letter.isalnum():
+            (made[1] / "manifest.json").write_text(text[:place] + ("8" if letter != "8" else "9") + text[place + 1 :])
+            assert isinstance(store.find("toy", made[1].name), Damaged), text[place - 20 : place + 20]
+    (made[1] / "manifest.json").write_text(text)
+    assert isinstance(store.find("toy", made[1].name), Manifest)
+
+
+def test_an_output_of_another_key_in_its_place_is_damage(made: tuple[Path, Path]) -> None:
+    other = toy.node("a", value=2.0)
+    session = toy.session(made[0], [other])
+    toy.make(session, other)
+    theirs = session.outcome(other)
+    assert isinstance(theirs, Manifest)
+    shutil.rmtree(made[1])
+    shutil.copytree(theirs.folder, made[1])
+    assert again(made[0]).startswith("its output was damaged: manifest.json is that of another output, toy/a (toy/")
+    assert again(made[0], verify=True) == "hit"
+
+
+def test_strict_code_makes_what_other_code_made_and_nothing_else(
+    made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert again(made[0], strict_code=True) == "hit"
+    before = code.code_digest(toy.STAGE)
+    monkeypatch.setattr("flows.engine.session.code_digest", lambda stage: before[::-1])
+    assert again(made[0], strict_code=True) == "the stage's code changed"
+    assert again(made[0], strict_code=True) == "hit"
+    assert again(made[0]) == "hit"  # the one of before is kept
+
+
+def test_looking_at_a_store_makes_nothing(tmp_path: Path) -> None:
+    assert Store(tmp_path / "store").find("toy", "k") is None
+    assert list(tmp_path.iterdir()) == []

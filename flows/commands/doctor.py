@@ -28,10 +28,10 @@ from flows.commands.words import Verify, out
 from flows.engine import machine
 from flows.engine.board import FINAL, read_board
 from flows.engine.home import Home
-from flows.engine.ownership import Owner
-from flows.engine.servers import NAMES, Server, note_of, unanswered
+from flows.engine.notes import Unreadable, store_of, sweep_note
+from flows.engine.room import FLOOR_MIB
+from flows.engine.servers import NAMES, note_of, noted, unanswered
 from flows.engine.store import Damaged, Manifest, Store
-from tasks.contract import read_json
 
 DISTRIBUTION = "palms-sweep"
 LIBRARIES = ("torch", "transformers", "peft", "prefect", "fastapi", "sqlalchemy", "mlflow", "pandas", "detoxify")
@@ -138,6 +138,8 @@ def disk(root: Path) -> list[Finding]:
     usage = shutil.disk_usage(_standing(root))
     what = f"{_size(usage.free)} free of {_size(usage.total)}"
     remedy = "free some, or set PALMS_HOME to a folder on a larger disk"
+    if usage.free < FLOOR_MIB * 2**20:
+        return [Finding("disk", "error", f"{what}; no sweep begins with less than {FLOOR_MIB} MiB", remedy)]
     if usage.free < TOO_LITTLE_GIB * 2**30:
         return [Finding("disk", "error", f"{what}; less than {TOO_LITTLE_GIB} GiB", remedy)]
     if usage.free < LITTLE_GIB * 2**30:
@@ -150,8 +152,8 @@ def store_roots(home: Home) -> list[Path]:
     roots = {home.root / "store": None}
     for note in sorted(home.sweeps.glob("*/sweep.json")):
         try:
-            roots[Path(read_json(note)["store"])] = None
-        except (OSError, ValueError, KeyError, TypeError):
+            roots[home.place(sweep_note(note.parent).store)] = None
+        except Unreadable:
             continue  # `sweeps` reports it
     return list(roots)
 
@@ -171,16 +173,17 @@ def store(root: Path, home: Home, *, verify: bool) -> Iterator[Finding]:
         what, _, remedy = str(error).partition("; ")
         yield Finding("store", "error", what, remedy)
         return
-    except (OSError, ValueError, AttributeError) as error:
-        yield Finding("store", "error", f"{stamp}: cannot be read ({type(error).__name__})", "move it away: a run writes it anew")
-        return
+    if closed := next(
+        (path for path in (root, *root.glob("*/"), *root.glob("*/.locks/")) if not os.access(path, os.W_OK | os.X_OK)), None
+    ):
+        yield Finding("store", "error", f"{closed}: cannot be written to", "mount it or set its permissions so that it can")
     folders = sorted(path for path in root.glob("*/*") if not path.name.startswith(".") and path.is_dir())
     unfinished = [path for path in folders if path.suffix == ".partial"]
     outputs, size, damaged = 0, 0, list[Finding]()
     for folder in (path for path in folders if path.suffix != ".partial"):
-        found, hidden = _look(opened, folder, verify=False), False
+        found, hidden = opened.find(folder.parent.name, folder.name), False
         if verify and isinstance(found, Manifest):
-            found = _look(opened, folder, verify=True)
+            found = opened.find(folder.parent.name, folder.name, verify=True)
             hidden = isinstance(found, Damaged)
         if isinstance(found, Manifest):
             size += sum(entry["size"] for entry in found.document["files"].values())
@@ -192,13 +195,6 @@ def store(root: Path, home: Home, *, verify: bool) -> Iterator[Finding]:
     yield from damaged
     if left := sum(not _in_work(path) for path in unfinished):
         yield Finding("store", "ok", f"unfinished, kept for a run to go on from: {left}")
-
-
-def _look(opened: Store, folder: Path, *, verify: bool) -> Manifest | Damaged | None:
-    try:
-        return opened.find(folder.parent.name, folder.name, verify=verify)
-    except (OSError, KeyError, TypeError, AttributeError) as error:  # a file that a failing disk or its permissions keep back
-        return Damaged(f"cannot be read ({type(error).__name__}: {error})")
 
 
 def _damage(folder: Path, found: Damaged, home: Home, *, hidden: bool) -> Finding:
@@ -218,7 +214,7 @@ def _sweep_with(home: Home, key: str) -> str | None:
         try:
             if any(entry.key == key for entry in read_board(board)):
                 return board.parent.name
-        except (OSError, ValueError, TypeError):
+        except Unreadable:
             continue  # `sweeps` reports it
     return None
 
@@ -241,16 +237,18 @@ def sweeps(home: Home) -> list[Finding]:
     for note in known:
         name = note.parent.name
         try:
-            owner = Owner.of(read_json(note).get("owner"))
-            left = sum(entry.state not in FINAL for entry in read_board(note.parent / "state.json"))
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            what = f"{note.parent}: what it noted cannot be read ({type(error).__name__})"
-            findings.append(Finding("sweeps", "warning", what, "palms run CONFIG writes it anew"))
+            left = sweep_note(note.parent)
+            unfinished = sum(entry.state not in FINAL for entry in read_board(note.parent / "state.json"))
+            store_of(home, note.parent, left)
+        except Unreadable as error:
+            what, _, remedy = str(error).partition("; ")
+            findings.append(Finding("sweeps", "warning", what, remedy))
             continue
-        if not left or owner is None:
+        owner = left.owner
+        if not unfinished:
             continue
         if owner.alive is False:
-            what = f"{name}: its process (pid {owner.pid}) is gone, stages left: {left}"
+            what = f"{name}: its process (pid {owner.pid}) is gone, stages left: {unfinished}"
             findings.append(Finding("sweeps", "warning", what, f"palms rerun {name}"))
         else:
             running += 1
@@ -267,9 +265,11 @@ def _server(home: Home, name: str) -> Finding:
     if not _there(note):
         return Finding(name, "ok", "not up; `palms up` starts it")
     try:
-        server = Server(**read_json(note))
-    except (OSError, ValueError, TypeError) as error:
-        return Finding(name, "warning", f"{note}: cannot be read ({type(error).__name__})", f"rm {note}")
+        server = noted(home, name)
+    except Unreadable as error:
+        what, _, remedy = str(error).partition("; ")
+        return Finding(name, "warning", what, remedy)
+    assert server is not None  # it is there
     if not server.is_ours():
         return Finding(name, "warning", f"{note}: its process (pid {server.pid}) is gone", "palms down cleans it")
     if not server.answers():

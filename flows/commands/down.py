@@ -9,5 +9,5 @@ from flows.serving import up as servers
 
 def down() -> None:
     """Stop what `palms up` started; sweeps that the runner has are cancelled, and what they finished is kept."""
-    for line in servers.down(Home.open()):
+    for line in servers.down(Home.named()):
         out.print(line, highlight=False)

@@ -26,7 +26,7 @@ def metrics(
 
     Example:  palms metrics --format csv > metrics.csv
     """
-    rows = metric_rows(Home.open(), sweep)
+    rows = metric_rows(Home.named(), sweep)
     if output == "csv":
         sys.stdout.write(_csv(rows))
     elif output == "json":

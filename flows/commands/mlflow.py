@@ -7,10 +7,9 @@ that somebody wrote by hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -18,12 +17,12 @@ from configs.problems import BadInput
 from flows.commands.words import out
 from flows.engine.board import read_board
 from flows.engine.home import Home
-from flows.engine.ownership import Owner
+from flows.engine.notes import SweepNote, store_of, sweep_note, tracker_of
 from flows.engine.servers import running
 from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
-from flows.prepared import latest
-from tasks.contract import Axes, Node, Stage, read_json
+from flows.prepared import began, known_sweeps
+from tasks.contract import Axes, Node, Stage
 
 app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 
@@ -50,60 +49,62 @@ def rebuild(home: Home) -> Iterator[str]:
 
     if running(home, "mlflow"):
         raise BadInput("the MLflow server is up and would write on; `palms down` first")
-    notes = sorted(home.sweeps.glob("*/sweep.json"), key=lambda note: latest(note.parent))
-    for note in notes:
-        left = read_json(note)
-        owner = Owner.of(left.get("owner"))
-        if owner is not None and not left.get("ended") and owner.alive is not False:
-            raise BadInput(f"sweep {note.parent.name} is running (pid {owner.pid}); wait for it, or end it")
+    folders = sorted(known_sweeps(home), key=began)
+    kept: dict[str, Tracked | None] = {}  # read before anything is put aside
+    for folder in folders:
+        left = sweep_note(folder)
+        if not left.ended and left.owner.alive is not False:
+            raise BadInput(f"sweep {folder.name} is running (pid {left.owner.pid}); wait for it, or end it")
         if not _placed(left):
-            raise BadInput(f"{note}: written by another version, which left too little; `palms rerun {note.parent.name}` first")
+            raise BadInput(
+                f"{folder}/sweep.json: written by another version, which left too little; `palms rerun {folder.name}` first"
+            )
+        kept[folder.name] = noted(home, folder)
     aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
     if home.mlflow.exists():
         home.mlflow.rename(aside)
         yield f"the database as it was: {aside} (yours to delete)"
-    home.mlflow.mkdir(parents=True)
-    for note in notes:
-        tracked = noted(home, note)
+    home.mlflow.mkdir()
+    for name, tracked in kept.items():
         if tracked is None:
-            yield f"{note.parent.name}: tracked elsewhere, left alone"
+            yield f"{name}: tracked elsewhere, left alone"
             continue
         for model in dict.fromkeys(node.axes.model for node in tracked.nodes if node.axes.model):
             tracking.project_size(tracked, model)
         tracking.project_sweep(tracked)
         made = sum(tracked.manifest(node) is not None for node in tracked.nodes)
-        yield f"{note.parent.name}: {made} of {len(tracked.nodes)} outputs"
+        yield f"{name}: {made} of {len(tracked.nodes)} outputs"
 
 
-def _placed(left: Mapping[str, Any]) -> bool:
+def _placed(left: SweepNote) -> bool:
     """Whether a sweep noted where each of its outputs stands, in the words of this version."""
     known = {field.name for field in fields(Axes)}
-    return "places" in left and all(set(place) <= known for place in left["places"].values())
+    return all(set(place) <= known for place in left.places.values())
 
 
-def noted(home: Home, note: Path) -> Tracked | None:
+def noted(home: Home, folder: Path) -> Tracked | None:
     """A sweep as it noted itself, with its outputs as the store holds them; None if its tracker is not this home's database."""
-    left = read_json(note)
-    if left["tracking"] != home.tracking_uri():
+    left = sweep_note(folder)
+    if (uri := tracker_of(home, folder, left)) != home.tracking_uri():
         return None
-    store = Store(Path(left["store"]))
+    store = Store(store_of(home, folder, left))
     outputs: dict[Node, Manifest] = {}
     nodes = []
-    for entry in read_board(note.parent / "state.json"):
+    for entry in read_board(folder / "state.json"):
         stage = entry.label.split("/")[0]
-        node = Node(Stage(stage, "", ""), Axes(**left["places"][entry.label]), None)
+        node = Node(Stage(stage, "", ""), Axes(**left.places[entry.label]), None)
         nodes.append(node)
         found = store.find(stage, entry.key) if entry.key else None
         if isinstance(found, Manifest):
             outputs[node] = found
     return Tracked(
-        sweep=note.parent.name,
-        name=left["tracked_as"],
-        uri=left["tracking"],
+        sweep=folder.name,
+        name=left.tracked_as,
+        uri=uri,
         artifacts=home.mlflow / "artifacts",
-        calibration=left["calibration"],
-        config=left["experiment"],
-        params=left["params"],
+        calibration=left.calibration,
+        config=left.experiment,
+        params=left.params,
         nodes=nodes,
         outcome=outputs.get,
     )

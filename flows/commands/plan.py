@@ -41,7 +41,9 @@ def plan(
 
     Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05
     """
-    prepared = prepare_run(Home.open(), request(config, sets or [], verify=verify, strict_code=strict_code))
+    home = Home.named()
+    home.settle_environment()  # where the hub's cache lies for a sweep
+    prepared = prepare_run(home, request(config, sets or [], verify=verify, strict_code=strict_code))
     if difference is not None and not power:
         raise BadInput("--difference is what --power is asked for; give both")
     if power:

@@ -9,4 +9,4 @@ from flows.results import report_path
 
 def report(sweep: Sweep = None) -> None:
     """Where the report of a sweep is."""
-    out.print(str(report_path(Home.open(), sweep)), highlight=False, markup=False)
+    out.print(str(report_path(Home.named(), sweep)), highlight=False, markup=False)

@@ -11,9 +11,10 @@ import typer
 from rich.markup import escape
 
 from configs.problems import BadInput
-from flows.commands.words import Config, Sets, Strict, Verify, err, out, plain, show
+from flows.commands.words import Config, Sets, Strict, Verify, again, err, out, plain, show
 from flows.engine.board import FINAL
 from flows.engine.home import Home
+from flows.engine.room import NoRoom
 from flows.engine.screen import BoardFile
 from flows.engine.servers import ServerGone, require_tracker, running
 from flows.prepared import Run, prepare_run
@@ -58,7 +59,7 @@ def carry_out(run: Run) -> int:
             state = submitted(run, server, began, out)
         else:
             state = run_here(run, out)
-    except ServerGone as error:
+    except (ServerGone, NoRoom) as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)
         os._exit(1)  # threads that wait for the server would keep this process for ever
@@ -116,6 +117,6 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     if failed:
         blocked = sum(entry.state == "blocked" for entry in entries)
         err.print((f"{blocked} stages could not run because of that; " if blocked else "") + f"log: {log}", highlight=False)
-        err.print(f"run again what is missing: palms rerun {run.dag.sweep}", highlight=False)
+        err.print(f"run again what is missing: {again(run.dag.sweep, entries)}", highlight=False)
     elif not state.is_completed():  # a fault outside any stage, such as tracking
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {log}", highlight=False)

@@ -14,12 +14,12 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from flows.commands.words import Sweep, out, plain, show
+from flows.commands.words import Sweep, again, out, plain, show
 from flows.engine.board import FINAL, Entry, read_board
 from flows.engine.home import Home
+from flows.engine.notes import sweep_note
 from flows.engine.ownership import Owner
 from flows.prepared import find_sweep
-from tasks.contract import read_json
 
 REFRESH_S = 0.5
 COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
@@ -33,9 +33,9 @@ def status(
     Examples:  palms status   |   palms status gpt2-3f --watch
     """
     if watch:
-        watch_status(Home.open(), sweep, out)
+        watch_status(Home.named(), sweep, out)
     else:
-        print_status(read_status(Home.open(), sweep), out)
+        print_status(read_status(Home.named(), sweep), out)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Status:
     sweep: str
     log: Path
     entries: list[Entry]
-    owner: Owner | None
+    owner: Owner
 
     @property
     def ended(self) -> bool:
@@ -58,17 +58,17 @@ class Status:
     def advice(self) -> str:
         """What is to be done about it; empty where nothing is."""
         if any(entry.state in {"failed", "blocked"} for entry in self.entries) and self.ended:
-            return f"run again what is missing: palms rerun {self.sweep}"
-        if not self.ended and self.owner is not None and self.owner.alive is False:
+            return f"run again what is missing: {again(self.sweep, self.entries)}"
+        if not self.ended and self.owner.alive is False:
             return f"its process (pid {self.owner.pid}) is gone; what was finished is kept: palms rerun {self.sweep}"
         return ""
 
 
 def read_status(home: Home, sweep: str | None) -> Status:
-    """Raises BadInput: no such sweep."""
+    """Raises BadInput: no such sweep, or its notes are damaged."""
     name = find_sweep(home, sweep)
     folder = home.sweeps / name
-    owner = Owner.of(read_json(folder / "sweep.json").get("owner"))
+    owner = sweep_note(folder).owner
     return Status(name, folder / "log.txt", read_board(folder / "state.json"), owner)
 
 
@@ -109,7 +109,7 @@ def watch_status(home: Home, sweep: str | None, out: Console) -> None:
 
 
 def _over(status: Status) -> bool:
-    return status.ended or (status.owner is not None and status.owner.alive is False)
+    return status.ended or status.owner.alive is False
 
 
 def status_table(entries: Sequence[Entry]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +14,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from configs.problems import BadInput
+from flows.engine.board import Entry
+from flows.engine.processes import ALONE, LONGER
 
 out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
 
@@ -47,6 +49,12 @@ def plain(*headings: str) -> Table:
 
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def again(sweep: str, entries: Sequence[Entry]) -> str:
+    """The command that runs what is missing, with a setting that was the cause."""
+    sets = [option for option in (LONGER, ALONE) if any(option in entry.why for entry in entries if entry.state == "failed")]
+    return " ".join(["palms rerun", sweep, *sets])
 
 
 @contextmanager

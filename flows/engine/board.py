@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tasks.contract import canonical, read_json, replace_file
+from flows.engine.notes import read_note
+from tasks.contract import canonical, replace_file
 
 State = Literal["waiting", "running", "cached", "done", "failed", "blocked"]
 FINAL: frozenset[State] = frozenset({"cached", "done", "failed", "blocked"})
@@ -33,9 +34,13 @@ class Entry:
 
 
 class Board:
-    """Thread-safe. Written to `path` at most twice a second, and always on a change of state to a final one."""
+    """Thread-safe. Written to `path` at most twice a second, and always on a change of state to a final one.
+
+    A change that cannot be written is kept in memory all the same: `trouble` says why, and who watches over the run ends it.
+    """
 
     def __init__(self, path: Path, labels: Iterable[str]) -> None:
+        self.trouble: OSError | None = None
         self._path, self._lock, self._written = path, threading.RLock(), 0.0
         self._entries = {label: Entry(label) for label in labels}
 
@@ -64,9 +69,14 @@ class Board:
             self._write()
 
     def _write(self) -> None:
-        replace_file(self._path, canonical([asdict(entry) for entry in self._entries.values()]))
+        try:
+            replace_file(self._path, canonical([asdict(entry) for entry in self._entries.values()]))
+            self.trouble = None
+        except OSError as error:
+            self.trouble = error
         self._written = time.monotonic()
 
 
 def read_board(path: Path) -> list[Entry]:
-    return [Entry(**entry) for entry in read_json(path)]
+    """Raises Unreadable."""
+    return read_note(path, list[Entry], f"`palms rerun {path.parent.name}` writes it anew (move a folder of that name away)")

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from configs.problems import BadInput
+
+
+@cache
+def _held(folder: Path) -> int:
+    """A descriptor of a folder, open for as long as this process lives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Home:
 
     @classmethod
     def open(cls) -> Home:
-        """PALMS_HOME, `.palms/` here by default.
+        """PALMS_HOME, `.palms/` here by default, made where it is not there: for commands that write.
 
         Raises:
             BadInput: it cannot be made or written to.
@@ -55,7 +63,21 @@ class Home:
         return Path(given).expanduser().absolute() if given else self.root / "store"
 
     def tracking_uri(self, given: str | None = None) -> str:
-        return given or f"sqlite:///{self.mlflow}/mlflow.db"
+        return given or f"sqlite:///{self._addressed(self.mlflow)}/mlflow.db"
+
+    def _addressed(self, folder: Path) -> Path:
+        """The same folder by a path that an address of SQLAlchemy can hold: it cuts at a `?`, which cannot be quoted there.
+
+        SQLite's own `file:` addresses can, and MLflow 3.17 then makes a folder `file:` wherever it stands.
+        """
+        return Path(f"/proc/self/fd/{_held(folder)}") if "?" in str(folder) else folder
+
+    def noted(self, path: Path) -> str:
+        """A path as a note keeps it: from the home where it lies inside, so that the home can be moved."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def place(self, noted: str) -> Path:
+        return self.root / noted
 
     def settle_environment(self) -> None:
         """Before Prefect, MLflow, matplotlib or the hub are imported: folders under the home, no telemetry, no chatter.

@@ -7,17 +7,19 @@ Everything below the line "in the child" runs in the stage's process, which impo
 from __future__ import annotations
 
 import atexit
+import errno
 import importlib
 import multiprocessing as mp
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -39,6 +41,8 @@ PRELOAD = [
     "rich.progress",
     "flows.engine.processes",
 ]
+
+LONGER, ALONE = "--set limits.stage_timeout_s=null", "--set limits.memory_gib=1"  # to `palms rerun`
 
 Kind = Literal["transient", "memory", "deterministic", "killed", "timeout"]
 
@@ -166,7 +170,7 @@ def run(
                 break
             else:
                 process.kill()
-                crash = Crash("timeout", f"ran longer than {resources.timeout_s:g} s (limits.stage_timeout_s)")
+                crash = Crash("timeout", f"ran longer than {resources.timeout_s:g} s; {LONGER} gives it all the time it takes")
                 deadline = None
         wait([process.sentinel])
     finally:
@@ -184,7 +188,7 @@ def run(
 
 def _death(code: int | None) -> str:
     if code == -signal.SIGKILL:
-        return "its process was killed (signal 9): by hand, or by the kernel for want of memory"
+        return f"its process was killed (signal 9): by hand, or by the kernel for want of memory; {ALONE} then lets stages run one at a time"
     return (
         f"its process died of {signal.Signals(-code).name}"
         if code is not None and code < 0
@@ -198,7 +202,6 @@ def _death(code: int | None) -> str:
 def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connection, resources: Resources, verify: bool) -> None:
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
-    _divert_output(log)
     sending = threading.Lock()
 
     def send(what: str, key: str, value: Any) -> None:
@@ -206,14 +209,16 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
             sender.send((what, key, value))
 
     try:
+        _divert_output(log)
         _set_threads(resources.threads)
         _work(body, orders, Store(root), send, verify)
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
         trace = traceback.format_exc()
-        print(trace, file=sys.stderr, flush=True)
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
-        send("crash", "", Crash(classify(error), f"{type(error).__name__}: {first_line}", trace))
+        send("crash", "", Crash(classify(error), _no_room(error, root) or f"{type(error).__name__}: {first_line}", trace))
         sender.close()
+        with suppress(OSError):  # of a log on a full disk
+            print(trace, file=sys.stderr, flush=True)
         os._exit(1)
 
 
@@ -241,7 +246,7 @@ def _work(body: str, orders: list[Order], store: Store, send: Event, verify: boo
 
 
 def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
-    def commit(volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()) -> None:
+    def commit(volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None) -> None:
         store.commit(order, watch.facts(), volatile, requires)
         send("committed", order.key, None)
 
@@ -278,6 +283,16 @@ class _Stopwatch:
         }
 
 
+def _no_room(error: BaseException, root: Path) -> str:
+    """A full or read-only disk in words, whichever library met it: safetensors and torch have exceptions of their own for it."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if getattr(error, "errno", None) == number or (number != errno.EACCES and os.strerror(number) in str(error)):
+            free = shutil.disk_usage(root).free / 2**20
+            where = getattr(error, "filename", None) or root
+            return f"{where}: {os.strerror(number)} ({free:.0f} MiB free); free some, or let it be written to"
+    return ""
+
+
 def classify(error: BaseException) -> Kind:
     """Whether trying again can help: transport errors may pass, too little memory may fit a smaller batch, all else repeats itself."""
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
@@ -304,9 +319,13 @@ def _set_threads(threads: int) -> None:
 
 def _divert_output(log: Path) -> None:
     """What libraries print belongs in the log, not on the user's screen."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # until there is a log: what is wrong with it is told by the parent
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
     os.close(descriptor)
 
 

@@ -28,7 +28,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
 
 from flows.engine import tracking
-from flows.engine.ownership import Dead
+from flows.engine.dead import Dead
 from flows.engine.prefect_tasks import PAGE
 
 BEGUN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]

@@ -38,10 +38,9 @@ class BoardFile:
     since: float  # older states are those of an earlier run
 
     def entries(self) -> list[Entry]:
-        try:
-            return read_board(self.path) if self.path.stat().st_mtime >= self.since else []
-        except FileNotFoundError:
+        if not self.path.exists() or self.path.stat().st_mtime < self.since:
             return []
+        return read_board(self.path)
 
 
 @contextmanager
@@ -104,6 +103,7 @@ def progress_line(board: Watched) -> str:
 def send_logs_to(path: Path) -> None:
     """From here on log lines, warnings and what Prefect would print go to the file, with Prefect's own API handler kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    logging.raiseExceptions = False  # a full disk would be told by a traceback a line; who watches over the run tells it once
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 import time
@@ -18,9 +19,10 @@ from pathlib import Path
 
 from configs.problems import BadInput
 from flows.engine.home import Home
+from flows.engine.notes import read_note
 from flows.engine.ownership import process_start
 from flows.engine.secret import credentials
-from tasks.contract import canonical, read_json, replace_file
+from tasks.contract import canonical, replace_file
 
 PORTS = {"prefect": 4200, "mlflow": 5000}  # if they are free; the runner's own is for its children alone, with a token each
 NAMES = (*PORTS, "runner")
@@ -89,11 +91,13 @@ def running(home: Home, name: str) -> Server | None:
 
 
 def noted(home: Home, name: str) -> Server | None:
-    """The one that was noted last, whether or not it lives."""
-    try:
-        return Server(**read_json(note_of(home, name)))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
+    """The one that was noted last, whether or not it lives. Raises Unreadable."""
+    note = note_of(home, name)
+    return (
+        read_note(note, Server, f"{'rm -r' if note.is_dir() else 'rm'} {shlex.quote(str(note))}")
+        if os.path.lexists(note)
+        else None
+    )
 
 
 def keep(home: Home, server: Server) -> None:

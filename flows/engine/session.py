@@ -7,6 +7,7 @@ Knows keys, the store and the groups that share a process. Knows nothing of Pref
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from configs.fields import Count, Section
 from flows.engine import explain, preregistration
 from flows.engine.board import Board
 from flows.engine.code import code_digest
+from flows.engine.notes import read_note
 from flows.engine.processes import Admission, Crash, end_all, run
 from flows.engine.store import Damaged, Manifest, Order, Store
-from tasks.contract import File, Node, Numerics, Resources, canonical, digest_of, identity, read_json, replace_file
+from tasks.contract import File, Node, Numerics, Resources, canonical, digest_of, identity, replace_file
 
 log = logging.getLogger("palms")
 
@@ -45,9 +48,16 @@ Outcome = Manifest | StageFailed | Blocked
 
 @dataclass(frozen=True)
 class Options:
-    strict_code: bool = False  # changed stage code makes a new key
+    strict_code: bool = False  # what other code made is made again, under a key of its own
     verify: bool = False  # every hit is checked by its full content
     log: Path = Path("palms.log")
+
+
+class Smaller(Section):
+    """Which field of a stage's settings ran out of memory, and what it is set to instead."""
+
+    field: str
+    value: Count
 
 
 class Session:
@@ -142,16 +152,23 @@ class Session:
                 settings = replace(settings, caveats=caveats, late=preregistration.unregistered(node.preregistration, drawn))
         while True:
             order = self._order(replace_settings(node, settings), inputs)
+            if self.options.strict_code and self._by_other_code(order):
+                order = self._order(replace_settings(node, settings), inputs, keyed=True)
             note = self.store.smaller(order.stage, order.key)
             if node.stage.shrink is None or not note.exists():
                 return order
-            settings = replace(settings, **{node.stage.shrink: read_json(note)["value"]})
+            smaller = read_note(note, Smaller, f"`rm {shlex.quote(str(note))}`: the next run finds the shape that fits anew")
+            settings = replace(settings, **{node.stage.shrink: smaller.value})
 
-    def _order(self, node: Node, inputs: Mapping[str, Manifest | File]) -> Order:
+    def _by_other_code(self, order: Order) -> bool:
+        """Whether what stands under a key was made by other code than this: then this code's output has a key of its own."""
+        found = self.store.find(order.stage, order.key)
+        return isinstance(found, Manifest) and found.document["code"] != order.code
+
+    def _order(self, node: Node, inputs: Mapping[str, Manifest | File], *, keyed: bool = False) -> Order:
+        """`keyed`: on the stage's code too."""
         code = self._code[node.stage]
-        document = identity(
-            node, {role: given.digest for role, given in inputs.items()}, code if self.options.strict_code else None
-        )
+        document = identity(node, {role: given.digest for role, given in inputs.items()}, code if keyed else None)
         paths = {
             role: str(given.folder if isinstance(given, Manifest) else given.path.absolute()) for role, given in inputs.items()
         }

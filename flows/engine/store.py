@@ -16,9 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import StrictBool, StrictInt, StrictStr, ValidationError
+
+from configs.fields import Section
 from configs.problems import BadInput
 from flows.engine.lock import locked
+from flows.engine.notes import read_note
 from model_registry.digests import sha256_file
+from model_registry.folders import located
 from tasks.contract import (
     METRICS,
     SCRATCH,
@@ -105,23 +110,59 @@ class Damaged:
     why: str
 
 
+class Written(Section):
+    """What a manifest holds, and nothing else. `whole` is the digest of all the rest; manifests of before lack it."""
+
+    class File(Section):
+        size: StrictInt
+        mtime_ns: StrictInt
+        sha256: StrictStr
+        volatile: StrictBool
+
+    format: StrictInt
+    stage: StrictStr
+    key: StrictStr
+    label: StrictStr
+    axes: dict[str, Any]
+    identity: dict[str, Any]
+    code: StrictStr
+    preregistration: dict[str, Any] | None
+    files: dict[str, File]
+    digest: StrictStr
+    requires: dict[str, StrictStr] | list[StrictStr]  # a list in manifests of before
+    facts: dict[str, Any]
+    whole: StrictStr | None = None
+
+
+class Stamp(Section):
+    format: StrictInt
+
+
 class Store:
-    """Raises BadInput when the folder cannot be used or was written by another version."""
+    """A folder of outputs, there or not: the first to be written makes it.
+
+    Raises:
+        BadInput: it is no folder, was written by another version, or its stamp is damaged.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         stamp = self.root / "format.json"
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            if not stamp.exists():
-                replace_file(stamp, canonical({"format": FORMAT}))
-        except OSError as error:
-            raise BadInput(f"{self.root}: {error.strerror}; a writable folder is required (set PALMS_HOME)") from None
-        found = read_json(stamp).get("format")
+        if os.path.lexists(self.root) and not self.root.is_dir():
+            raise BadInput(f"{self.root}: is no folder; a folder for stage outputs is required (store.path, or PALMS_HOME)")
+        if not os.path.lexists(stamp):
+            return
+        found = read_note(stamp, Stamp, "move it away: the next run writes it anew").format
         if found != FORMAT:
             raise BadInput(
                 f"{self.root}: store format {found}, this version reads {FORMAT}; use another PALMS_HOME, or the version that wrote it"
             )
+
+    def found(self) -> None:
+        """Make it, with the stamp of its format, where it is not there; not what it lies in, which may have been moved away."""
+        self.root.mkdir(exist_ok=True)
+        if not (stamp := self.root / "format.json").exists():
+            replace_file(stamp, canonical({"format": FORMAT}))
 
     def folder(self, stage: str, key: str) -> Path:
         return self.root / stage / key
@@ -136,12 +177,15 @@ class Store:
     def find(self, stage: str, key: str, *, verify: bool = False) -> Manifest | Damaged | None:
         """The output of a key, checked by the recorded size and time of each file; by its content where these differ, or on `verify`."""
         folder = self.folder(stage, key)
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return None
-        try:
-            document = read_json(folder / MANIFEST)
-        except (OSError, ValueError) as error:
-            return Damaged(f"{MANIFEST} cannot be read ({type(error).__name__})")
+        document = _document(folder)
+        if isinstance(document, Damaged):
+            return document
+        if (document["stage"], document["key"]) != (stage, key):
+            return Damaged(
+                f"{MANIFEST} is that of another output, {document['label']} ({document['stage']}/{document['key'][:10]}…)"
+            )
         for name, recorded in document["files"].items():
             path = folder / name
             try:
@@ -150,26 +194,34 @@ class Store:
                 return Damaged(f"{name} is missing")
             if stat.st_size != recorded["size"]:
                 return Damaged(f"{name} has {stat.st_size} bytes, {recorded['size']} were written")
-            if (verify or stat.st_mtime_ns != recorded["mtime_ns"]) and sha256_file(path) != recorded["sha256"]:
-                return Damaged(f"{name} has changed")
-        for needed in document.get("requires", ()):
-            if not Path(needed).exists():
-                return Damaged(f"{needed} is gone")
+            if verify or stat.st_mtime_ns != recorded["mtime_ns"]:
+                try:
+                    content = sha256_file(path)
+                except OSError as error:  # a failing disk, a folder in its place, or its permissions
+                    return Damaged(f"{name} cannot be read ({error.strerror})")
+                if content != recorded["sha256"]:
+                    return Damaged(f"{name} has changed")
+        contents = document["requires"]
+        for needed in contents:
+            if not (place := located(needed)).exists():
+                return Damaged(f"{place} is gone")
+            if verify and isinstance(contents, dict) and sha256_file(place) != contents[needed]:
+                return Damaged(f"{place} has changed")
         return Manifest(folder, document)
 
     def manifests(self, stage: str) -> Iterator[Manifest]:
         """Every readable manifest of a stage, newest first, unchecked: for explanations, never for results."""
         paths = (self.root / stage).glob(f"*/{MANIFEST}")
         for path in sorted((p for p in paths if not p.parent.name.endswith(".partial")), key=lambda p: -p.stat().st_mtime_ns):
-            try:
-                yield Manifest(path.parent, read_json(path))
-            except (OSError, ValueError):
-                continue  # damaged: `find` reports it when its key is wanted
+            document = _document(path.parent)
+            if not isinstance(document, Damaged):  # `find` reports it when its key is wanted
+                yield Manifest(path.parent, document)
 
     @contextmanager
     def lock(self, stage: str, key: str, *, wait: bool = True) -> Iterator[bool]:
         """Own a key. Yields whether it was had; the kernel frees it when the holding process ends, however that happens."""
         path = self.root / stage / ".locks" / key
+        self.found()
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path, wait=wait) as had:
             yield had
@@ -184,11 +236,11 @@ class Store:
         return work
 
     def commit(
-        self, order: Order, facts: Mapping[str, Any], volatile: tuple[str, ...] = (), requires: tuple[str, ...] = ()
+        self, order: Order, facts: Mapping[str, Any], volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None
     ) -> Manifest:
         """Turn the work folder into the key's output: hash, flush to disk, one rename. The caller holds the key's lock.
 
-        `requires` names files outside the store without which the output is worth nothing.
+        `requires` names files outside the store without which the output is worth nothing, as `noted_place` has them, with their content.
         """
         work, final = self.partial(order.stage, order.key), self.folder(order.stage, order.key)
         shutil.rmtree(work / SCRATCH, ignore_errors=True)
@@ -215,14 +267,36 @@ class Store:
             "preregistration": order.preregistration,
             "files": files,
             "digest": digest_of({name: entry["sha256"] for name, entry in files.items() if not entry["volatile"]}),
-            "requires": list(requires),
+            "requires": dict(requires or {}),
             "facts": dict(facts),
         }
-        write_json(work / MANIFEST, document)
-        if final.exists():  # damaged, or it would not have been made again
+        write_json(work / MANIFEST, {**document, "whole": digest_of(document)})
+        if final.is_dir() and not final.is_symlink():  # damaged, or it would not have been made again
             shutil.rmtree(final)
+        else:
+            final.unlink(missing_ok=True)
         work.rename(final)
         descriptor = os.open(final.parent, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
         return Manifest(final, document)
+
+
+def _document(folder: Path) -> dict[str, Any] | Damaged:
+    """A manifest that is whole in itself: of the right shape, its identity hashing to its key, its digests to what they are of."""
+    try:
+        document: dict[str, Any] = read_json(folder / MANIFEST)
+        Written.model_validate(document)
+        whole = document.pop("whole", None)
+        told = {
+            "key": (document["key"], document["identity"]),
+            "digest": (document["digest"], {name: e["sha256"] for name, e in document["files"].items() if not e["volatile"]}),
+            "whole": (whole, document) if whole is not None else (digest_of(document), document),
+        }
+        wrong = [name for name, (digest, of) in told.items() if digest_of(of) != digest]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return Damaged(f"{MANIFEST} is no manifest ({'.'.join(map(str, first['loc']))}: {first['msg']})")
+    except (OSError, ValueError, RecursionError) as error:
+        return Damaged(f"{MANIFEST} cannot be read ({type(error).__name__})")
+    return Damaged(f"{MANIFEST} was changed (its {wrong[0]} is not that of its content)") if wrong else document

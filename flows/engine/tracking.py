@@ -9,21 +9,29 @@ and mark the old one `superseded`.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE, Tracked
 from tasks.contract import Axes, Node, digest_of
 
 SWEEP, PLACE, DIGEST, LOGGED = "palms.sweep", "palms.place", "palms.digest", "palms.logged"
+
+INSIDE = "/mlflow/artifacts/"
+PLACES = (
+    *(("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")),
+    *(("model_versions", "source"), ("model_versions", "storage_location")),
+)
 
 _thread = threading.Lock()  # sizes end at the same time
 
@@ -78,7 +86,7 @@ def kill(uri: str, sweep: str) -> int:
 @contextmanager
 def _alone(tracked: Tracked) -> Iterator[None]:
     """One projection at a time, over threads and processes: two that both find no run would both create it."""
-    tracked.artifacts.mkdir(parents=True, exist_ok=True)
+    tracked.artifacts.mkdir(exist_ok=True)  # in a home that is there: one that was moved away is not begun anew
     with _thread, locked(tracked.artifacts / ".lock"):
         yield
 
@@ -87,7 +95,25 @@ def _experiment(client: MlflowClient, tracked: Tracked) -> str:
     found = client.get_experiment_by_name(tracked.name)
     if found is not None:
         return str(found.experiment_id)
-    return str(client.create_experiment(tracked.name, artifact_location=str(tracked.artifacts / tracked.name)))
+    return str(client.create_experiment(tracked.name, artifact_location=(tracked.artifacts / tracked.name).as_uri()))
+
+
+def settle(home: Home) -> None:
+    """Let the home's own database find its artifacts where they are now: MLflow keeps their places absolute, and a home may be moved.
+
+    For whoever opens the database. Whatever lies in the `mlflow/artifacts/` of some home lies in this one's.
+    """
+    database = home.mlflow / "mlflow.db"
+    if not database.is_file():
+        return
+    now = (home.mlflow / "artifacts").as_uri() + "/"
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        for table, column in PLACES:
+            if not connection.execute("select 1 from pragma_table_info(?) where name = ?", (table, column)).fetchone():
+                continue
+            moved = f"instr({column}, '{INSIDE}') > 0 and substr({column}, 1, length(:now)) <> :now"
+            rest = f"substr({column}, instr({column}, '{INSIDE}') + length('{INSIDE}'))"
+            connection.execute(f"update {table} set {column} = :now || {rest} where {moved}", {"now": now})
 
 
 def _find(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:

@@ -5,14 +5,16 @@ before the end.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flows.claim import taken
-from flows.engine.ownership import Dead
+from flows.engine.dead import Dead
 from flows.engine.processes import warm_up
+from flows.engine.room import NoRoom
 from flows.engine.screen import send_logs_to, watching
 from flows.engine.servers import Server, ServerFailed, ServerGone, ask
 from flows.prepared import Run, planned
@@ -33,20 +35,22 @@ def run_here(run: Run, out: Console) -> State[Any]:
         Busy: another process has it.
         ServerFailed: the orchestrator did not come up.
         ServerGone: it ended under the sweep.
+        NoRoom: its folders cannot be written to any more.
     """
+    ground = run.require_room()
     with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
         out.print(run.headline, highlight=False)
         with prefect_server(run.home) as server:
             ask(run.home, server)
             with told_to_end(run.session.stop):
                 try:
-                    return _conducted(run, dead, server, out)
-                except ServerGone:
+                    return _conducted(run, dead, server, partial(run.wrong, ground), out)
+                except (ServerGone, NoRoom):
                     run.session.stop()
                     raise
 
 
-def _conducted(run: Run, dead: list[Dead], server: Server, out: Console) -> State[Any]:
+def _conducted(run: Run, dead: list[Dead], server: Server, wrong: Callable[[], str], out: Console) -> State[Any]:
     with out.status("starting the orchestrator"):
         if any(row.state != "cached" for row in planned(run)):
             warm_up()
@@ -63,10 +67,10 @@ def _conducted(run: Run, dead: list[Dead], server: Server, out: Console) -> Stat
     for line in mended:
         out.print(line, style="yellow", highlight=False)
     with watching(run.session.board, out):
-        state = beside(partial(run_sweep, run), run.home, server)
+        state = beside(partial(run_sweep, run), run.home, server, wrong)
     with out.status("waiting for the orchestrator's records"):
-        beside(partial(await_records, run), run.home, server)
-        if beside(listed, run.home, server):
+        beside(partial(await_records, run), run.home, server, wrong)
+        if beside(listed, run.home, server, wrong):
             time.sleep(NOTICES_S)
         APILogHandler().flush()  # a server that is gone would be asked again and again at exit
     return state

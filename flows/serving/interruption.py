@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from flows.engine.home import Home
+from flows.engine.room import NoRoom
 from flows.engine.servers import Server, ServerGone, log_of
 
 T = TypeVar("T")
@@ -34,14 +35,16 @@ def told_to_end(act: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def beside(work: Callable[[], T], home: Home, server: Server) -> T:
-    """Work that needs the Prefect server, in a thread, for as long as that lives: its clients would ask for a minute, or for ever.
+def beside(work: Callable[[], T], home: Home, server: Server, wrong: Callable[[], str]) -> T:
+    """Work that needs the Prefect server and a disk, in a thread, for as long as both are there: clients would ask for a minute, or for
+    ever. `wrong` says what is wrong with the folders, if something is.
 
     Not in the main thread, where Prefect puts a signal handler of its own in the place of ours: a SIGTERM passed without effect
     (3.8.8).
 
     Raises:
         ServerGone: the server ended first. The thread may go on waiting: the process should end by `os._exit`.
+        NoRoom: the folders cannot be written to any more; likewise.
     """
     done: Future[T] = Future()
 
@@ -53,7 +56,10 @@ def beside(work: Callable[[], T], home: Home, server: Server) -> T:
 
     threading.Thread(target=carry, name="palms-beside", daemon=True).start()
     while not wait([done], timeout=LOOK_S).done and server.is_ours():
-        pass
+        if said := wrong():
+            raise NoRoom(said)
+    if (said := wrong()) and not (done.done() and done.exception() is None):
+        raise NoRoom(said)  # a server that ended of it is no cause
     if not server.is_ours() and not (done.done() and done.exception() is None):
         raise ServerGone(f"the Prefect server ended under the sweep; its log: {log_of(home, 'prefect')}")
     return done.result()

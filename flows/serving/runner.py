@@ -17,8 +17,9 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 
+from flows.engine.dead import dead_runs
 from flows.engine.home import Home
-from flows.engine.ownership import Owner, dead_runs
+from flows.engine.ownership import Owner
 from flows.engine.reconcile import crash_abandoned, reconcile
 from flows.engine.servers import Server, keep
 from flows.request import DEPLOYMENT

@@ -36,6 +36,8 @@ def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
     os.environ.update(
         **BATCHES,
         **QUIET,
+        # from its own folder, where this process stands: a `?` in the home's name has no place in such an address
+        PREFECT_API_DATABASE_CONNECTION_URL="sqlite+aiosqlite:///prefect.db",
         # without it Prefect's dashboard asks port 4200, whichever it is served from, and notices name no page
         PREFECT_API_URL=f"{address}/api",
         PREFECT_SERVER_API_AUTH_STRING=credentials(home),
@@ -55,11 +57,15 @@ def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
 def mlflow(home: Home, address: str) -> tuple[App, dict[str, Any]]:
     from mlflow.server import constants
 
-    artifacts = str(home.mlflow / "artifacts")
+    from flows.engine import tracking
+
+    tracking.settle(home)
+    # from its own folder, as Prefect's
+    database, artifacts = "sqlite:///mlflow.db", (home.mlflow / "artifacts").as_uri()
     os.environ.update(
         {
-            constants.BACKEND_STORE_URI_ENV_VAR: home.tracking_uri(),
-            constants.REGISTRY_STORE_URI_ENV_VAR: home.tracking_uri(),
+            constants.BACKEND_STORE_URI_ENV_VAR: database,
+            constants.REGISTRY_STORE_URI_ENV_VAR: database,
             constants.ARTIFACT_ROOT_ENV_VAR: artifacts,
             "_MLFLOW_SGI_NAME": "uvicorn",
         }
@@ -67,7 +73,7 @@ def mlflow(home: Home, address: str) -> tuple[App, dict[str, Any]]:
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
-    initialize_backend_stores(home.tracking_uri(), home.tracking_uri(), artifacts)
+    initialize_backend_stores(database, database, artifacts)
     return Gate(app, "mlflow", _port(address), credentials(home), shows=True), {}
 
 

@@ -30,6 +30,7 @@ def submitted(run: Run, server: Server, since: float, out: Console) -> State:
         Busy: another process runs this sweep.
         ServerGone: the orchestrator ended under it.
     """
+    ground = run.require_room()
     left_if_new(run)  # `palms rerun` finds it, also if the runner never comes to it
     ask(run.home, server)
     with out.status("handing it to the runner"):
@@ -41,7 +42,7 @@ def submitted(run: Run, server: Server, since: float, out: Console) -> State:
         out.print(f"watch, cancel, retry: {server.url}/runs/flow-run/{flow_run}", highlight=False)
         cancel = partial(client.set_flow_run_state, flow_run, Cancelling())
         with told_to_end(cancel), watching(BoardFile(run.board, since), out):
-            state = beside(partial(_await_end, client, flow_run), run.home, server)
+            state = beside(partial(_await_end, client, flow_run), run.home, server, ground.wrong)
     if state.name == SKIPPED:  # somebody else was faster
         raise Busy(str(state.message))
     return state

@@ -24,6 +24,7 @@ from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.processes import warm_up
 from flows.engine.reconcile import reconcile
+from flows.engine.room import Ground
 from flows.engine.screen import send_logs_to
 from flows.engine.servers import noted, require_tracker
 from flows.prepared import Run, planned, prepare_run
@@ -59,7 +60,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
     with get_client(sync_client=True) as client:
         client.set_flow_run_name(me, run.dag.sweep)
     begun = threading.Event()
-    _end_with_servers(run, begun)
+    _end_with_servers(run, begun, run.require_room())
     with taken(run, wait=asked.overlap == "wait", flow_run=me, turn=_turn(home)) as dead:
         begun.set()
         send_logs_to(run.session.options.log)
@@ -90,13 +91,16 @@ def _forget_the_engine() -> None:
     vars(sys.modules["__main__"]).pop("__file__", None)
 
 
-def _end_with_servers(run: Run, begun: threading.Event) -> None:
-    """Without the runner nobody could cancel this sweep, and without the orchestrator its flows would wait for ever."""
+def _end_with_servers(run: Run, begun: threading.Event, ground: Ground) -> None:
+    """Without the runner nobody could cancel this sweep; without the orchestrator, or a disk, its flows would wait for ever."""
     needed = [noted(run.home, name) for name in ("runner", "prefect")]
 
     def watch() -> None:
-        while all(server is not None and server.is_ours() for server in needed):
+        wrong = ""
+        while all(server is not None and server.is_ours() for server in needed) and not (wrong := run.wrong(ground)):
             time.sleep(LOOK_S)
+        if wrong:
+            print(wrong, file=sys.stderr, flush=True)
         try:
             if begun.is_set():  # else the stages on the board are another run's
                 run.session.stop()

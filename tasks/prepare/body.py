@@ -11,6 +11,7 @@ from model_registry.architecture import UNLIMITED
 from model_registry.calibration.grammar import load_grammar
 from model_registry.calibration.pretrain import build_model
 from model_registry.calibration.scorer import build_scorer
+from model_registry.folders import noted_place
 from model_registry.loading import fetch_hub, fingerprint, make_deterministic, parameter_count
 from model_registry.scorers import fetch_classifier, fetch_published
 from model_registry.tokenization import STAND_IN, load_tokenization
@@ -42,7 +43,7 @@ def run_model(jobs: Sequence[Job]) -> None:
         words.asked(turn, STAND_IN)
         context = None if words.context == UNLIMITED else words.context
         write_json(job.work / READING, {"reads": words.told(turn), "context": context})
-        config = read_json(folder / "config.json")
+        config, files = read_json(folder / "config.json"), fingerprint(folder)
         write_json(
             job.work / MODEL_FILE,
             {
@@ -50,14 +51,14 @@ def run_model(jobs: Sequence[Job]) -> None:
                 "revision": revision,
                 "architecture": (config.get("architectures") or [config.get("model_type")])[0],
                 "params": parameter_count(folder),
-                "files": fingerprint(folder),
+                "files": files,
             },
         )
         if settings.kind == "calibration":
             job.commit(volatile=(READING,))
         else:
-            write_json(job.work / LOCATION, {"folder": str(folder)})
-            job.commit(volatile=(LOCATION, READING), requires=(str(folder / "config.json"),))
+            write_json(job.work / LOCATION, {"folder": noted_place(folder)})
+            job.commit(volatile=(LOCATION, READING), requires={noted_place(folder / name): sha for name, sha in files.items()})
 
 
 def run_scorer(jobs: Sequence[Job]) -> None:

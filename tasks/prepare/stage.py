@@ -14,6 +14,7 @@ from typing import Any
 from configs.sources import CalibrationScorer, Classifier, DetoxifyScorer, ModelSource
 from model_registry.calibration.grammar import load_grammar
 from model_registry.catalog import Source, load_ladder
+from model_registry.digests import sampled_digest
 from tasks.contract import Numerics, Stage
 from tasks.prepare.sources import resolved
 
@@ -21,18 +22,19 @@ MODEL_FILE, LOCATION, READING = "model.json", "location.json", "reading.json"
 # How calibration models and scorers are trained, whatever is asked for the rest: threads only slow them.
 BUILT_HERE = Numerics()
 PRETRAIN_BYTES = 16  # a parameter
+Listing = tuple[tuple[str, int, int, str], ...]
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`listing` holds name, size and time of a local folder's files: a changed folder is looked at again. `template` is what the
-    model is to read prompts in; a calibration model, which is trained here, reads its own."""
+    """`listing` holds name, size, time and sampled content of a local folder's files: a changed folder is looked at again. `template` is
+    what the model is to read prompts in; a calibration model, which is trained here, reads its own."""
 
     kind: str  # hub | folder | calibration
     id: str
     revision: str = ""
-    listing: tuple[tuple[str, int, int], ...] = ()
+    listing: Listing = ()
     spec: Mapping[str, Any] = field(default_factory=dict)  # of a calibration model
     grammar: str = ""  # digest of the grammar that a calibration model is pretrained on
     seed: int = 0
@@ -49,7 +51,7 @@ class ScorerSettings:
     id: str = ""  # of a classifier: hub id, or path of a folder
     revision: str = ""  # of a hub model; empty for a folder
     classes: tuple[tuple[str, str], ...] = ()  # (label of the classifier, the class that it is scored under)
-    listing: tuple[tuple[str, int, int], ...] = ()
+    listing: Listing = ()
     spec: Mapping[str, Any] = field(default_factory=dict)  # of the calibration scorer
     grammar: str = ""
     seed: int = 0
@@ -59,10 +61,10 @@ MODEL = Stage(name="prepare", version="3", body="tasks.prepare.body:run_model", 
 SCORER = Stage(name="scorer", version="1", body="tasks.prepare.body:run_scorer", libraries=("torch", "transformers", "detoxify"))
 
 
-def listing(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and modification time (ns) of a file, or of the files of a folder."""
+def listing(path: Path) -> Listing:
+    """Name, size, modification time (ns) and digest of samples of a file, or of the files of a folder."""
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns, sampled_digest(file)) for file in files)
 
 
 def model_settings(source: Source, template: str) -> ModelSettings:

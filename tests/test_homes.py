@@ -1,0 +1,161 @@
+"""A home that was moved, copied, named oddly, damaged, filled up or deleted: every command works there, or says in one line why not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import sweeps
+
+NOTES = ("sweep.json", "state.json")
+READ_ONLY = (("status",), ("metrics", "--format", "csv"), ("report",), ("doctor",))
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiment")
+    arms = {"base": {"method": "none"}}
+    return sweeps.experiment(folder, {"gpt2": sweeps.tiny_model(folder / "gpt2")}, arms=arms, contrasts=[])
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
+    """A home whose name says everything that an address would take for something else."""
+    home = tmp_path_factory.mktemp("homes") / "q?x=1 per%20cent #hash a&b 'ü'"
+    sweeps.palms(home, "run", str(config))
+    return home
+
+
+@pytest.fixture
+def home(odd: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(odd, tmp_path / "home", symlinks=True))
+
+
+def metrics(home: Path) -> str:
+    return sweeps.palms(home, "metrics", "--format", "csv").stdout
+
+
+def everything(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+def test_a_copy_works_by_itself(odd: Path, home: Path, config: Path) -> None:
+    before, expected = everything(odd), metrics(odd)
+    assert metrics(home) == expected
+    assert sweeps.palms(home, "report").stdout.startswith(f"{home}/store/compare/")
+    assert "stages are there" in sweeps.palms(home, "rerun").stdout
+    assert "0 to run" in sweeps.palms(home, "plan", str(config), "--strict-code").stdout
+    sweeps.palms(home, "rerun", "--from", "compare")
+    assert "tracked elsewhere" not in sweeps.palms(home, "mlflow", "rebuild").stdout
+    assert sweeps.current_points(home)
+    assert metrics(home) == expected
+    assert everything(odd) == before
+
+
+@pytest.mark.parametrize("name", NOTES)
+@pytest.mark.parametrize("left", ["", "{", "[]", "null", '[{"a": 1}]', "a folder", "nothing"])
+def test_a_damaged_note_is_one_line(home: Path, name: str, left: str) -> None:
+    note = next(home.glob(f"sweeps/*/{name}"))
+    note.unlink()
+    if left == "a folder":
+        note.mkdir()
+    elif left != "nothing":
+        note.write_text(left)
+    if left == "[]" and name == "state.json":
+        pytest.skip("a board without stages is one")
+    for words in (("status",), ("metrics",), ("mlflow", "rebuild")):
+        told = sweeps.palms(home, *words, status=2).stderr.splitlines()
+        assert len(told) == 1
+        assert f"{note}: cannot be read (" in told[0]
+        assert "anew" in told[0]
+
+
+def test_a_home_that_is_mounted_read_only_is_read(home: Path, config: Path) -> None:
+    expected = metrics(home)
+    if subprocess.run(["mount", "--bind", str(home), str(home)], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(home)], check=True)
+        assert metrics(home) == expected
+        for words in (("status",), ("report",), ("plan", str(config))):
+            assert sweeps.palms(home, *words).stderr == ""
+        for words in (("run", str(config)), ("rerun",)):
+            told = sweeps.palms(home, *words, status=2).stderr.splitlines()
+            assert len(told) == 1
+            assert "Read-only file system" in told[0]
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+
+
+def test_a_folder_that_is_deleted_under_a_sweep_ends_it_within_seconds(home: Path, config: Path) -> None:
+    expected = metrics(home)
+    shutil.rmtree(home / "store")
+    running = subprocess.Popen(
+        [*sweeps.COMMAND, "run", str(config)],
+        env=sweeps.environment(home),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    sweeps.wait_for(lambda: list(home.glob("store/sampling/*.partial")))
+    home.rename(home.parent / "away")
+    began = time.monotonic()
+    _, told = running.communicate(timeout=60)
+    assert time.monotonic() - began < 20
+    assert running.returncode == 1
+    assert f"{home} is not there any more" in told
+    assert len(told.splitlines()) == 2
+    (home.parent / "away").rename(home)
+    sweeps.palms(home, "rerun")
+    assert metrics(home) == expected
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(odd: Path, config: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        home = Path(shutil.copytree(odd, disk / "home", symlinks=True))
+        shutil.rmtree(home / "store" / "sampling")
+        told = sweeps.palms(home, "run", str(config), status=2).stderr.splitlines()
+        assert len(told) == 1
+        assert "the disk is full (" in told[0]
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        running = subprocess.Popen(
+            [*sweeps.COMMAND, "rerun"], env=sweeps.environment(home), stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        sweeps.wait_for(lambda: list(home.glob("store/sampling/*.partial")))
+        with (disk / "filler").open("wb") as filler:
+            filler.write(b"0" * (shutil.disk_usage(disk).free - 2**20))
+        _, error = running.communicate(timeout=60)
+        assert running.returncode == 1
+        assert "the disk is full (" in error
+        assert len(error.splitlines()) == 2
+        (disk / "filler").unlink()
+        sweeps.palms(home, "rerun")
+        assert metrics(home) == metrics(odd)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_setting_that_was_the_cause_is_changed_by_the_rerun(home: Path, config: Path) -> None:
+    expected = metrics(home)
+    shutil.rmtree(home / "store" / "sampling")
+    failed = sweeps.palms(home, "run", str(config), "--set", "limits.stage_timeout_s=0.05", status=1)
+    words = next(line for line in failed.stderr.splitlines() if line.startswith("run again what is missing: palms "))[33:].split()
+    assert words[0] == "rerun"
+    assert words[2:] == ["--set", "limits.stage_timeout_s=null"]
+    sweeps.palms(home, *words)
+    assert metrics(home) == expected
+    refused = sweeps.palms(home, "rerun", "--set", "seeds=[1]", status=2).stderr
+    assert "--set seeds=[1]: makes sweep" in refused
+    assert "seeds=[1]'` starts that one" in refused
