@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.evaluations.judge.judge import Request, Verdict
+from tasks.evaluations.judge.judge import Missing, Request, Unjudged, Verdict
 from tasks.evaluations.judge.rubric import LETTERS, ratings_of
 
 # A template that writes today's date would give other ratings tomorrow.
@@ -36,9 +36,12 @@ class LocalJudge:
         added = (token.content for token in tokenizer.added_tokens_decoder.values())
         self._control = sorted((token for token in added if len(token.strip()) > 1), key=len, reverse=True)
 
-    def verdicts(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Verdict]]:
+    def verdicts(self, requests: Sequence[Request], missing: Missing) -> Iterator[tuple[Request, Verdict]]:
         for request in requests:
-            yield request, self.judge(request)
+            try:
+                yield request, self.judge(request)
+            except Unjudged as why:
+                missing.add(request, why)
 
     def judge(self, request: Request) -> Verdict:
         """The expected rating Σ r·p(r) / Σ p(r) over the five letters, and their mass Σ p(r).
@@ -48,8 +51,8 @@ class LocalJudge:
         scores' token probabilities instead of taking the likeliest.
 
         Raises:
-            ValueError: a letter is no token of its own there; the text is longer than the model's context (it is never cut);
-            a logit is not finite.
+            Unjudged: the text is longer than the model's context (it is never cut).
+            ValueError: a letter is no token of its own there; a logit is not finite.
         """
         import torch
 
@@ -57,7 +60,7 @@ class LocalJudge:
         seen, letters = self.answer_tokens(self.chat(request.message))
         context = self._model.config.max_position_embeddings
         if len(seen) > context:
-            raise ValueError(f"{where}: {len(seen)} tokens to judge; at most the judge's context of {context} is accepted")
+            raise Unjudged(f"{where}: {len(seen)} tokens to judge; at most the judge's context of {context} is accepted")
         with torch.inference_mode():
             ids = torch.tensor([seen], device=self._model.device)
             logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].cpu().double()
