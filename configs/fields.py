@@ -25,6 +25,12 @@ def _some(text: str) -> str:
     return text
 
 
+def _single(text: str) -> str:
+    if "\n" in text or "\t" in text or text != text.strip():
+        raise ValueError("holds a line feed or a tab, or blanks around it; one line is required")
+    return text
+
+
 def _given(value: Any) -> Any:
     if value is None:
         raise ValueError("is blank; a value is required, or no such key")
@@ -36,6 +42,7 @@ SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 SizeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
 Prose = Annotated[str, AfterValidator(_plain)]  # may be empty
 Text = Annotated[Prose, AfterValidator(_some)]
+Line = Annotated[Text, AfterValidator(_single)]
 Flag = Annotated[bool, Field(strict=True)]
 Natural = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from configs.contrasts import Arms, Contrasted
-from configs.fields import Count, Name, Natural, NotNegative, Positive, Rate, Section, Seed, SetName, Share, SizeName
+from configs.fields import Count, Line, Name, Natural, NotNegative, Positive, Rate, Section, Seed, SetName, Share, SizeName
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -160,7 +160,7 @@ class Evaluations(Section):
 
 
 class Tracking(Section):
-    experiment: str | None = Field(None, description="MLflow experiment; default: the name of this experiment")
+    experiment: Annotated[Line, Field(max_length=250)] | None = Field(None, description="MLflow experiment; default: the name of this experiment")
     uri: TrackerUri | None = Field(None, description="MLflow tracking URI; default: a database under PALMS_HOME")
 
 

@@ -70,11 +70,13 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
         "owner": asdict(Owner.me()),
         "flow_run": flow_run and str(flow_run),
         "ended": is_over,
+        "untracked": run.session.untracked,
         "store": str(run.session.store.root),
     }
     replace_file(run.folder / "sweep.json", canonical(left))
 
 
 def ended(run: Run) -> bool:
-    """Whether its last run came to its end: one that was killed may have made everything and tracked nothing."""
-    return bool(read_json(run.folder / "sweep.json").get("ended", True))
+    """Whether its last run came to its end and was tracked: one that was killed may have made everything and tracked nothing."""
+    left = read_json(run.folder / "sweep.json")
+    return bool(left.get("ended", True)) and not left.get("untracked", False)

@@ -11,19 +11,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from flows.engine import names
 from flows.engine.lock import locked
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE, Tracked
 from tasks.contract import Axes, Node, digest_of
 
 SWEEP, PLACE, DIGEST, LOGGED = "palms.sweep", "palms.place", "palms.digest", "palms.logged"
+
+LONGEST = 6000  # characters of a param's value
 
 _thread = threading.Lock()  # sizes end at the same time
 
@@ -48,9 +51,10 @@ def project_sweep(tracked: Tracked) -> None:
         client = MlflowClient(tracked.uri)
         parent = _parent(client, tracked)
         *before, last = tracked.nodes
-        for node in (*(node for node in before if node.axes.model is None), last):
-            if (manifest := tracked.manifest(node)) is not None:
-                _log_manifest(client, parent, manifest, None if node is last else node.axes.name)
+        with _ended_anyway(client, parent):
+            for node in (*(node for node in before if node.axes.model is None), last):
+                if (manifest := tracked.manifest(node)) is not None:
+                    _log_manifest(client, parent, manifest, None if node is last else node.axes.name)
         complete = all(tracked.manifest(node) for node in tracked.nodes)
         status = "FINISHED" if complete else "KILLED" if tracked.stopped() else "FAILED"
         if parent.info.status != status:  # ending a run again would move its end time
@@ -83,11 +87,28 @@ def _alone(tracked: Tracked) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _ended_anyway(client: MlflowClient, run: Run) -> Iterator[None]:
+    """What cannot be logged leaves its run failed, not running for ever; the next projection takes it up again."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):  # a tracker that is gone: the first fault is what counts
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
+
+
+def _short(value: Any) -> str:
+    """A param's value in MLflow's length; of a longer one its beginning and a digest, since a param is never changed."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 70]} … {digest_of(text)}"
+
+
 def _experiment(client: MlflowClient, tracked: Tracked) -> str:
     found = client.get_experiment_by_name(tracked.name)
     if found is not None:
         return str(found.experiment_id)
-    return str(client.create_experiment(tracked.name, artifact_location=str(tracked.artifacts / tracked.name)))
+    return str(client.create_experiment(tracked.name, artifact_location=str(tracked.artifacts / names.file(tracked.name))))
 
 
 def _find(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
@@ -139,10 +160,11 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
         client.delete_tag(run.info.run_id, "superseded")
     if run.info.status == status:
         return
-    params = _params(tracked, place, made)
-    client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
-    for node, manifest in made.items():
-        _log_manifest(client, run, manifest, node.axes.suite)
+    with _ended_anyway(client, run):
+        params = _params(tracked, place, made)
+        client.log_batch(run.info.run_id, params=[Param(name, _short(value)) for name, value in params.items()])
+        for node, manifest in made.items():
+            _log_manifest(client, run, manifest, node.axes.suite)
     client.set_terminated(run.info.run_id, status)
 
 
@@ -174,8 +196,7 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str
     what = f"{manifest.stage}.{suite}" if suite else manifest.stage
     points = [Metric(f"cost.{what}.seconds", manifest.facts["seconds"], when, step)]
     for row in manifest.metrics:
-        group = "" if row.group == "all" else f".{_safe(row.group)}"
-        points.append(Metric(f"{prefix}{row.metric}{group}", row.value, when, step))
+        points.append(Metric(names.metric(f"{prefix}{row.metric}", row.group), row.value, when, step))
     for name, curve in manifest.series.items():
         points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for step, value in curve]
     for start in range(0, len(points), 1000):  # MLflow's limit for one batch
@@ -185,7 +206,3 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str
         client.log_artifact(run.info.run_id, str(table), folder)
     client.log_batch(run.info.run_id, tags=[RunTag(done, " ".join([*logged, manifest.key]))])
 
-
-def _safe(group: str) -> str:
-    """A group's name in the characters that MLflow takes in a metric's name."""
-    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in group)
