@@ -47,9 +47,9 @@ Flag = Annotated[bool, Field(strict=True)]
 Natural = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]  # what NumPy takes
-Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0)]
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0), AfterValidator(abs)]
 Rate = Annotated[float, Field(strict=True, gt=0.0, le=1.0)]
-NotNegative = Annotated[float, Field(strict=True, ge=0.0)]
+NotNegative = Annotated[float, Field(strict=True, ge=0.0), AfterValidator(abs)]  # −0.0 is 0.0, and no other key
 Positive = Annotated[float, Field(strict=True, gt=0.0)]
 NotNull = BeforeValidator(_given)  # a key that may be left out, but not left blank
 

@@ -125,8 +125,9 @@ def _parent(client: MlflowClient, tracked: Tracked) -> Run:
         client.update_run(run.info.run_id, status="RUNNING")
         run = client.get_run(run.info.run_id)
     if "palms.config" not in run.data.tags:
-        client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
-        client.set_tag(run.info.run_id, "palms.config", "experiment.json")
+        with _ended_anyway(client, run):
+            client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
+            client.set_tag(run.info.run_id, "palms.config", "experiment.json")
     return run
 
 

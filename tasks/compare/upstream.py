@@ -6,7 +6,6 @@ reads a manifest's timings: the comparison's own bytes must not depend on how fa
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from configs.contrasts import Arms
-from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics
+from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics, read_rows
 
 SCORES, WORDS, MODEL, MISSING = "scores.csv", "words.csv", "model.json", "missing.csv"
 
@@ -200,7 +199,4 @@ def _unmeasured(node: Output) -> frozenset[str]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_rows(path) if path.exists() else []
