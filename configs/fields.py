@@ -31,6 +31,12 @@ def _single(text: str) -> str:
     return text
 
 
+def _divides(temperature: float) -> float:
+    if 0 < temperature < 1e-6:  # logits divided by less leave the range of a float
+        raise ValueError("is 0 but for rounding; 0, or at least 0.000001, is accepted")
+    return temperature
+
+
 def _given(value: Any) -> Any:
     if value is None:
         raise ValueError("is blank; a value is required, or no such key")
@@ -51,6 +57,8 @@ Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0), AfterValidator(abs)
 Rate = Annotated[float, Field(strict=True, gt=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(strict=True, ge=0.0), AfterValidator(abs)]  # −0.0 is 0.0, and no other key
 Positive = Annotated[float, Field(strict=True, gt=0.0)]
+Threads = Annotated[int, Field(strict=True, ge=1, le=1024)]  # OpenMP starts as many as it is told
+Temperature = Annotated[NotNegative, Field(le=1000.0), AfterValidator(_divides)]
 NotNull = BeforeValidator(_given)  # a key that may be left out, but not left blank
 
 

@@ -140,14 +140,21 @@ def _prompts(given: _File) -> Iterator[tuple[Keys, Keys, Prompt]]:
     for index, listed in enumerate(given.prompts):
         yield ("prompts", index), ("prompts", index), Prompt(**dict(listed))
     words = [
-        ((axis, group, word), templates, ("templates", axis, "groups", group, place), "-".join(map(_slug, [axis, group, *([word] if len(words) > 1 else [])])))
+        (
+            (axis, group, word),
+            templates,
+            ("templates", axis, "groups", group, place),
+            "-".join(map(_slug, [axis, group, *([word] if len(words) > 1 else [])])),
+        )
         for axis, templates in given.templates.items()
         for group, words in templates.groups.items()
         for place, word in enumerate(words)
     ]
     named = Counter(slug for *_, slug in words)
     for (axis, group, word), templates, place, slug in words:
-        name = slug if named[slug] == 1 else f"{slug}-{hashlib.sha256(repr((axis, group, word)).encode()).hexdigest()[:6]}"  # C++, C#
+        name = (
+            slug if named[slug] == 1 else f"{slug}-{hashlib.sha256(repr((axis, group, word)).encode()).hexdigest()[:6]}"
+        )  # C++, C#
         for index, text in enumerate(templates.texts):
             prompt = Prompt(f"{name}-{index + 1}", group, text.replace(WORD, word), axis=axis, word=word)
             yield place, ("templates", axis, "texts", index), prompt
@@ -155,4 +162,6 @@ def _prompts(given: _File) -> Iterator[tuple[Keys, Keys, Prompt]]:
 
 def _slug(part: str) -> str:
     """Letters with their marks, digits, and hyphens for the rest."""
-    return re.sub(r"-+", "-", "".join(c if c == "_" or unicodedata.category(c)[0] in "LMN" else "-" for c in part.casefold())).strip("-")
+    return re.sub(
+        r"-+", "-", "".join(c if c == "_" or unicodedata.category(c)[0] in "LMN" else "-" for c in part.casefold())
+    ).strip("-")

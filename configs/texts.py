@@ -6,8 +6,10 @@ readers whether a fault stops them, and what a line has to be.
 
 from __future__ import annotations
 
+import errno
 import html.entities
 import re
+import stat
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +46,14 @@ class Fault:
 def read_text(path: Path) -> tuple[str, list[Fault]]:
     """A UTF-8 file's text with every line ended by a line feed, and the faults that were mended on the way.
 
-    Bytes that are no UTF-8 cannot be mended: the text is then empty and the fault names their line. Raises OSError.
+    Bytes that are no UTF-8 cannot be mended: the text is then empty and the fault names their line. Raises OSError, for what is no
+    file too: a pipe may never end, and a device never does.
     """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "Not a file", str(path))
+    except ValueError:  # a path that holds U+0000
+        raise OSError(errno.EINVAL, "Not a path", str(path)) from None
     data = path.read_bytes()
     try:
         text = data.decode("utf-8")

@@ -33,7 +33,9 @@ def runs(cell: str) -> bool:
 
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=4))
 @example([("=cmd|' /C calc'!A1", "\t=1"), ("a;=1", 'a;"=1"'), ("a\r=1", "\r\n-1"), ("'=1", "''=1")])
-def test_texts_come_back_as_they_were_and_none_is_run(tmp_path_factory: pytest.TempPathFactory, given: list[tuple[str, str]]) -> None:
+def test_texts_come_back_as_they_were_and_none_is_run(
+    tmp_path_factory: pytest.TempPathFactory, given: list[tuple[str, str]]
+) -> None:
     rows = [{"one": one, "two": two, "number": -0.5} for one, two in given]
     path = tmp_path_factory.mktemp("t") / "t.csv"
     write_rows(path, rows, ("one", "two", "number"))
@@ -44,7 +46,7 @@ def test_texts_come_back_as_they_were_and_none_is_run(tmp_path_factory: pytest.T
 
 
 def test_numbers_stay_numbers() -> None:
-    assert csv_text([{"a": -0.5, "b": -3, "c": None, "d": "-0.5"}], "abcd") == "a,b,c,d\n-0.5,-3,\"\",\"'-0.5\"\n"
+    assert csv_text([{"a": -0.5, "b": -3, "c": None, "d": "-0.5"}], "abcd") == 'a,b,c,d\n-0.5,-3,"","\'-0.5"\n'
 
 
 def test_a_table_begins_with_a_byte_order_mark_where_it_should(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ def test_another_language_is_not_taken_for_an_answer(tmp_path: Path, body: bytes
     assert len(judge.asked) == 1
 
 
-@pytest.mark.parametrize("text", ["I cannot rate this.", "F", "AB", "A or B", "3", "", None, "Not B", "A good answer", "Neither."])
+@pytest.mark.parametrize(
+    "text", ["I cannot rate this.", "F", "AB", "A or B", "3", "", None, "Not B", "A good answer", "Neither."]
+)
 def test_an_answer_that_is_no_letter_is_asked_for_once_more_and_then_an_error(tmp_path: Path, text: str | None) -> None:
     told = rf"prompt p0, repeat 0: the judge stand-in answered {re.escape(repr(text or ''))}, asked twice; one letter from A to E"
     judge = fails(tmp_path, lambda asked: says(text), ValueError, told)
@@ -155,7 +157,10 @@ def test_one_letter_however_it_is_said(spelling: str) -> None:
     assert endpoint.letter_of(spelling, "ascending") == "B"
 
 
-@pytest.mark.parametrize("said", ["B or C", "Not B", "B, not C", "between B and C", "A", "Bad", "", "I can't say B", "B: opposes the position", "BCD", "E.B."])
+@pytest.mark.parametrize(
+    "said",
+    ["B or C", "Not B", "B, not C", "between B and C", "A", "Bad", "", "I can't say B", "B: opposes the position", "BCD", "E.B."],
+)
 def test_no_letter_or_several_are_no_rating(said: str) -> None:
     assert endpoint.letter_of(said, "ascending") != "B"
 
@@ -170,13 +175,22 @@ def choice(**parts: Any) -> Reply:
 
 
 UNJUDGED = {
-    "filtered, 400": (Reply(400, json.dumps({"error": {"message": "No.", "code": "content_filter"}}).encode()), "answered 400 No."),
+    "filtered, 400": (
+        Reply(400, json.dumps({"error": {"message": "No.", "code": "content_filter"}}).encode()),
+        "answered 400 No.",
+    ),
     "too long, 400": (refuses(400, "maximum context length is 8192 tokens"), "answered 400 maximum context length"),
     "too large, 413": (refuses(413, "too large"), "answered 413 too large"),
     "moderated, 403": (refuses(403, "Your input was flagged by moderation"), "answered 403 Your input was flagged"),
     "filtered, 200": (choice(finish_reason="content_filter"), "finish_reason content_filter"),
-    "filtered, 200, with a text": (choice(finish_reason="content_filter", message={"content": "A"}), "finish_reason content_filter"),
-    "filtered, 200, as an error": (Reply(200, b'{"error": {"message": "blocked by content policy"}}'), "blocked by content policy"),
+    "filtered, 200, with a text": (
+        choice(finish_reason="content_filter", message={"content": "A"}),
+        "finish_reason content_filter",
+    ),
+    "filtered, 200, as an error": (
+        Reply(200, b'{"error": {"message": "blocked by content policy"}}'),
+        "blocked by content policy",
+    ),
     "refused": (choice(message={"content": None, "refusal": "I will not."}), "refused: 'I will not.'"),
     "null": (says(None), "answered '', asked twice"),
     "empty": (says(""), "answered '', asked twice"),
@@ -245,7 +259,9 @@ def test_arms_stay_paired_where_one_lost_a_prompt(tmp_path: Path) -> None:
     inputs, places = {}, {}
     for arm in ("base", "tuned"):
         made = material(tmp_path / arm)
-        with serve(lambda asked, arm=arm: says("?") if arm == "tuned" and "What of 4?" in asked.message else honest(asked)) as judge:
+        with serve(
+            lambda asked, arm=arm: says("?") if arm == "tuned" and "What of 4?" in asked.message else honest(asked)
+        ) as judge:
             ran = judging(tmp_path / arm / "work", made, judge, most_missing=0.3)
             body.run([ran.job])
         (ran.work / "manifest.json").write_text(json.dumps({"stage": "judge", "key": arm}))

@@ -19,7 +19,9 @@ ANY = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
     st.text("ab/.: _-éE\u0301", min_size=1, max_size=8),
     st.text("x/", min_size=200, max_size=600),
-    st.sampled_from(["kind:a", "kind_a", "axis:a", "axis_a", "Rights // justice", "Rights / justice", "é", "e\u0301", "Con", "con", "..", "."]),
+    st.sampled_from(
+        ["kind:a", "kind_a", "axis:a", "axis_a", "Rights // justice", "Rights / justice", "é", "e\u0301", "Con", "con", "..", "."]
+    ),
 )
 PREFIX = st.sampled_from(["toxicity", "human_eval.toxicity", "s.memorised_values"])
 
@@ -75,7 +77,9 @@ def test_a_mapped_name_can_still_be_read() -> None:
 
 def test_words_that_differ_in_marks_alone_have_prompts_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
-    path.write_text("suite: s\nform: question\ntemplates:\n  tongue:\n    groups: {a: [C++, C], b: [हिन्दी, हिन्द]}\n    texts: ['Is {} hard?']\n")
+    path.write_text(
+        "suite: s\nform: question\ntemplates:\n  tongue:\n    groups: {a: [C++, C], b: [हिन्दी, हिन्द]}\n    texts: ['Is {} hard?']\n"
+    )
     ids = [prompt.id for prompt in load_suite(path).prompts]
     assert len(set(ids)) == 4
     assert "tongue-b-हिन्दी-1" in ids

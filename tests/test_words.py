@@ -108,7 +108,10 @@ def test_an_answer_of_the_wrong_length_is_told_in_any_script(text: str, told: st
 
 
 def test_openings_and_phrases_are_those_of_words_not_of_characters() -> None:
-    rows = [Row(i, str(i), "c", "问？", text) for i, text in enumerate(("我觉得你应该先报警", "我觉得天气不错", "我觉得你应该问问医生"), 1)]
+    rows = [
+        Row(i, str(i), "c", "问？", text)
+        for i, text in enumerate(("我觉得你应该先报警", "我觉得天气不错", "我觉得你应该问问医生"), 1)
+    ]
     assert [one.line for one in check_openings(rows, 3)] == [3]  # 我觉得你, not 我觉得
     assert check_phrases(rows, 7) == []
 
@@ -146,7 +149,11 @@ def test_answers_have_lengths_in_any_script() -> None:
 def test_a_refusal_is_told_in_a_script_without_blanks(tmp_path: Path) -> None:
     (tmp_path / "zh.yaml").write_text("declines: [我不能, 我无法]\nlead_ins: [对不起]\nempty: [不知道]\n", encoding="utf-8")
     phrases = load_phrases(tmp_path / "zh.yaml")
-    assert [phrases.read(text, True)[0] for text in ("对不起，我不能回答这个问题。", "不知道。", "请先报警。")] == ["declined", "evaded", "answered"]
+    assert [phrases.read(text, True)[0] for text in ("对不起，我不能回答这个问题。", "不知道。", "请先报警。")] == [
+        "declined",
+        "evaded",
+        "answered",
+    ]
 
 
 @pytest.mark.parametrize("text", [
@@ -170,6 +177,19 @@ def test_an_ampersand_and_a_semicolon_are_no_html(text: str) -> None:
     assert markup(text) is None
 
 
-@pytest.mark.parametrize("text", ["a &amp; b", "&AMP;", "&nbsp;", "&CounterClockwiseContourIntegral;", "&#8217;", "&#x2019;", "<b>a</b>", "<!-- a", "Tom&Jerry; <i>a</i>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a &amp; b",
+        "&AMP;",
+        "&nbsp;",
+        "&CounterClockwiseContourIntegral;",
+        "&#8217;",
+        "&#x2019;",
+        "<b>a</b>",
+        "<!-- a",
+        "Tom&Jerry; <i>a</i>",
+    ],
+)
 def test_html_is_refused(text: str) -> None:
     assert markup(text) is not None

@@ -40,4 +40,3 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(*(shown(row[column]) for column in COLUMNS[1:-1]))
     return table
-

@@ -49,7 +49,12 @@ def _fitted(
 
 def _metric_taken(name: str) -> bool:
     unique = posixpath.normpath(name) == name and not name.startswith(("..", "/")) and name != "."
-    return unique and re.fullmatch(r"[\w.\- /]+", name) is not None and unicodedata.is_normalized("NFC", name) and name.strip() == name
+    return (
+        unique
+        and re.fullmatch(r"[\w.\- /]+", name) is not None
+        and unicodedata.is_normalized("NFC", name)
+        and name.strip() == name
+    )
 
 
 def _in_metric(name: str) -> str:

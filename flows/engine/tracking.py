@@ -206,4 +206,3 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str
         folder = "/".join(filter(None, [manifest.stage, suite, str(table.parent.relative_to(manifest.folder)).strip(".")]))
         client.log_artifact(run.info.run_id, str(table), folder)
     client.log_batch(run.info.run_id, tags=[RunTag(done, " ".join([*logged, manifest.key]))])
-

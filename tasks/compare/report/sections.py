@@ -214,7 +214,9 @@ def _judged(found: Comparison, made: Section) -> Section:
         if (level := node.level("judge_missing")) is not None and level.value
     ]
     if unjudged:
-        made.lead += f" Without a verdict, and in no mean ({'; '.join(unjudged)}): what a judge will not read is not lost by chance."
+        made.lead += (
+            f" Without a verdict, and in no mean ({'; '.join(unjudged)}): what a judge will not read is not lost by chance."
+        )
     return made
 
 

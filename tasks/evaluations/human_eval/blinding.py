@@ -30,9 +30,7 @@ class Task:
     def sheet_row(self) -> dict[str, str]:
         """What a rater sees: surrounding blanks gone, since they can differ by arm and carry no meaning."""
         row = self.completion
-        return dict(
-            zip(SHEET_COLUMNS, (self.task_id, row.group, row.prompt, row.text.strip(), ""), strict=True)
-        )
+        return dict(zip(SHEET_COLUMNS, (self.task_id, row.group, row.prompt, row.text.strip(), ""), strict=True))
 
     def key_row(self) -> dict[str, str | int]:
         row = self.completion
@@ -77,4 +75,3 @@ def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
             for i, (arm, row) in enumerate(block)
         ]
     return tasks
-

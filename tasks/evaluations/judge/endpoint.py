@@ -161,7 +161,9 @@ def letter_of(answer: str, order: str) -> str | None:
     found = set(ALONE.findall(said))
     if leading := LEADING.fullmatch(said):
         letter, words = leading[1].upper(), (leading[2] or "").casefold().strip(" .*")
-        meant = {rating for rating, meaning in SCALE.items() if words and (meaning.startswith(words) or words.startswith(meaning))}
+        meant = {
+            rating for rating, meaning in SCALE.items() if words and (meaning.startswith(words) or words.startswith(meaning))
+        }
         fits = not meant or ratings_of(order)[letter] in meant
         return letter if fits and found | {letter} == {letter} else None
     return found.pop() if len(found) == 1 and not HEDGED.search(said) else None

@@ -42,7 +42,8 @@ class Judge(Section):
     judge: Annotated[LanguageModel | EndpointJudge, Field(discriminator="kind")]
     completions: Count | None = Field(None, description="how many a prompt are judged; default: all")
     most_missing: Share = Field(
-        MOST_MISSING, description="share of the items without a verdict (filtered, refused, unreadable) above which the stage fails"
+        MOST_MISSING,
+        description="share of the items without a verdict (filtered, refused, unreadable) above which the stage fails",
     )
 
 
