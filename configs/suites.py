@@ -144,11 +144,11 @@ def _prompts(given: _File) -> Iterator[tuple[Keys, Keys, Prompt]]:
             (axis, group, word),
             templates,
             ("templates", axis, "groups", group, place),
-            "-".join(map(_slug, [axis, group, *([word] if len(words) > 1 else [])])),
+            _slug(axis, group, *([word] if held[1:] else [])),
         )
         for axis, templates in given.templates.items()
-        for group, words in templates.groups.items()
-        for place, word in enumerate(words)
+        for group, held in templates.groups.items()
+        for place, word in enumerate(held)
     ]
     named = Counter(slug for *_, slug in words)
     for (axis, group, word), templates, place, slug in words:
@@ -160,8 +160,7 @@ def _prompts(given: _File) -> Iterator[tuple[Keys, Keys, Prompt]]:
             yield place, ("templates", axis, "texts", index), prompt
 
 
-def _slug(part: str) -> str:
+def _slug(*parts: str) -> str:
     """Letters with their marks, digits, and hyphens for the rest."""
-    return re.sub(
-        r"-+", "-", "".join(c if c == "_" or unicodedata.category(c)[0] in "LMN" else "-" for c in part.casefold())
-    ).strip("-")
+    kept = ("".join(c if c == "_" or unicodedata.category(c)[0] in "LMN" else "-" for c in part.casefold()) for part in parts)
+    return "-".join(re.sub(r"-+", "-", part).strip("-") for part in kept)

@@ -65,9 +65,14 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a sweep over prompts with ids that are formulas, and groups that MLflow takes under no such name."""
     folder = tmp_path_factory.mktemp("odd")
     prompts = [
-        {"id": f"{'=-+@'[i % 4]}cmd|calc!A{i}", "group": group, "text": f"Why is number {i} and its {group[:9]} so?", "kind": ("neutral", "challenging")[i % 2]}
+        {
+            "id": f"{'=-+@'[i % 4]}cmd|calc!A{i}",
+            "group": group,
+            "text": f"Why is number {i} and its {group[:9]} so?",
+            "kind": ("neutral", "challenging")[i % 2],
+        }
         for i, group in enumerate(group for group in GROUPS for _ in range(2))
-    ]  # fmt: skip
+    ]
     (folder / "odd.yaml").write_text(
         yaml.safe_dump({"suite": "odd", "form": "question", "prompts": prompts}, allow_unicode=True), encoding="utf-8"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from configs.problems import BadInput
 from flows.experiment import read_experiment
@@ -37,7 +38,7 @@ evaluations:
   toxicity: {suites: [human_eval], threshold: 0.5, second_threshold: 0.5, k: 3, batch: 64, scorer: {kind: calibration}}
   cooccurrence: {suites: [human_eval], prior: 500.0, permutations: 1000, top: 10}
   counterfactual: {suites: [human_eval], permutations: 1000, scored: 3}
-  capability: {limit: 10, batch: 8, margin: {nats: 0.05, accuracy: 0.02, above_chance: 0.05}}
+  capability: {limit: 10, batch: 8, margins: {nats: 0.05, accuracy: 0.02, above_chance: 0.05}}
   memorisation: {suites: [human_eval], run: 8}
   texture: {suites: [human_eval], type_token_words: 40}
   human_eval: {suites: [human_eval], ratings_per_completion: 3}
@@ -106,8 +107,6 @@ def test_every_number_of_an_experiment_is_in_its_range_or_refused_in_one_line(tm
     path = tmp_path / "file.yaml"
     path.write_text(WHOLE)
     whole = read_experiment(path).model_dump(mode="json")
-    import yaml
-
     places = list(leaves(yaml.safe_load(WHOLE.replace("1e-5", "1.0e-5"))))
     assert len(places) > 45
     for way in places:
@@ -116,7 +115,7 @@ def test_every_number_of_an_experiment_is_in_its_range_or_refused_in_one_line(tm
                 held = read_experiment(path, [f"{'.'.join(way)}={extreme}"]).model_dump(mode="json")
             except BadInput as refused:
                 (line,) = refused.lines
-                assert line.startswith("--set "), line
+                assert line.startswith(("--set ", f"{path}:")), line  # a check over several keys names the section
                 assert "\n" not in line
                 continue
             if (value := at(held, way)) is not None and value != at(whole, way) and not isinstance(value, list | dict):

@@ -149,10 +149,27 @@ def test_marks_around_the_letter_are_no_part_of_it(tmp_path: Path, spelling: str
     assert [float(row["judged_adherence"]) for row in table(ran.work / "scores.csv")] == [1, 2, 4, 5]
 
 
-@pytest.mark.parametrize("spelling", [
-    "b", "Rating: B", "**B**", "B.", "(b)", "The answer is B", "The answer is (B).", "I would choose B", "My rating: **B**", "B - it fits", "Option B",
-    "Answer: B\n\nIt says so.", "It is a B.", "<think>A or C?</think>\nB", "B: does not bear on it, I think", "A rating of B",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "b",
+        "Rating: B",
+        "**B**",
+        "B.",
+        "(b)",
+        "The answer is B",
+        "The answer is (B).",
+        "I would choose B",
+        "My rating: **B**",
+        "B - it fits",
+        "Option B",
+        "Answer: B\n\nIt says so.",
+        "It is a B.",
+        "<think>A or C?</think>\nB",
+        "B: does not bear on it, I think",
+        "A rating of B",
+    ],
+)
 def test_one_letter_however_it_is_said(spelling: str) -> None:
     assert endpoint.letter_of(spelling, "ascending") == "B"
 

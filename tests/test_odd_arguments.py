@@ -18,9 +18,49 @@ WORDS = [
     *("dataset validate", "dataset compare DATASET", "dataset compare", "dataset nearest", "dataset nearest DATASET --suite"),
     *("dataset validate DATASET --positions", "dataset validate DATASET --suite", "init x --in", "plan calibration --set"),
     *("plan calibration --power --difference", "metrics --format", "rerun --from", "rerun --size"),
-]  # fmt: skip
-NAMES = ["", " ", ".", "..", "/", "/nonexist/x.yaml", "/dev/null", "/dev/zero", "-1", "nan", "1e999", "--", "=1", "a=b", "%s", "[bold]", "a\nb", "\u202e", "x" * 5000, "é\ud800"]  # fmt: skip
-FILES = ["pipe", "pipe.yaml", "pipe.jsonl", "empty.yaml", "empty.jsonl", "binary", "binary.yaml", "binary.jsonl", "zero.yaml", "zero.jsonl", "folder", "folder.yaml", "folder.jsonl", "broken.yaml", "broken.jsonl", "loop.yaml", "big.yaml", "secret.yaml"]  # fmt: skip
+]
+NAMES = [
+    "",
+    " ",
+    ".",
+    "..",
+    "/",
+    "/nonexist/x.yaml",
+    "/dev/null",
+    "/dev/zero",
+    "-1",
+    "nan",
+    "1e999",
+    "--",
+    "=1",
+    "a=b",
+    "%s",
+    "[bold]",
+    "a\nb",
+    "\u202e",
+    "x" * 5000,
+    "é\ud800",
+]
+FILES = [
+    "pipe",
+    "pipe.yaml",
+    "pipe.jsonl",
+    "empty.yaml",
+    "empty.jsonl",
+    "binary",
+    "binary.yaml",
+    "binary.jsonl",
+    "zero.yaml",
+    "zero.jsonl",
+    "folder",
+    "folder.yaml",
+    "folder.jsonl",
+    "broken.yaml",
+    "broken.jsonl",
+    "loop.yaml",
+    "big.yaml",
+    "secret.yaml",
+]
 
 # every case in a fork of a process that has imported the command: 0.03 s each instead of one
 DRIVER = """
@@ -63,7 +103,14 @@ def test_no_command_ends_in_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     for name in ("binary", "binary.yaml", "binary.jsonl"):
         (tmp_path / name).write_bytes(bytes(range(256)) * 9)
-    for name, text in (("empty.yaml", ""), ("empty.jsonl", ""), ("broken.yaml", "a: ["), ("broken.jsonl", '{"id": 1}\n'), ("big.yaml", "a" * 3_000_000), ("secret.yaml", "root:*:1\n")):  # fmt: skip
+    for name, text in (
+        ("empty.yaml", ""),
+        ("empty.jsonl", ""),
+        ("broken.yaml", "a: ["),
+        ("broken.jsonl", '{"id": 1}\n'),
+        ("big.yaml", "a" * 3_000_000),
+        ("secret.yaml", "root:*:1\n"),
+    ):
         (tmp_path / name).write_text(text)
     dataset = str(CONFIGS / "datasets" / "control.jsonl")
     cases = [[*word.replace("DATASET", dataset).split(), odd] for word in WORDS for odd in [*NAMES, *FILES]][
@@ -95,8 +142,12 @@ OUTPUTS = [
 @pytest.mark.parametrize("arguments", OUTPUTS)
 def test_output_that_cannot_be_written_or_shown_is_no_traceback(tmp_path: Path, arguments: list[str]) -> None:
     home = sweeps.environment(tmp_path / "home")
-    for more, stdout in (({}, "/dev/full"), ({"PYTHONIOENCODING": "ascii"}, "told"), ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "told")):  # fmt: skip
-        with open(stdout if stdout.startswith("/") else tmp_path / stdout, "wb") as out:
+    for more, stdout in (
+        ({}, "/dev/full"),
+        ({"PYTHONIOENCODING": "ascii"}, "told"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "told"),
+    ):
+        with (tmp_path / stdout).open("wb") as out:
             done = subprocess.run([*sweeps.COMMAND, *arguments], env=home | more, stdout=out, stderr=subprocess.PIPE, check=False)
         told = done.stderr.decode()
         assert "Traceback" not in told

@@ -1,5 +1,7 @@
 """Words in any script: what is counted, what is compared, and that nothing of an English text changes."""
 
+# ruff: noqa: E501 (sentences of other scripts)
+
 from __future__ import annotations
 
 import json

@@ -196,8 +196,7 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str
     when = int(datetime.fromisoformat(manifest.facts["finished"]).timestamp() * 1000)
     what = f"{manifest.stage}.{suite}" if suite else manifest.stage
     points = [Metric(f"cost.{what}.seconds", manifest.facts["seconds"], when, step)]
-    for row in manifest.metrics:
-        points.append(Metric(names.metric(f"{prefix}{row.metric}", row.group), row.value, when, step))
+    points += [Metric(names.metric(f"{prefix}{row.metric}", row.group), row.value, when, step) for row in manifest.metrics]
     for name, curve in manifest.series.items():
         points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for step, value in curve]
     for start in range(0, len(points), 1000):  # MLflow's limit for one batch
