@@ -122,7 +122,7 @@ class Suite(Section):
     """A set of prompts with its sampling settings."""
 
     prompts: str = Field(description="prompt file, relative to this file")
-    completions: Annotated[Count, Field(le=100_000)] = Field(3, description="how many are drawn of each prompt")
+    completions: Count = Field(3, description="how many are drawn of each prompt")
     max_new_tokens: Annotated[Count, Field(le=10_000_000)] = 200
     temperature: Temperature = 1.0
     top_p: Rate = 1.0

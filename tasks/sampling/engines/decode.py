@@ -107,7 +107,9 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p
     """
     # the largest of a row tells of NaN and +inf, and of a row of nothing but −inf; −inf beside others is a mask
     if not torch.isfinite(logits.amax(dim=-1)).all():
-        raise ValueError("the model's logits are not finite numbers; finite weights and a wide enough precision are required")
+        raise ValueError(
+            "the model's logits are not numbers, or infinite; finite weights and a wide enough precision are required"
+        )
     if temperature == 0:
         return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)
