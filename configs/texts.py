@@ -50,7 +50,8 @@ def read_text(path: Path) -> tuple[str, list[Fault]]:
     file too: a pipe may never end, and a device never does.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a folder says what it is
             raise OSError(errno.EINVAL, "Not a file", str(path))
     except ValueError:  # a path that holds U+0000
         raise OSError(errno.EINVAL, "Not a path", str(path)) from None
