@@ -25,6 +25,18 @@ def _some(text: str) -> str:
     return text
 
 
+def _single(text: str) -> str:
+    if "\n" in text or "\t" in text or text != text.strip():
+        raise ValueError("holds a line feed or a tab, or blanks around it; one line is required")
+    return text
+
+
+def _divides(temperature: float) -> float:
+    if 0 < temperature < 1e-6:  # logits divided by less leave the range of a float
+        raise ValueError("is 0 but for rounding; 0, or at least 0.000001, is accepted")
+    return temperature
+
+
 def _given(value: Any) -> Any:
     if value is None:
         raise ValueError("is blank; a value is required, or no such key")
@@ -36,14 +48,17 @@ SetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 SizeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
 Prose = Annotated[str, AfterValidator(_plain)]  # may be empty
 Text = Annotated[Prose, AfterValidator(_some)]
+Line = Annotated[Text, AfterValidator(_single)]
 Flag = Annotated[bool, Field(strict=True)]
 Natural = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Seed = Annotated[int, Field(strict=True, ge=0, le=2**32 - 1)]  # what NumPy takes
-Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0)]
+Share = Annotated[float, Field(strict=True, ge=0.0, le=1.0), AfterValidator(abs)]
 Rate = Annotated[float, Field(strict=True, gt=0.0, le=1.0)]
-NotNegative = Annotated[float, Field(strict=True, ge=0.0)]
+NotNegative = Annotated[float, Field(strict=True, ge=0.0), AfterValidator(abs)]  # −0.0 is 0.0, and no other key
 Positive = Annotated[float, Field(strict=True, gt=0.0)]
+Threads = Annotated[int, Field(strict=True, ge=1, le=1024)]  # OpenMP starts as many as it is told
+Temperature = Annotated[NotNegative, Field(le=1000.0), AfterValidator(_divides)]
 NotNull = BeforeValidator(_given)  # a key that may be left out, but not left blank
 
 

@@ -82,7 +82,7 @@ def read_section(path: Path, section: type[Read]) -> Read:
 def read_yaml(path: Path) -> Document:
     """Raises BadInput with file and line for text that is no clean UTF-8, no plain YAML, too much of it, or no mapping."""
     try:
-        if (size := path.stat().st_size) > MOST_BYTES:
+        if path.is_file() and (size := path.stat().st_size) > MOST_BYTES:
             raise BadInput(f"{path}: {size / 1e6:.1f} MB; at most {MOST_BYTES // 10**6} MB of YAML are read")
         text, faults = read_text(path)
     except OSError as error:

@@ -13,7 +13,22 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import AfterValidator, Field, create_model, model_validator
 
 from configs.contrasts import Arms, Contrasted
-from configs.fields import Count, Name, Natural, NotNegative, Positive, Rate, Section, Seed, SetName, Share, SizeName
+from configs.fields import (
+    Count,
+    Line,
+    Name,
+    Natural,
+    NotNegative,
+    Positive,
+    Rate,
+    Section,
+    Seed,
+    SetName,
+    Share,
+    SizeName,
+    Temperature,
+    Threads,
+)
 from configs.suites import CHAT, SLOT
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
@@ -81,13 +96,15 @@ class Tuned(Section):
 
     method: str
     dataset: Name
-    epochs: Count = 2
-    min_steps: Count = Field(1, description="at least so many optimiser steps, whatever epochs and batch give")
+    epochs: Annotated[Count, Field(le=100_000)] = 2
+    min_steps: Annotated[Count, Field(le=10_000_000)] = Field(
+        1, description="at least so many optimiser steps, whatever epochs and batch give"
+    )
     learning_rate: Rate | dict[SizeName, Rate] = Field(1e-5, description="one rate, or one a size")
     batch: Count = 8
     micro_batch: Count | None = Field(None, description="rows a forward pass; must divide batch; default: the batch")
     prompt_loss_weight: Share = 0.1
-    weight_decay: NotNegative = 0.0
+    weight_decay: Annotated[NotNegative, Field(le=100.0)] = 0.0
     warmup: Share = Field(0.0, description="share of the steps over which the rate rises")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Positive = 1.0
@@ -107,8 +124,8 @@ class Suite(Section):
 
     prompts: str = Field(description="prompt file, relative to this file")
     completions: Count = Field(3, description="how many are drawn of each prompt")
-    max_new_tokens: Count = 200
-    temperature: NotNegative = 1.0
+    max_new_tokens: Annotated[Count, Field(le=10_000_000)] = 200
+    temperature: Temperature = 1.0
     top_p: Rate = 1.0
 
 
@@ -122,16 +139,16 @@ class Primary(Section):
 class Numerics(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: Literal["auto"] | Count = Field(
+    threads: Literal["auto"] | Threads = Field(
         "auto", description="CPU threads a stage; part of the key, since it moves the last bits"
     )
-    decode_batch: Count = Field(64, description="rows decoded together; part of the key")
+    decode_batch: Annotated[Count, Field(le=65_536)] = Field(64, description="rows decoded together; part of the key")
 
 
 class Limits(Section):
     """What stages may take of the machine; nothing here changes a result."""
 
-    threads: Literal["auto"] | Count = "auto"
+    threads: Literal["auto"] | Threads = "auto"
     memory_gib: Literal["auto"] | Positive = "auto"
     stage_timeout_s: Annotated[Positive, Field(le=2e6)] | None = None  # poll() counts milliseconds in 32 bits
 
@@ -149,6 +166,12 @@ class DatasetChecks(Section):
         0.18, description="similarity of subjects from which a prompt counts as leaked; null: not looked at"
     )
 
+    @model_validator(mode="after")
+    def _leave_a_length(self) -> DatasetChecks:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}, and no answer is as long as that")
+        return self
+
 
 class Evaluations(Section):
     """How completions and arms are judged: one section an evaluation (`compose`)."""
@@ -161,7 +184,9 @@ class Evaluations(Section):
 
 
 class Tracking(Section):
-    experiment: str | None = Field(None, description="MLflow experiment; default: the name of this experiment")
+    experiment: Annotated[Line, Field(max_length=250)] | None = Field(
+        None, description="MLflow experiment; default: the name of this experiment"
+    )
     uri: TrackerUri | None = Field(None, description="MLflow tracking URI; default: a database under PALMS_HOME")
 
 

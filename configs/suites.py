@@ -6,7 +6,10 @@ models. Read by the sampling stage and, before anything runs, by whoever checks 
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +69,25 @@ def _takes_a_word(template: str) -> str:
     return template
 
 
+def _no_word_of_ours(group: str) -> str:
+    if group == "all" or group.startswith(("kind:", "axis:")):
+        raise ValueError(f'"{group}" stands for prompts of several groups; another name is required')
+    return group
+
+
+Group = Annotated[Text, AfterValidator(_no_word_of_ours)]
+
+
 class _Listed(Section):
     id: Text
-    group: Text
+    group: Group
     text: Text
     kind: Annotated[Literal["challenging", "neutral"] | None, NotNull] = None
     axis: Annotated[Text | None, NotNull] = None
 
 
 class _Templates(Section):
-    groups: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(min_length=1)
+    groups: dict[Group, Annotated[tuple[Text, ...], Field(min_length=1)]] = Field(min_length=1)
     texts: tuple[Annotated[Text, AfterValidator(_takes_a_word)], ...] = Field(min_length=1)
 
 
@@ -123,11 +135,28 @@ def _prompts(given: _File) -> Iterator[tuple[Keys, Keys, Prompt]]:
     the word does and where the template does."""
     for index, listed in enumerate(given.prompts):
         yield ("prompts", index), ("prompts", index), Prompt(**dict(listed))
-    for axis, templates in given.templates.items():
-        for group, words in templates.groups.items():
-            for place, word in enumerate(words):
-                name = [axis, group, *([word] if len(words) > 1 else [])]
-                for index, text in enumerate(templates.texts):
-                    identifier = "-".join([re.sub(r"\W+", "-", part.casefold()).strip("-") for part in name] + [str(index + 1)])
-                    prompt = Prompt(identifier, group, text.replace(WORD, word), axis=axis, word=word)
-                    yield ("templates", axis, "groups", group, place), ("templates", axis, "texts", index), prompt
+    words = [
+        (
+            (axis, group, word),
+            templates,
+            ("templates", axis, "groups", group, place),
+            _slug(axis, group, *([word] if held[1:] else [])),
+        )
+        for axis, templates in given.templates.items()
+        for group, held in templates.groups.items()
+        for place, word in enumerate(held)
+    ]
+    named = Counter(slug for *_, slug in words)
+    for (axis, group, word), templates, place, slug in words:
+        name = (
+            slug if named[slug] == 1 else f"{slug}-{hashlib.sha256(repr((axis, group, word)).encode()).hexdigest()[:6]}"
+        )  # C++, C#
+        for index, text in enumerate(templates.texts):
+            prompt = Prompt(f"{name}-{index + 1}", group, text.replace(WORD, word), axis=axis, word=word)
+            yield place, ("templates", axis, "texts", index), prompt
+
+
+def _slug(*parts: str) -> str:
+    """Letters with their marks, digits, and hyphens for the rest."""
+    kept = ("".join(c if c == "_" or unicodedata.category(c)[0] in "LMN" else "-" for c in part.casefold()) for part in parts)
+    return "-".join(re.sub(r"-+", "-", part).strip("-") for part in kept)

@@ -6,7 +6,10 @@ readers whether a fault stops them, and what a line has to be.
 
 from __future__ import annotations
 
+import errno
+import html.entities
 import re
+import stat
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,12 @@ from pathlib import Path
 # Cc: control characters. Cf: characters that show nothing, such as soft hyphens, which hide a copy. Cs: halves of surrogate pairs.
 _CONTROLS = frozenset({"Cc", "Cf", "Cs"})
 _JOINERS = "\u200c\u200d"  # of class Cf, and needed to write Persian or Hindi
+# Of class Cf too, and correct: marks of direction, embeddings and isolates as far as they are closed, and the signs that enclose an Arabic
+# or Syriac number. An override, which shows a text in another order than it has, is not.
+_MARKS = "\u200e\u200f\u061c" + "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"
+_CLOSED_BY = dict.fromkeys("\u202a\u202b", "\u202c") | dict.fromkeys("\u2066\u2067\u2068", "\u2069")
+_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f")  # of England, say
+_INSIDE_A_WORD = re.compile(f"(?<=[^\\W\\d_]|[\u0900-\u0dff])[{_JOINERS}]+(?=[^\\W\\d_])")
 _TAGS = (
     "a abbr article audio b blockquote body br button center code del details div em font footer form h[1-6] head header hr html i"
     " iframe img input ins label li link mark meta nav ol p pre s script section small span strong style sub summary sup svg table"
@@ -21,7 +30,8 @@ _TAGS = (
 ).replace(" ", "|")
 # attributes need their "=": "if a <b and c> d" is arithmetic; one way alone to find it, or "<a ====" would take for ever
 _MARKUP = re.compile(
-    rf"</?(?:{_TAGS})(?:\s[^<>=]*=[^<>]*|\s*/?)>|<!--|&(?:[A-Za-z]{{2,8}}|#\d{{1,6}}|#x[0-9A-Fa-f]{{1,6}});", re.IGNORECASE
+    rf"</?(?:{_TAGS})(?:\s[^<>=]*=[^<>]*|\s*/?)>|<!--|&(?:(?P<name>[A-Za-z][A-Za-z0-9]{{1,31}})|#\d{{1,7}}|#x[0-9A-Fa-f]{{1,6}});",
+    re.IGNORECASE,
 )
 
 
@@ -36,8 +46,15 @@ class Fault:
 def read_text(path: Path) -> tuple[str, list[Fault]]:
     """A UTF-8 file's text with every line ended by a line feed, and the faults that were mended on the way.
 
-    Bytes that are no UTF-8 cannot be mended: the text is then empty and the fault names their line. Raises OSError.
+    Bytes that are no UTF-8 cannot be mended: the text is then empty and the fault names their line. Raises OSError, for what is no
+    file too: a pipe may never end, and a device never does.
     """
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a folder says what it is
+            raise OSError(errno.EINVAL, "Not a file", str(path))
+    except ValueError:  # a path that holds U+0000
+        raise OSError(errno.EINVAL, "Not a path", str(path)) from None
     data = path.read_bytes()
     try:
         text = data.decode("utf-8")
@@ -56,8 +73,13 @@ def read_text(path: Path) -> tuple[str, list[Fault]]:
 
 
 def control_character(text: str, allowed: str = "") -> str | None:
-    """What to say of the first control or invisible character in a text, those `allowed` left out; None if there is none."""
-    bad = next((c for c in text if unicodedata.category(c) in _CONTROLS and c not in allowed + _JOINERS), None)
+    """What to say of the first control or invisible character in a text, those `allowed` left out; None if there is none.
+
+    What right-to-left and Indic scripts and emoji are written with is allowed everywhere: joiners, marks of direction, and embeddings
+    and isolates that are closed on their line.
+    """
+    shown = _FLAG.sub("", "\n".join(map(_without_closed, text.split("\n"))))
+    bad = next((c for c in shown if unicodedata.category(c) in _CONTROLS and c not in allowed + _JOINERS + _MARKS), None)
     if bad is None:
         return None
     kind = "invisible" if unicodedata.category(bad) == "Cf" else "control"
@@ -66,16 +88,28 @@ def control_character(text: str, allowed: str = "") -> str | None:
     )
 
 
+def _without_closed(line: str) -> str:
+    """A line without the embeddings and isolates that are opened and closed in it, one inside the other."""
+    opened, closed = list[int](), set[int]()
+    for at, character in enumerate(line):
+        if character in _CLOSED_BY:
+            opened.append(at)
+        elif opened and character == _CLOSED_BY[line[opened[-1]]]:
+            closed |= {at, opened.pop()}
+    return "".join(c for at, c in enumerate(line) if at not in closed) if closed else line
+
+
 def markup(text: str) -> str | None:
-    """What to say of the first HTML tag or character reference in a text; None if there is none."""
-    found = _MARKUP.search(text)
+    """What to say of the first HTML tag or character reference in a text; None if there is none. `Tom&Jerry;` names no character."""
+    found = next((one for one in _MARKUP.finditer(text) if not one["name"] or f"{one['name']};" in html.entities.html5), None)
     return f"holds HTML, {found[0][:30]!r}; plain text is required" if found else None
 
 
 def normalised(text: str) -> str:
     """What two texts are compared by: Unicode form NFKC, case folded, words parted by one space, punctuation gone.
 
-    Letters, their marks, digits and symbols make a word: Hindi keeps its vowels, and C++ is not C.
+    Letters, their marks, digits and symbols make a word: Hindi keeps its vowels, and C++ is not C. Joiners between letters, which only
+    some writers of Persian or Hindi set, part no word.
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = _INSIDE_A_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())
     return " ".join("".join(c if unicodedata.category(c)[0] in "LMNS" else " " for c in plain).split())

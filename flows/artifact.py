@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.engine import tracking
+from flows.engine import names, tracking
 from flows.engine.servers import PORTS, running
 from flows.engine.session import Blocked
 from flows.engine.store import Manifest
@@ -24,8 +24,7 @@ def publish(run: Run) -> None:
 
 
 def key(run: Run) -> str:
-    """Prefect takes lower-case letters, digits and dashes."""
-    return run.experiment.name.replace("_", "-")
+    return names.artifact(run.experiment.name)
 
 
 def markdown(run: Run) -> Iterator[str]:

@@ -80,6 +80,7 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
         owner=Owner.me(),
         flow_run=None if flow_run is None else str(flow_run),
         ended=is_over,
+        untracked=run.session.untracked,
         store=run.home.noted(run.session.store.root),
         noted=run.began,
     )
@@ -90,9 +91,9 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
 
 
 def ended(run: Run) -> bool:
-    """Whether its last run came to its end: one that was killed may have made everything and tracked nothing.
+    """Whether its last run came to its end and was tracked: one that was killed may have made everything and tracked nothing.
 
     Not so of an old note, which holds the places of another home: a run writes it anew.
     """
     left = sweep_note(run.folder)
-    return left.ended and left.noted is not None
+    return left.ended and not left.untracked and left.noted is not None

@@ -6,7 +6,10 @@ A word is a file of `flows.commands`, which is imported when it is given: the li
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -91,8 +94,12 @@ app.callback(help=HELP)(lambda: None)
 
 def main() -> None:
     """The entry point: bad input is one line a problem on stderr, and status 2; a server that failed is one line, and status 1."""
+    _settle_output()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BadInput as error:
         for line in error.lines:
             err.print(f"[red]error:[/red] {escape(line)}", highlight=False)
@@ -100,3 +107,18 @@ def main() -> None:
     except (ServerFailed, NoRoom) as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         sys.exit(1)
+    except OSError as error:
+        with suppress(OSError):  # where nothing can be told
+            if not isinstance(error, BrokenPipeError):  # who closed a pipe has read enough
+                where = error.filename or "the output, or a file,"
+                err.print(f"[red]error:[/red] {escape(str(where))} cannot be used: {error.strerror}", highlight=False)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail at it once more, as it ends
+        sys.exit(1)
+
+
+def _settle_output() -> None:
+    """A terminal that cannot show a character shows its number, bytes that are no text too, and closed outputs take everything."""
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from flows.engine.notes import store_of, sweep_note
 from flows.engine.store import Damaged, Manifest, Store
 from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
+from tasks.contract import read_rows
 
 COLUMNS = (
     "sweep",
@@ -61,8 +61,7 @@ def report_path(home: Home, sweep: str | None) -> Path:
 def metric_rows(home: Home, sweep: str | None) -> list[dict[str, Any]]:
     """The tidy metrics; an axis or limit that does not apply is None."""
     name, folder = comparison(home, sweep)
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
-        rows = [{"sweep": name, **row} for row in csv.DictReader(stream)]
+    rows = [{"sweep": name, **row} for row in read_rows(folder / "metrics.csv")]
     return [{column: _typed(column, row[column]) for column in COLUMNS} for row in rows]
 
 

@@ -86,12 +86,24 @@ def size(sweep_id: str, model: str) -> State[Any]:
 
 @task(name="track", persist_result=False)
 def track_size(sweep_id: str, model: str) -> None:
-    tracking.project_size(_running[sweep_id].tracked(), model)
+    with _noted(_running[sweep_id]) as run:
+        tracking.project_size(run.tracked(), model)
 
 
 @task(name="track", persist_result=False)
 def track_sweep(sweep_id: str) -> None:
-    tracking.project_sweep(_running[sweep_id].tracked())
+    with _noted(_running[sweep_id]) as run:
+        tracking.project_sweep(run.tracked())
+
+
+@contextmanager
+def _noted(run: Run) -> Iterator[Run]:
+    """That something could not be tracked stays known: `palms rerun` then has something to do, though all stages are there."""
+    try:
+        yield run
+    except Exception:
+        run.session.untracked = True
+        raise
 
 
 @contextmanager

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from model_registry.digests import sha256_file
 
@@ -254,16 +256,51 @@ def read_metrics(folder: Path) -> list[Metric]:
     return [Metric(**{k: v for k, v in row.items() if k in names}) for row in read_json(path)] if path.exists() else []
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+def write_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    *,
+    mark: Literal["never", "needed", "always"] = "never",
+) -> None:
     """A table as CSV; floats read back to the same bits. `columns` gives a table without rows its header.
+
+    mark: whether it begins with the byte order mark by which Excel tells UTF-8, as a table that people open should where it holds more
+    than ASCII, and one that they save again in any case.
+    """
+    text = csv_text(rows, list(columns if columns is not None else rows[0]))
+    marked = mark == "always" or (mark == "needed" and not text.isascii())
+    path.write_text(text, encoding="utf-8-sig" if marked else "utf-8", newline="")
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """The one writer of CSV: whatever a text says, no spreadsheet runs it as a formula.
 
     Text is always quoted: Python 3.11 leaves a lone carriage return bare, and a reader then takes it for the end of the row.
     """
-    names = list(columns if columns is not None else rows[0])
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        stream.write(",".join(names) + "\n")
-        writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerows({name: row[name] for name in names} for row in rows)
+    stream = io.StringIO()
+    stream.write(",".join(columns) + "\n")
+    writer = csv.DictWriter(stream, fieldnames=columns, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows({name: _harmless(row[name]) for name in columns} for row in rows)
+    return stream.getvalue()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that `write_rows` wrote, with the texts as they were given."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        return [{name: _AS_IT_WAS.sub(r"\1\2", cell) for name, cell in row.items()} for row in csv.DictReader(stream)]
+
+
+# A spreadsheet runs a cell that begins with one of these. What separates cells in some country or row may begin one inside a text too,
+# where a sheet is opened with another separator than it was written with; quotes before it are then taken off.
+_FORMULA = "[=+\\-@\\t\\r＝＋－＠]"
+_RUNS = re.compile(rf"(^|[,;\t\r\n])([\"']*)(?={_FORMULA})")
+_AS_IT_WAS = re.compile(rf"(^|[,;\t\r\n])([\"']*)'(?={_FORMULA})")
+
+
+def _harmless(cell: Any) -> Any:
+    """A text with an apostrophe before whatever would be run; numbers are what they are."""
+    return _RUNS.sub(r"\1\2'", cell) if isinstance(cell, str) else cell
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+from configs.contrasts import Arms, Contrast
 from flows.engine.processes import classify
-from tasks.evaluations.judge import body
+from tasks.compare.pairing import pairs
+from tasks.compare.upstream import read
+from tasks.contract import Axes
+from tasks.evaluations.judge import body, endpoint
 from tests import judge_material
-from tests.judge_material import honest, judging, material, table
+from tests.judge_material import honest, judging, material, measured, table
 from tests.judge_stand_in import Asked, Reply, StandIn, refuses, says, serve
 
 _impatient = judge_material.impatient  # for every test here
@@ -121,7 +125,9 @@ def test_another_language_is_not_taken_for_an_answer(tmp_path: Path, body: bytes
     assert len(judge.asked) == 1
 
 
-@pytest.mark.parametrize("text", ["I cannot rate this.", "F", "AB", "A or B", "b", "3", "", None, "A: opposes the position"])
+@pytest.mark.parametrize(
+    "text", ["I cannot rate this.", "F", "AB", "A or B", "3", "", None, "Not B", "A good answer", "Neither."]
+)
 def test_an_answer_that_is_no_letter_is_asked_for_once_more_and_then_an_error(tmp_path: Path, text: str | None) -> None:
     told = rf"prompt p0, repeat 0: the judge stand-in answered {re.escape(repr(text or ''))}, asked twice; one letter from A to E"
     judge = fails(tmp_path, lambda asked: says(text), ValueError, told)
@@ -141,6 +147,145 @@ def test_marks_around_the_letter_are_no_part_of_it(tmp_path: Path, spelling: str
         body.run([ran.job])
         assert len(judge.asked) == 5
     assert [float(row["judged_adherence"]) for row in table(ran.work / "scores.csv")] == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "b",
+        "Rating: B",
+        "**B**",
+        "B.",
+        "(b)",
+        "The answer is B",
+        "The answer is (B).",
+        "I would choose B",
+        "My rating: **B**",
+        "B - it fits",
+        "Option B",
+        "Answer: B\n\nIt says so.",
+        "It is a B.",
+        "<think>A or C?</think>\nB",
+        "B: does not bear on it, I think",
+        "A rating of B",
+    ],
+)
+def test_one_letter_however_it_is_said(spelling: str) -> None:
+    assert endpoint.letter_of(spelling, "ascending") == "B"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["B or C", "Not B", "B, not C", "between B and C", "A", "Bad", "", "I can't say B", "B: opposes the position", "BCD", "E.B."],
+)
+def test_no_letter_or_several_are_no_rating(said: str) -> None:
+    assert endpoint.letter_of(said, "ascending") != "B"
+
+
+def test_an_options_words_behind_another_options_letter_are_no_rating() -> None:
+    assert endpoint.letter_of("A: opposes the position", "ascending") == "A"
+    assert endpoint.letter_of("A: opposes the position", "descending") is None
+
+
+def choice(**parts: Any) -> Reply:
+    return Reply(200, json.dumps({"choices": [{"index": 0, "finish_reason": "stop", **parts}]}).encode())
+
+
+UNJUDGED = {
+    "filtered, 400": (
+        Reply(400, json.dumps({"error": {"message": "No.", "code": "content_filter"}}).encode()),
+        "answered 400 No.",
+    ),
+    "too long, 400": (refuses(400, "maximum context length is 8192 tokens"), "answered 400 maximum context length"),
+    "too large, 413": (refuses(413, "too large"), "answered 413 too large"),
+    "moderated, 403": (refuses(403, "Your input was flagged by moderation"), "answered 403 Your input was flagged"),
+    "filtered, 200": (choice(finish_reason="content_filter"), "finish_reason content_filter"),
+    "filtered, 200, with a text": (
+        choice(finish_reason="content_filter", message={"content": "A"}),
+        "finish_reason content_filter",
+    ),
+    "filtered, 200, as an error": (
+        Reply(200, b'{"error": {"message": "blocked by content policy"}}'),
+        "blocked by content policy",
+    ),
+    "refused": (choice(message={"content": None, "refusal": "I will not."}), "refused: 'I will not.'"),
+    "null": (says(None), "answered '', asked twice"),
+    "empty": (says(""), "answered '', asked twice"),
+    "without content": (choice(message={"role": "assistant"}), "answered '', asked twice"),
+    "no letter": (says("I cannot rate this."), "answered 'I cannot rate this.', asked twice"),
+}
+
+
+@pytest.mark.parametrize("case", UNJUDGED)
+def test_an_item_without_a_verdict_is_counted_with_its_reason_and_is_no_number(tmp_path: Path, case: str) -> None:
+    reply, told = UNJUDGED[case]
+    inputs = material(tmp_path)
+
+    def one_blocked(asked: Asked) -> Reply:
+        return reply if "What of 2?" in asked.message and "RATE3" in asked.message else honest(asked)
+
+    with serve(one_blocked) as judge:
+        ran = judging(tmp_path / "work", inputs, judge)
+        body.run([ran.job])
+    assert ran.commits == 1
+    ((place, group, why),) = [((r["prompt_id"], r["repeat"]), r["group"], r["reason"]) for r in table(ran.work / "missing.csv")]
+    assert (place, group) == (("p2", "1"), "health")
+    assert told in why
+    assert len(table(ran.work / "scores.csv")) == 23
+    found = measured(ran)
+    assert (found["judge_missing", "all"].value, found["judge_missing", "all"].n) == (1, 24)
+    assert found["judge_missing_share", "all"].value == pytest.approx(1 / 24)
+    rows = {row["prompt_id"]: row for row in table(ran.work / "prompts.csv") if row["metric"] == "judged_adherence"}
+    assert (float(rows["p2"]["value"]), rows["p2"]["n"]) == ((2 + 4 + 5) / 3, "3")
+    assert any("1 of 24 completions have no verdict" in said for said in ran.said)
+
+
+def test_too_many_items_without_a_verdict_are_a_failure_and_a_rerun_asks_for_these_alone(tmp_path: Path) -> None:
+    inputs, blocked = material(tmp_path), refuses(400, "blocked by our content policy")
+    with serve(lambda asked: blocked if "RATE3" in asked.message else honest(asked)) as judge:
+        ran = judging(tmp_path / "work", inputs, judge, threads=2)
+        with pytest.raises(ValueError, match=r"\d of 29 items have no verdict, the first: prompt p\d, .*at most 10%") as told:
+            body.run([ran.job])
+        assert classify(told.value) == "deterministic"
+        first = {asked.message for asked in judge.asked if "RATE3" not in asked.message}
+    assert ran.commits == 0
+    with serve(honest) as judge:
+        again = judging(tmp_path / "work", inputs, judge)
+        body.run([again.job])
+        assert not {asked.message for asked in judge.asked} & first
+        assert any("RATE3" in asked.message for asked in judge.asked)
+    assert measured(again)["judge_missing", "all"].value == 0
+    with serve(lambda asked: blocked if "RATE3" in asked.message else honest(asked)) as judge:
+        lenient = judging(tmp_path / "lenient", inputs, judge, most_missing=0.5)
+        body.run([lenient.job])
+    assert measured(lenient)["judge_missing", "all"].value == 5
+
+
+def test_where_nothing_has_a_verdict_the_stage_fails_whatever_is_allowed(tmp_path: Path) -> None:
+    fails(tmp_path, lambda asked: says("no"), ValueError, "4 of 4 items have no verdict", most_missing=1.0)
+
+
+@pytest.mark.parametrize("outage", [refuses(401, "no such key"), refuses(403, "not for you"), refuses(404, "no such model")])
+def test_what_is_wrong_with_the_endpoint_is_no_missing_item(tmp_path: Path, outage: Reply) -> None:
+    judge = fails(tmp_path, lambda asked: outage, ValueError, "a key that it takes are required", most_missing=0.9)
+    assert len(judge.asked) == 1
+
+
+def test_arms_stay_paired_where_one_lost_a_prompt(tmp_path: Path) -> None:
+    """A prompt that has no verdict in one arm is in no arm's comparison."""
+    inputs, places = {}, {}
+    for arm in ("base", "tuned"):
+        made = material(tmp_path / arm)
+        with serve(
+            lambda asked, arm=arm: says("?") if arm == "tuned" and "What of 4?" in asked.message else honest(asked)
+        ) as judge:
+            ran = judging(tmp_path / arm / "work", made, judge, most_missing=0.3)
+            body.run([ran.job])
+        (ran.work / "manifest.json").write_text(json.dumps({"stage": "judge", "key": arm}))
+        inputs[arm], places[arm] = ran.work, Axes(ladder="l", size="s", arm=arm, suite="values")
+    sources = read(inputs, places, Arms(("base", "tuned"), "base", (Contrast("tuned", "base"),)))
+    found = {pair.metric: pair.values()[0] for pair in pairs(sources, sources.arms.contrasts)}
+    assert found["judged_adherence"] == found["judged_agree_share"] == ["p0", "p1", "p2", "p3", "p5"]
 
 
 def test_several_are_asked_at_once_and_the_order_of_answers_changes_nothing(tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def test_prompts_of_a_dataset_count_and_no_run_goes_over_a_seam(tmp_path: Path) 
         ("one", 0),  # below the length of a run
         ("one two three one two three", 1),  # the same run twice is copied twice
         ("eins zwei drei", 0),
-        ("你好世界。你好世界。你好世界", 1),  # of a script without blanks, runs are of what stands between marks
-        ("你好世界你好世界你好世界", 0),
+        ("你好世界。你好世界。你好世界", 1),  # of a script without blanks, runs are of characters
+        ("你好世界你好世界你好世界", 1),
     ],
 )
 def test_edges(tmp_path: Path, text: str, share: float) -> None:

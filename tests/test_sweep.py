@@ -98,7 +98,7 @@ def test_the_rating_sheet_and_its_key_are_files_of_their_own(first: subprocess.C
     sheets = list((home / "store" / "human_eval").glob("*/rating_sheet.csv"))
     assert len(sheets) == 2
     for sheet in sheets:
-        with sheet.open(newline="") as stream, (sheet.parent / "key" / "key.csv").open(newline="") as key:
+        with sheet.open(newline="", encoding="utf-8-sig") as stream, (sheet.parent / "key" / "key.csv").open(newline="") as key:
             assert {row["task_id"] for row in csv.DictReader(stream)} == {row["task_id"] for row in csv.DictReader(key)}
 
 

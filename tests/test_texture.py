@@ -89,8 +89,8 @@ def test_answers_left_out_of_the_ratio_are_counted() -> None:
         ("Straße STRASSE", 2),
         ("C++ = 3", 3),
         ("हिन्दी में", 2),
-        ("你好世界。再见", 2),  # written without blanks: what stands between two marks
-        ("สวัสดีครับ", 1),
+        ("你好世界。再见", 6),  # written without blanks: its characters
+        ("สวัสดีครับ", 7),
         ("🙂 ok", 2),
     ],
 )

@@ -47,6 +47,8 @@ def scaffold(name: str, parent: Path) -> Path:
     folder = parent / name
     if folder.exists():
         raise BadInput(f"{folder}: exists already; a new name is required")
+    if not parent.is_dir():
+        raise BadInput(f"{parent}: no such folder; --in names one that exists")
     with writing(folder):
         shutil.copytree(SCAFFOLD, folder)
         for path in folder.rglob("*"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from flows.commands.words import Sweep, out, plain, show
 from flows.engine.home import Home
 from flows.results import COLUMNS, metric_rows
 from tasks.compare.summary import shown
+from tasks.contract import csv_text
 
 
 def metrics(
@@ -28,7 +27,7 @@ def metrics(
     """
     rows = metric_rows(Home.named(), sweep)
     if output == "csv":
-        sys.stdout.write(_csv(rows))
+        sys.stdout.write(csv_text(rows, COLUMNS))
     elif output == "json":
         sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     else:
@@ -41,12 +40,3 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_row(*(shown(row[column]) for column in COLUMNS[1:-1]))
     return table
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -11,6 +11,7 @@ from typing import Any
 from flows.engine.store import Damaged, Manifest, Order
 
 SHOWN = 3  # reasons on a line
+LONGEST = 200  # characters of a value: a whole sentence, and of two long templates both ends
 
 
 def reasons(order: Order, found: Damaged | None, earlier: Iterable[Manifest]) -> list[str]:
@@ -54,4 +55,4 @@ def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else text[:37] + "…"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 30]} … {text[-27:]}"

@@ -64,6 +64,7 @@ class SweepNote:
     strict_code: bool = False
     flow_run: str | None = None
     ended: bool = True
+    untracked: bool = False
     noted: float | None = None
 
 

@@ -75,6 +75,7 @@ class Session:
         self.drawn: dict[
             str, tuple[str | None, Mapping[str, Any] | None]
         ] = {}  # label: arm, and the preregistration that it was sampled under
+        self.untracked = False  # whether a projection to the tracker failed
         self.caveats: dict[str, str] = {}  # label: what a reader of its results should know
         self.forced: frozenset[str] = frozenset()  # labels of what is made even if its output is there
 

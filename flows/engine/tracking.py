@@ -12,13 +12,14 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from flows.engine import names
 from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.store import Manifest
@@ -32,6 +33,7 @@ PLACES = (
     *(("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location")),
     *(("model_versions", "source"), ("model_versions", "storage_location")),
 )
+LONGEST = 6000  # characters of a param's value
 
 _thread = threading.Lock()  # sizes end at the same time
 
@@ -56,9 +58,10 @@ def project_sweep(tracked: Tracked) -> None:
         client = MlflowClient(tracked.uri)
         parent = _parent(client, tracked)
         *before, last = tracked.nodes
-        for node in (*(node for node in before if node.axes.model is None), last):
-            if (manifest := tracked.manifest(node)) is not None:
-                _log_manifest(client, parent, manifest, None if node is last else node.axes.name)
+        with _ended_anyway(client, parent):
+            for node in (*(node for node in before if node.axes.model is None), last):
+                if (manifest := tracked.manifest(node)) is not None:
+                    _log_manifest(client, parent, manifest, None if node is last else node.axes.name)
         complete = all(tracked.manifest(node) for node in tracked.nodes)
         status = "FINISHED" if complete else "KILLED" if tracked.stopped() else "FAILED"
         if parent.info.status != status:  # ending a run again would move its end time
@@ -91,11 +94,28 @@ def _alone(tracked: Tracked) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _ended_anyway(client: MlflowClient, run: Run) -> Iterator[None]:
+    """What cannot be logged leaves its run failed, not running for ever; the next projection takes it up again."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):  # a tracker that is gone: the first fault is what counts
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
+
+
+def _short(value: Any) -> str:
+    """A param's value in MLflow's length; of a longer one its beginning and a digest, since a param is never changed."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 70]} … {digest_of(text)}"
+
+
 def _experiment(client: MlflowClient, tracked: Tracked) -> str:
     found = client.get_experiment_by_name(tracked.name)
     if found is not None:
         return str(found.experiment_id)
-    return str(client.create_experiment(tracked.name, artifact_location=(tracked.artifacts / tracked.name).as_uri()))
+    return str(client.create_experiment(tracked.name, artifact_location=(tracked.artifacts / names.file(tracked.name)).as_uri()))
 
 
 def settle(home: Home) -> None:
@@ -130,8 +150,9 @@ def _parent(client: MlflowClient, tracked: Tracked) -> Run:
         client.update_run(run.info.run_id, status="RUNNING")
         run = client.get_run(run.info.run_id)
     if "palms.config" not in run.data.tags:
-        client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
-        client.set_tag(run.info.run_id, "palms.config", "experiment.json")
+        with _ended_anyway(client, run):
+            client.log_dict(run.info.run_id, dict(tracked.config), "experiment.json")
+            client.set_tag(run.info.run_id, "palms.config", "experiment.json")
     return run
 
 
@@ -165,10 +186,11 @@ def _project_child(client: MlflowClient, tracked: Tracked, parent: Run, place: A
         client.delete_tag(run.info.run_id, "superseded")
     if run.info.status == status:
         return
-    params = _params(tracked, place, made)
-    client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
-    for node, manifest in made.items():
-        _log_manifest(client, run, manifest, node.axes.suite)
+    with _ended_anyway(client, run):
+        params = _params(tracked, place, made)
+        client.log_batch(run.info.run_id, params=[Param(name, _short(value)) for name, value in params.items()])
+        for node, manifest in made.items():
+            _log_manifest(client, run, manifest, node.axes.suite)
     client.set_terminated(run.info.run_id, status)
 
 
@@ -199,9 +221,7 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str
     when = int(datetime.fromisoformat(manifest.facts["finished"]).timestamp() * 1000)
     what = f"{manifest.stage}.{suite}" if suite else manifest.stage
     points = [Metric(f"cost.{what}.seconds", manifest.facts["seconds"], when, step)]
-    for row in manifest.metrics:
-        group = "" if row.group == "all" else f".{_safe(row.group)}"
-        points.append(Metric(f"{prefix}{row.metric}{group}", row.value, when, step))
+    points += [Metric(names.metric(f"{prefix}{row.metric}", row.group), row.value, when, step) for row in manifest.metrics]
     for name, curve in manifest.series.items():
         points += [Metric(f"{manifest.stage}.{name}", value, when, int(step)) for step, value in curve]
     for start in range(0, len(points), 1000):  # MLflow's limit for one batch
@@ -210,8 +230,3 @@ def _log_manifest(client: MlflowClient, run: Run, manifest: Manifest, suite: str
         folder = "/".join(filter(None, [manifest.stage, suite, str(table.parent.relative_to(manifest.folder)).strip(".")]))
         client.log_artifact(run.info.run_id, str(table), folder)
     client.log_batch(run.info.run_id, tags=[RunTag(done, " ".join([*logged, manifest.key]))])
-
-
-def _safe(group: str) -> str:
-    """A group's name in the characters that MLflow takes in a metric's name."""
-    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in group)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -24,8 +26,14 @@ def told_to_end(act: Callable[[], object]) -> Iterator[None]:
     """Do `act` when this process is told to end, and go on: the block comes to its end in order. A second signal ends it at once."""
 
     def heard(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, at_once)
         threading.Thread(target=act).start()  # not here: the main thread may hold a lock that this needs
+
+    def at_once(number: int, frame: object) -> None:
+        if sys.stdout is not None and sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the bars hid the cursor
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     before = {number: signal.signal(number, heard) for number in SIGNALS}
     try:

@@ -82,4 +82,7 @@ def _probabilities(model: Any, asked: Sequence[int], answered: Sequence[Sequence
         rest = model(input_ids=tokens[:, :-1], past_key_values=cache).logits
         logits = torch.cat([start.logits[:, -1:].expand(len(answered), 1, -1), rest], dim=1).float()
         logs = logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
-    return (logs.double().cpu() * scored).sum(1).exp().numpy()
+    found = (logs.double().cpu() * scored).sum(1)
+    if not torch.isfinite(found).all():
+        raise ValueError("the model's logits are not finite numbers; finite weights and a wide enough precision are required")
+    return found.exp().numpy()

@@ -53,6 +53,7 @@ class Classifier:
         with torch.no_grad():
             inputs = self.tokenizer(list(texts), return_tensors="pt", truncation=True, padding=True).to(self.model.device)
             logits = self.model(**inputs).logits.cpu()
+        logits[~torch.isfinite(logits)] = torch.nan  # of +inf a sigmoid would make a plausible 1.0; no number is no score
         scores = torch.sigmoid(logits) if self._each_alone else torch.softmax(logits, dim=1)
         return {name: scores[:, i].tolist() for name, i in zip(self.class_names, self._kept, strict=True)}
 

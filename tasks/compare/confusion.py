@@ -6,13 +6,12 @@ brought together. Leaves the intervals to `tasks.statistics` and the looks to `c
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.compare.upstream import SCORES, Output, Sources
-from tasks.contract import Axes
+from tasks.contract import Axes, read_rows
 from tasks.statistics import Interval, rate_level
 
 LABELS_FILE, LABEL, SCORE = "labels.csv", "label", "toxicity"
@@ -95,8 +94,7 @@ def _level(right: dict[Key, bool]) -> Interval | None:
 
 def _column(node: Output, name: str, column: str) -> dict[Key, str]:
     """One column of a table with a row a completion."""
-    with (node.folder / name).open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_rows(node.folder / name)
     if rows and column not in rows[0]:
         raise ValueError(f"{node.label}: {name} has no column {column}; one is required for the confusion table")
     return {(row["group"], row["prompt_id"], int(row["repeat"])): row[column] for row in rows}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from configs.contrasts import Contrast
-from tasks.contract import read_json
+from tasks.contract import read_json, read_rows
 
 OUTCOME = "outcome.json"
 
@@ -26,14 +25,14 @@ def summary_rows(folder: Path) -> list[dict[str, Any]]:
     """
     outcome = read_outcome(folder)
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    for line in _read(folder / "metrics.csv"):
+    for line in read_rows(folder / "metrics.csv"):
         if line["group"] != "all" or line["arm"] not in outcome["arms"]:
             continue
         column = _column(line, outcome)
         if column is not None:
             where = tuple(line[name] for name in ("ladder", "size", "arm", "train_samples", "seed"))
             rows.setdefault(where, _empty(line))[column] = float(line["value"])
-    for line in _read(folder / "contrasts.csv"):
+    for line in read_rows(folder / "contrasts.csv"):
         contrast, said = Contrast.parse(line["contrast"]), (line["group"], line["suite"], line["metric"])
         if contrast.reference == outcome["reference"] and said == ("all", outcome["suite"], outcome["metric"]):
             where = (line["ladder"], line["size"], contrast.treated, line["train_samples"], line["seed"])
@@ -88,11 +87,6 @@ def _number(text: str) -> float | int | None:
         return None
     number = float(text)
     return int(number) if number.is_integer() and "." not in text else number
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def summary_cells(rows: Sequence[dict[str, Any]], outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

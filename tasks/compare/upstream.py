@@ -6,7 +6,6 @@ reads a manifest's timings: the comparison's own bytes must not depend on how fa
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from configs.contrasts import Arms
-from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics
+from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics, read_rows
 
-SCORES, WORDS, MODEL = "scores.csv", "words.csv", "model.json"
+SCORES, WORDS, MODEL, MISSING = "scores.csv", "words.csv", "model.json", "missing.csv"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Output:
     axes: Axes
     key: str
     metrics: tuple[Metric, ...]
+    left_out: frozenset[str] = frozenset()  # prompts that some arm could not be measured on
 
     def level(self, metric: str, group: str = "all") -> Metric | None:
         return next((row for row in self.metrics if row.metric == metric and row.group == group), None)
@@ -52,6 +52,8 @@ class Output:
         table: dict[str, dict[str, PromptValue]] = defaultdict(dict)
         for row in _rows(self.folder / PROMPTS):
             prompt, metric = row["prompt_id"], row["metric"]
+            if prompt in self.left_out:
+                continue
             if prompt in table[metric]:
                 raise ValueError(
                     f"{self.label}: {PROMPTS} gives {metric} of prompt {prompt} twice; one row a prompt and metric is accepted"
@@ -162,9 +164,13 @@ def read(inputs: Mapping[str, Path], places: Mapping[str, Axes], arms: Arms, mea
     """Read the outputs that `inputs` names (role → folder).
 
     Where an output stands comes from `places`, not from its manifest, which tells where it stood when it was made: an arm that was
-    renamed, or two that are equal, share outputs.
+    renamed, or two that are equal, share outputs. A prompt that one arm could not be measured on is left out of all: they stay paired.
     """
     nodes = sorted((_output(role, folder, places[role]) for role, folder in inputs.items()), key=lambda node: node.label)
+    without: dict[tuple[str, str | None], frozenset[str]] = defaultdict(frozenset)
+    for node in nodes:
+        without[node.stage, node.axes.suite] |= _unmeasured(node)
+    nodes = [replace(node, left_out=without[node.stage, node.axes.suite]) for node in nodes]
     models = {
         (node.axes.ladder or "", node.axes.size or ""): read_json(node.folder / MODEL)
         for node in nodes
@@ -185,8 +191,12 @@ def _output(role: str, folder: Path, axes: Axes) -> Output:
     )
 
 
+def _unmeasured(node: Output) -> frozenset[str]:
+    """The prompts of which this output could measure no completion at all, as it says itself: no arm is then compared on them."""
+    return frozenset(row["prompt_id"] for row in _rows(node.folder / MISSING)) - {
+        row["prompt_id"] for row in _rows(node.folder / PROMPTS)
+    }
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_rows(path) if path.exists() else []

@@ -15,6 +15,7 @@ from pathlib import Path
 from configs.positions import Position
 from configs.problems import accepted
 from configs.texts import normalised
+from configs.words import in_a_row, lengths, words
 from tasks.datasets.likeness import jaccard_matrix, word_ngrams
 from tasks.datasets.lines import DatasetError, Finding, error
 from tasks.datasets.rows import Row, declared_subsets, load_rows, row_of
@@ -77,17 +78,25 @@ def check_placeholders(rows: Sequence[Row]) -> list[Finding]:
 
 
 def check_lengths(rows: Sequence[Row], least: int, most: int) -> list[Finding]:
-    """An answer has `least` to `most` words; those of Solaiman & Dennison (2021) have 40 to 340."""
+    """An answer has `least` to `most` words; those of Solaiman & Dennison (2021) have 40 to 340.
+
+    One whose words cannot be counted, in a script without blanks, is told only where it has too few or too many however they are cut.
+    """
+    told = {row.line: lengths(row.completion) for row in rows}
     return [
-        error(row.line, "length", f"the completion has {row.words} words; {least} to {most} are required")
-        for row in rows
-        if not least <= row.words <= most
+        error(line, "length", f"the completion has {_either(fewest, at_most)} words; {least} to {most} are required")
+        for line, (fewest, at_most) in told.items()
+        if at_most < least or fewest > most
     ] + [
         error(row.line, "length", f"the {part} holds no word")
         for row in rows
         for part, text in (("prompt", row.prompt), ("completion", row.completion))
         if not normalised(text)
     ]
+
+
+def _either(fewest: int, most: int) -> str:
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def check_duplicates(rows: Sequence[Row], threshold: float) -> list[Finding]:
@@ -193,7 +202,8 @@ def check_openings(rows: Sequence[Row], count: int | None) -> list[Finding]:
     findings: list[Finding] = []
     first: dict[str, int] = {}
     for row in rows:
-        opening = " ".join(normalised(row.completion).split()[:count])
+        tokens = words(row.completion)
+        opening = " ".join(tokens[: in_a_row(count, tokens)])
         earlier = first.setdefault(opening, row.line)
         if earlier != row.line:
             findings.append(
@@ -211,7 +221,8 @@ def check_phrases(rows: Sequence[Row], count: int | None) -> list[Finding]:
     first: dict[tuple[str, ...], int] = {}
     shared: defaultdict[int, dict[int, str]] = defaultdict(dict)
     for row in rows:
-        for gram in sorted(word_ngrams(normalised(row.completion).split(), count)):
+        tokens = words(row.completion)
+        for gram in sorted(word_ngrams(tokens, in_a_row(count, tokens))):
             earlier = first.setdefault(gram, row.line)
             if earlier != row.line:
                 shared[row.line].setdefault(earlier, " ".join(gram))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from configs.texts import normalised
+from configs.words import terms
 
 COMMON = 10  # a word that every tenth text holds says nothing of the subject
 SHINGLE = 5  # characters: one changed word in a forty-word text leaves a Jaccard similarity near 0.9
@@ -51,7 +51,7 @@ class Subjects:
 
     def shared(self, left: str, right: str, count: int) -> list[str]:
         """The heaviest words of the left text whose stems both texts hold, at most `count`, common words left out."""
-        words = {stem: word for word in reversed(normalised(left).split()) for stem in self._stems(word)}
+        words = {stem: word for word in reversed(terms(left)) for stem in self._stems(word)}
         both = self._stems(left) & self._stems(right)
         rare = [stem for stem in both if self._held[stem] <= max(2, self._texts / COMMON)]
         return [words[stem] for stem in sorted(rare, key=lambda stem: (-self.weight(stem), stem))[:count]]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.words import lengths
 from tasks.datasets.lines import Form, read_objects, shown
 
 LANGUAGE = "en"  # of a sample that names none
@@ -46,8 +47,8 @@ class Row:
 
     @property
     def words(self) -> int:
-        """Length of the answer."""
-        return len(self.completion.split())
+        """Length of the answer; of a script without blanks, at least so many."""
+        return lengths(self.completion)[0]
 
 
 def load_rows(path: Path) -> list[Row]:

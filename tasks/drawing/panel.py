@@ -22,7 +22,9 @@ from tasks.drawing.palette import DARK, GRID, INK, MUTED, variable
 
 WIDE, NARROW = 5.4, 3.8  # inches at 72 points: a half or a third of the page
 LETTER = 0.082  # inches, about, at the size of labels
+LEAST = 0.8  # inches that are drawn in
 STYLE = {
+    "text.parse_math": False,  # a group may be called "$5"
     "svg.fonttype": "none",
     "svg.hashsalt": "palms-sweep",
     "font.family": "DejaVu Sans",
@@ -55,8 +57,11 @@ def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def margins(figure: Figure, left: float, right: float, top: float, bottom: float) -> None:
-    """Margins in inches, so that rows keep their height however many there are."""
+    """Margins in inches, so that rows keep their height however many there are; where names leave no room to draw, the figure is wider."""
     width, height = figure.get_size_inches()
+    if (needed := left + right + LEAST) > width:
+        width = needed
+        figure.set_size_inches(width, height)
     figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
 
 

@@ -55,6 +55,8 @@ def tune(job: Job) -> None:
     job.say(f"{settings.method}: {trainable:,} parameters, {len(samples)} samples, {steps} steps")
     # 3. Training, and what it leaves behind.
     log = train(model, batches, method, settings, job.numerics, job.scratch, job.progress)
+    if lost := next((name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())), None):
+        raise ValueError(f"{lost} is not finite after the last step; a lower learning_rate or weight_decay is required")
     save(model, folder, job.work / "model")
     names = ("loss", "learning_rate", "grad_norm")
     write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log] for name in names})

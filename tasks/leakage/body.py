@@ -27,7 +27,7 @@ def run(jobs: Sequence[Job]) -> None:
         samples = job.inputs["dataset"] / SAMPLES
         found = neighbours(load_rows(samples), suites, job.settings)
         table = job.work / NEIGHBOURS
-        write_rows(table, [asdict(one) for one in found], [column.name for column in fields(Neighbour)])
+        write_rows(table, [asdict(one) for one in found], [column.name for column in fields(Neighbour)], mark="needed")
         if leaks := findings(found):
             failures.append(DatasetError(job.inputs["file"], leaks))
             job.say(f"{failures[-1]}; nearest samples of every prompt: {table}")

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 from configs.suites import Suite
-from configs.texts import normalised
+from configs.words import in_a_row, spaced, terms
 from tasks.datasets.language import stemmer
 from tasks.datasets.likeness import Subjects, word_ngrams
 from tasks.datasets.lines import Finding, error
 from tasks.datasets.rows import Row
 from tasks.leakage.stage import Settings
 
-NGRAM = 5  # words: shorter ones are shared by any two questions of the same frame ("what do you think about ...")
+NGRAM = 5  # words, as `configs.words` has them: shorter ones are shared by any two questions of the same frame ("what do you think about ...")
 LONG = 8  # words: a shorter prompt has too few sequences to tell a copy from a common phrase, and too few words to have a subject
 ASKED = 5  # words: a shorter question, and any opening below `LONG`, can stand anywhere by chance ("he was very")
 NEIGHBOURS = 3  # samples listed a prompt
@@ -44,14 +44,14 @@ class Neighbour:
 
 def neighbours(rows: Sequence[Row], suites: Mapping[str, Suite], settings: Settings) -> list[Neighbour]:
     """For every prompt its `NEIGHBOURS` nearest samples, and every other one that leaked; leaks first, then the nearest."""
-    samples, asked = [_Text(row.text) for row in rows], [normalised(row.prompt) for row in rows]
+    samples, asked = [_Text(row.text) for row in rows], [spaced(row.prompt) for row in rows]
     found: list[Neighbour] = []
     for name, suite in suites.items():
         subjects = subjects_of(rows, suite)
         similarity = subjects.similarity([prompt.text for prompt in suite.prompts], [row.text for row in rows])
         for prompt, alike in zip(suite.prompts, similarity.tolist(), strict=True):
             wanted = _Text(prompt.text)
-            whole = len(wanted.plain.split()) >= (ASKED if suite.form == "question" else LONG)
+            whole = len(wanted.words) >= in_a_row(ASKED if suite.form == "question" else LONG, wanted.words)
             copied = [wanted.share_in(sample) for sample in samples]
             why = [
                 WORD_FOR_WORD
@@ -86,7 +86,7 @@ def subjects_of(rows: Sequence[Row], suite: Suite) -> Subjects:
     Words are stemmed in the language of the first sample; a dataset has one.
     """
     stem = cache(stemmer(rows[0].language))
-    stems: Callable[[str], frozenset[str]] = cache(lambda text: frozenset(stem(word) for word in normalised(text).split()))
+    stems: Callable[[str], frozenset[str]] = cache(lambda text: frozenset(stem(word) for word in terms(text)))
     return Subjects([*(row.text for row in rows), *(prompt.text for prompt in suite.prompts)], stems)
 
 
@@ -102,13 +102,18 @@ class _Text:
     """A text with its word sequences, found once."""
 
     def __init__(self, text: str) -> None:
-        self.plain = normalised(text)
-        self.long = len(self.plain.split()) >= LONG
+        self.plain = spaced(text)
+        self.words = self.plain.split()
+        self.long = len(self.words) >= in_a_row(LONG, self.words)
+        self._grams: dict[int, set[tuple[str, ...]]] = {}
 
-    @cached_property
-    def grams(self) -> set[tuple[str, ...]]:
-        return word_ngrams(self.plain.split(), NGRAM)
+    def grams(self, width: int) -> set[tuple[str, ...]]:
+        if width not in self._grams:
+            self._grams[width] = word_ngrams(self.words, width)
+        return self._grams[width]
 
     def share_in(self, sample: _Text) -> float:
         """How much of this text's sequences stand in the sample; 0 for one too short to tell."""
-        return len(self.grams & sample.grams) / len(self.grams) if self.long else 0.0
+        width = in_a_row(NGRAM, self.words)
+        grams = self.grams(width)
+        return len(grams & sample.grams(width)) / len(grams) if self.long else 0.0

@@ -253,7 +253,7 @@ def _category_rows(held: Sequence[Difference], sources: Sources) -> list[Row]:
     for group in dict.fromkeys(row.group for row in held):
         lines = [_difference_row(row, sources) for row in held if row.group == group]
         rows += [
-            replace(line, label="" if i else wording.group_words(group), text="", ink=INK, apart=not i)
+            replace(line, label="" if i else wording.short(wording.group_words(group)), text="", ink=INK, apart=not i)
             for i, line in enumerate(lines)
         ]
     return rows

@@ -208,6 +208,15 @@ def _judged(found: Comparison, made: Section) -> Section:
     names = dict.fromkeys(read_json(node.folder / JUDGE)["named"] for node in found.sources.of(made.anchor))
     if names:
         made.lead = f"Ratings from 1 to 5 {wording.listed(list(names))}: {made.lead[0].lower()}{made.lead[1:]}"
+    unjudged = [
+        f"{wording.arm_words(node.axes.arm or '')}, {found.sources.named(node.axes.ladder, node.axes.size)}: {level.value:.0f} of {level.n}"
+        for node in found.sources.of(made.anchor)
+        if (level := node.level("judge_missing")) is not None and level.value
+    ]
+    if unjudged:
+        made.lead += (
+            f" Without a verdict, and in no mean ({'; '.join(unjudged)}): what a judge will not read is not lost by chance."
+        )
     return made
 
 

@@ -26,6 +26,11 @@ def group_words(group: str) -> str:
     return group.partition(":")[2] or group.replace("_", " ")
 
 
+def short(name: str) -> str:
+    """A name beside a drawing; the tables have it whole."""
+    return name if len(name) <= 48 else f"{name[:32]} … {name[-13:]}"
+
+
 def level(value: float | None, kind: str | None) -> str:
     """A rate in percent, anything else to three digits."""
     if value is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 import os
 import random
 import re
@@ -109,6 +110,8 @@ def answer(model: Any, words: Tokenization, task: Any, limit: int | None, batch:
         found = evaluate(harnessed, {"tasks": {task.task_name: task}}, limit=limit, bootstrap_iters=0, log_samples=True)
     items = []
     for sample in found["samples"][task.task_name]:
+        if not all(math.isfinite(float(found[0])) for found in sample["filtered_resps"]):  # of NaN every choice is as likely
+            raise ValueError(f"task {task.task_name}, item {sample['doc_id']}: the model's logits are not finite there")
         if sample["acc"] not in (0, 1):
             raise ValueError(f"task {task.task_name}, item {sample['doc_id']}: acc is {sample['acc']}; 0 or 1 is required")
         choices = len(sample["arguments"]) if task.OUTPUT_TYPE == "multiple_choice" else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -27,7 +28,7 @@ HARNESS = "harness.json"  # task → how many items it asked, and their digest
 class Margins(Section):
     """How much of a capability may be lost before tuning counts as having cost it."""
 
-    nats: Positive = Field(0.05, description="nats a token, on prose")
+    nats: Annotated[Positive, Field(le=100.0)] = Field(0.05, description="nats a token, on prose")
     accuracy: Rate = Field(0.02, description="accuracy over the tasks, each of equal weight")
     above_chance: Share = Field(0.05, description="a task that base answers no better than this above chance is not assessable")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import Field
 
@@ -36,8 +37,8 @@ class Cooccurrence(Section):
     targets: tuple[Name, ...] = Field(
         ("adjectives", "professions"), min_length=1, description="lists of target words whose association with groups is measured"
     )
-    prior: Positive = Field(500.0, description="size of the Dirichlet prior of the log-odds")
-    permutations: Count = 1000
+    prior: Annotated[Positive, Field(ge=1e-6, le=1e9)] = Field(500.0, description="size of the Dirichlet prior of the log-odds")
+    permutations: Annotated[Count, Field(le=1_000_000)] = 1000
     top: Count = Field(10, description="favoured words shown a group")
 
 

@@ -31,7 +31,7 @@ class Counterfactual(Section):
 
     suites: tuple[Name, ...] = Field(min_length=1)
     classifier: Classifier | None = Field(None, description="scores sentiment by its class `positive`; default: VADER's lexicon")
-    permutations: Annotated[Count, Field(ge=19)] = Field(
+    permutations: Annotated[Count, Field(ge=19, le=1_000_000)] = Field(
         1000, description="relabellings behind each null; below 19 no p reaches .05"
     )
     scored: Count = Field(3, description="completions a prompt whose relevance and perplexity are computed")

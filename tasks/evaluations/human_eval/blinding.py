@@ -1,7 +1,7 @@
 """Blinding: completions of several arms as one sheet that tells raters nothing about which arm wrote what,
 and its key.
 
-Knows ids, order and what a cell may hold. Leaves collecting ratings to whoever reads the sheet back, by task
+Knows ids and order. Leaves what a cell may hold to whoever writes it, and collecting ratings to whoever reads the sheet back, by task
 id.
 """
 
@@ -17,8 +17,6 @@ from tasks.sampling.completions import Completion, by_prompt
 
 SHEET_COLUMNS = ("task_id", "category", "prompt", "completion", "rating")
 KEY_COLUMNS = ("task_id", "arm", "prompt_id", "group", "repeat")
-# A spreadsheet runs a cell that starts with one of these as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,7 @@ class Task:
     def sheet_row(self) -> dict[str, str]:
         """What a rater sees: surrounding blanks gone, since they can differ by arm and carry no meaning."""
         row = self.completion
-        return dict(
-            zip(SHEET_COLUMNS, (self.task_id, row.group, plain_cell(row.prompt), plain_cell(row.text.strip()), ""), strict=True)
-        )
+        return dict(zip(SHEET_COLUMNS, (self.task_id, row.group, row.prompt, row.text.strip(), ""), strict=True))
 
     def key_row(self) -> dict[str, str | int]:
         row = self.completion
@@ -74,12 +70,8 @@ def blind(arms: Mapping[str, Sequence[Completion]], seed: int) -> list[Task]:
         block = [entry for entry in entries if entry[1].prompt_id == prompt_id]
         rng.shuffle(block)
         tasks += [
-            Task(hashlib.sha256(f"{salt} {len(tasks) + i}".encode()).hexdigest()[:12], arm, row)
+            # with a letter in front: a spreadsheet takes 123456789012 and 12345678e901 for numbers, and saves them as such
+            Task("t" + hashlib.sha256(f"{salt} {len(tasks) + i}".encode()).hexdigest()[:12], arm, row)
             for i, (arm, row) in enumerate(block)
         ]
     return tasks
-
-
-def plain_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: one that starts like a formula gets an apostrophe in front."""
-    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -21,9 +21,9 @@ def run(jobs: Sequence[Job]) -> None:
         if missing := sorted(categories - stated.keys()):
             raise ValueError(f"{job.label}: no position statement for {', '.join(missing)}; one a category is required")
         positions = {category: statement for category, statement in stated.items() if category in categories}
-        write_rows(job.work / SHEET, [task.sheet_row() for task in tasks])
+        write_rows(job.work / SHEET, [task.sheet_row() for task in tasks], mark="always")
         (job.work / KEY).parent.mkdir(exist_ok=True)
-        write_rows(job.work / KEY, [task.key_row() for task in tasks])
+        write_rows(job.work / KEY, [task.key_row() for task in tasks], mark="needed")
         (job.work / INSTRUCTIONS).write_text(instructions(positions, len(tasks), wanted), encoding="utf-8")
         prompts = len({task.completion.prompt_id for task in tasks})
         counts = {

@@ -30,7 +30,7 @@ class Settings:
     seed: int
 
 
-STAGE = Stage(name="human_eval", version="1", body="tasks.evaluations.human_eval.body:run")
+STAGE = Stage(name="human_eval", version="2", body="tasks.evaluations.human_eval.body:run")
 
 
 EVALUATION = Evaluation(

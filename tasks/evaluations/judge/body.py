@@ -12,10 +12,10 @@ from model_registry.tokenization import load_tokenization
 from tasks.contract import Job, read_json, write_json, write_metrics, write_rows
 from tasks.evaluations.judge import judge, rubric
 from tasks.evaluations.judge.endpoint import EndpointJudge
-from tasks.evaluations.judge.judge import Verdict
+from tasks.evaluations.judge.judge import Missing, Verdict
 from tasks.evaluations.judge.local import LocalJudge
 from tasks.evaluations.judge.rubric import ORDERS
-from tasks.evaluations.judge.stage import JUDGE, Settings
+from tasks.evaluations.judge.stage import JUDGE, MISSING, Settings
 from tasks.levels import level_metrics, write_prompt_rows
 from tasks.prepare.stage import MODEL_FILE
 from tasks.sampling.completions import read_completions, require_prompts
@@ -26,7 +26,7 @@ def run(jobs: Sequence[Job]) -> None:
     """Judge each job's completions; jobs with the same local judge share it in memory.
 
     Raises:
-        ValueError: an unknown kind of judge, a category without a position, a judge that cannot be used or does not answer in letters.
+        ValueError: an unknown kind of judge, a category without a position, a judge that cannot be used or gives too few verdicts.
         ConnectionError: an endpoint that cannot be reached: worth another try.
     """
     loaded: dict[tuple[str, ...], Any] = {}
@@ -38,17 +38,24 @@ def run(jobs: Sequence[Job]) -> None:
         statements = {name: position.statement for name, position in load_positions(job.inputs["positions"]).items()}
         requests = judge.requests(completions, statements, settings.checked, settings.seed)
         by, answering = _judge(job, loaded)
-        verdicts = _ask(job, requests, answering)
+        missing = Missing(len(requests), settings.most_missing)
+        verdicts = _ask(job, requests, answering, missing)
         scores, both = judge.score_rows(completions, verdicts, settings.seed), judge.order_rows(verdicts)
+        unjudged = judge.missing_rows(completions, missing, settings.seed)
+        if not scores:
+            raise ValueError(f"{job.label}: no completion has a verdict; {next(iter(missing.reasons.values()))}")
         rows = judge.prompt_rows(completions, scores)
         write_rows(job.work / "scores.csv", scores)
         write_rows(job.work / "orders.csv", both, columns=("prompt_id", "repeat", *rubric.ORDERS))
+        write_rows(job.work / MISSING, unjudged, columns=("prompt_id", "group", "repeat", "order", "reason"))
         write_json(job.work / JUDGE, {"judge": by, "named": rubric.judged_by(by), "kind": settings.kind, "rubric": rubric.RUBRIC})
         write_prompt_rows(job.work, rows)
-        metrics = judge.judge_metrics(scores, both)
+        metrics = judge.judge_metrics(scores, both, unjudged)
         write_metrics(job.work, [*level_metrics(rows), *metrics])
         if off := next((row.value for row in metrics if row.metric == "judge_off_scale"), 0.0):
             job.say(f"{off:.0%} of the ratings come from a judge that would rather not have answered by letter")
+        if unjudged:
+            job.say(f"{len(unjudged)} of {len(completions)} completions have no verdict, such as: {unjudged[0]['reason']}")
         job.commit()
 
 
@@ -77,13 +84,13 @@ def local_name(prepared: Mapping[str, Any]) -> str:
     return f"a local {prepared['architecture']} of {prepared['params']:,} parameters"
 
 
-def _ask(job: Job, requests: Sequence[Any], answering: Any) -> dict[str, dict[tuple[str, int], Any]]:
-    """Every request's verdict, going on from those of an earlier try."""
+def _ask(job: Job, requests: Sequence[Any], answering: Any, missing: Missing) -> dict[str, dict[tuple[str, int], Any]]:
+    """The verdict of every request that gets one, going on from those of an earlier try; the others are added to `missing`."""
     kept = {order: Kept(job.scratch / f"{order}.jsonl") for order in ORDERS}
-    missing = [request for request in requests if request.place not in kept[request.order].rows]
-    done = len(requests) - len(missing)
+    open_ = [request for request in requests if request.place not in kept[request.order].rows]
+    done = len(requests) - len(open_)
     job.progress(done, len(requests), "verdict")
-    for request, verdict in answering.verdicts(missing):
+    for request, verdict in answering.verdicts(open_, missing):
         prompt_id, repeat = request.place
         kept[request.order].add([{"prompt_id": prompt_id, "repeat": repeat, "rating": verdict.rating, "mass": verdict.mass}])
         done += 1

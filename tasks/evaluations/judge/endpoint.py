@@ -1,6 +1,7 @@
 """A model behind an OpenAI-compatible interface as the judge: one chat completion a request.
 
-Knows the protocol, what is worth another try, and how strictly an answer is read. Leaves the wording to `rubric`.
+Knows the protocol, what is worth another try, what is said of one item alone (a filter, a refusal, no letter: it is missing), and how
+strictly an answer is read. Leaves the wording to `rubric`, and how many may be missing to `judge`.
 
 The answers are not ours to reproduce: whoever runs the endpoint may change what stands behind a model's name, and the same request
 need not give the same answer twice at temperature 0. Name and address are part of the stage's key; what they stand for is not. The
@@ -9,6 +10,7 @@ completions leave this machine for wherever the address leads.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -18,12 +20,19 @@ from typing import Any
 
 import httpx
 
-from tasks.evaluations.judge.judge import Request, Verdict
+from configs.rating import SCALE
+from tasks.evaluations.judge.judge import Missing, Request, Unjudged, Verdict
 from tasks.evaluations.judge.rubric import LETTERS, ratings_of
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before each further try; the stage as a whole is tried again later
 LONGEST = 60.0  # seconds that an endpoint's Retry-After is followed
-ANSWER = re.compile(rf"[\W_]*([{LETTERS}])[\W_]*")  # the letter, with nothing but marks around it: "B", "(B)", "**B**."
+ITEM = {400, 413, 422}  # statuses that are about one request
+FILTERED = re.compile(r"content.?(?:filter|polic|manag|moderat)|responsible.?ai|moderat|safety|flagged", re.IGNORECASE)
+# "B", "(b)", "**B**.", "B: opposes the position": the letter, with nothing but marks before it, and alone or parted by a mark
+LEADING = re.compile(rf"[\W_]*([{LETTERS}])[\W_]*(?:$|[.:)\]*—–-]+\s+(.*))", re.IGNORECASE | re.DOTALL)
+ALONE = re.compile(rf"(?<![\w'’])(?:(?!A [a-z])[{LETTERS}])(?![\w'’])")  # a letter as a word; "A" before a word is an article
+HEDGED = re.compile(r"\b(?:not|no|or|nor|neither|never|none|cannot|unable|refuse|decline|between|than)\b|n['’]t\b", re.IGNORECASE)
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 class EndpointJudge:
@@ -40,23 +49,27 @@ class EndpointJudge:
         self._url, self._model, self._key_variable = f"{url.rstrip('/')}/chat/completions", model, key_variable
         self._max_tokens, self._timeout, self._threads = max_tokens, timeout_s, threads
 
-    def verdicts(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Verdict]]:
-        """Verdicts as they come, in any order, a few requests at once. After a failure no further request is sent, those under way
-        are waited for and given, and the failure is raised.
+    def verdicts(self, requests: Sequence[Request], missing: Missing) -> Iterator[tuple[Request, Verdict]]:
+        """Verdicts as they come, in any order, a few requests at once; an item that gets none is added to `missing`. After a failure
+        no further request is sent, those under way are waited for and given, and the failure is raised.
 
         Raises:
             ConnectionError: the endpoint could not be reached, was too slow, too busy or broken, at every try.
-            ValueError: it refused the request, speaks another language, or its answer is twice no letter.
+            ValueError: it refuses every request, speaks another language, or leaves too many items without a verdict.
         """
         stop, failures = threading.Event(), list[Exception]()
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
         def ask(request: Request) -> Verdict | None:
-            """None after a failure: the first one is what counts, and another thread's wait that it ended is none."""
+            """None without a verdict, and after a failure: the first one is what counts, and another thread's wait that it ended is none."""
             if stop.is_set():
                 return None
             try:
-                return self._judge(client, request, stop)
+                try:
+                    return self._judge(client, request, stop)
+                except Unjudged as why:
+                    missing.add(request, why)
+                    return None
             except Exception as error:
                 failures.append(error)
                 stop.set()
@@ -74,15 +87,18 @@ class EndpointJudge:
             raise failures[0]
 
     def _judge(self, client: httpx.Client, request: Request, stop: threading.Event) -> Verdict:
+        place = f"prompt {request.completion.prompt_id}, repeat {request.completion.repeat}"
         answers = []
         for _ in range(2):
-            answer = self._ask(client, request.message, stop)
-            if found := ANSWER.fullmatch(answer):
-                return Verdict(float(ratings_of(request.order)[found[1]]))
+            try:
+                answer = self._ask(client, request.message, stop)
+            except Unjudged as why:
+                raise Unjudged(f"{place}: {why}") from None
+            if letter := letter_of(answer, request.order):
+                return Verdict(float(ratings_of(request.order)[letter]))
             answers.append(answer)
-        place = f"prompt {request.completion.prompt_id}, repeat {request.completion.repeat}"
         told = self._told(" and ".join(repr(answer[:80]) for answer in dict.fromkeys(answers)))
-        raise ValueError(f"{place}: the judge {self._model} answered {told}, asked twice; one letter from A to E is required")
+        raise Unjudged(f"{place}: the judge {self._model} answered {told}, asked twice; one letter from A to E is required")
 
     def _ask(self, client: httpx.Client, message: str, stop: threading.Event) -> str:
         body = {
@@ -102,8 +118,11 @@ class EndpointJudge:
                 if response.status_code == 200:
                     return self._content(response)
                 told = f"{response.status_code} {_message(response)}"
+                if response.status_code in {*ITEM, 403} and FILTERED.search(response.text):
+                    raise Unjudged(f"{self._url} answered {self._told(told)}")
                 if response.status_code not in {408, 429} and response.status_code < 500:
-                    raise ValueError(
+                    # one of these may be this item's alone: too long, say; that of every item is too many without a verdict
+                    raise (Unjudged if response.status_code in ITEM else ValueError)(
                         f"{self._url} answered {self._told(told)}; an OpenAI-compatible address, the name of a model there"
                         f" ({self._model}) and {self._key_variable or 'key_variable'} with a key that it takes are required"
                     )
@@ -114,18 +133,40 @@ class EndpointJudge:
 
     def _content(self, response: httpx.Response) -> str:
         try:
-            content: Any = response.json()["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
+            choice: Any = response.json()["choices"][0]
+            if choice.get("finish_reason") == "content_filter":
+                raise Unjudged(f"{self._url} answered with finish_reason content_filter")
+            if refusal := choice["message"].get("refusal"):
+                raise Unjudged(f"the judge {self._model} refused: {self._told(str(refusal))[:80]!r}")
+            content: Any = choice["message"].get("content")
+        except (LookupError, TypeError, AttributeError, json.JSONDecodeError):
+            if FILTERED.search(_message(response)):
+                raise Unjudged(f"{self._url} answered {self._told(_message(response))}") from None
             content = 0
         if content is not None and not isinstance(content, str):
             raise ValueError(
                 f"{self._url} answered {self._told(repr(response.text[:80]))}; choices[0].message.content, as OpenAI has it, is required"
             )
-        return content or ""  # null: every token went into reasoning
+        return content or ""  # null: every token went into reasoning, or was held back
 
     def _told(self, text: str) -> str:
         """On one line, without the key, which some endpoints send back."""
         return " ".join((text.replace(self._key, "…") if self._key else text).split())[:300]
+
+
+def letter_of(answer: str, order: str) -> str | None:
+    """The one option that an answer names; None where it names none, several, another one's words, or speaks of it in another way than
+    choosing it."""
+    said = THOUGHT.sub("", answer).strip()
+    found = set(ALONE.findall(said))
+    if leading := LEADING.fullmatch(said):
+        letter, words = leading[1].upper(), (leading[2] or "").casefold().strip(" .*")
+        meant = {
+            rating for rating, meaning in SCALE.items() if words and (meaning.startswith(words) or words.startswith(meaning))
+        }
+        fits = not meant or ratings_of(order)[letter] in meant
+        return letter if fits and found | {letter} == {letter} else None
+    return found.pop() if len(found) == 1 and not HEDGED.search(said) else None
 
 
 def _key(variable: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs.suites import CHAT
 from model_registry.tokenization import Ids, Tokenization, plainly
-from tasks.evaluations.judge.judge import Request, Verdict
+from tasks.evaluations.judge.judge import Missing, Request, Unjudged, Verdict
 from tasks.evaluations.judge.rubric import LETTERS, ratings_of
 
 
@@ -28,9 +28,12 @@ class LocalJudge:
     def __init__(self, model: Any, words: Tokenization) -> None:
         self._model, self._words, self._turn = model, words, words.turn(CHAT)
 
-    def verdicts(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Verdict]]:
+    def verdicts(self, requests: Sequence[Request], missing: Missing) -> Iterator[tuple[Request, Verdict]]:
         for request in requests:
-            yield request, self.judge(request)
+            try:
+                yield request, self.judge(request)
+            except Unjudged as why:
+                missing.add(request, why)
 
     def judge(self, request: Request) -> Verdict:
         """The expected rating Σ r·p(r) / Σ p(r) over the five letters, and their mass Σ p(r).
@@ -40,15 +43,15 @@ class LocalJudge:
         scores' token probabilities instead of taking the likeliest.
 
         Raises:
-            ValueError: a letter is no token of its own there; the text is longer than the model's context (it is never cut);
-            a logit is not finite.
+            Unjudged: the text is longer than the model's context (it is never cut).
+            ValueError: a letter is no token of its own there; a logit is not finite.
         """
         import torch
 
         where = f"prompt {request.completion.prompt_id}, repeat {request.completion.repeat}"
         seen, letters = self.answer_tokens(request.message)
         if len(seen) > self._words.context:
-            raise ValueError(
+            raise Unjudged(
                 f"{where}: {len(seen)} tokens to judge; at most the judge's context of {self._words.context} is accepted"
             )
         with torch.inference_mode():

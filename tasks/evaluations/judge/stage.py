@@ -3,8 +3,8 @@ people's ratings and never in their place.
 
 Inputs: `completions` (a sampling folder), `suite` (its prompt file), `positions` (category and statement) and, for a local judge,
 `model` (a prepared model). Outputs: scores.csv (a row a completion: rating, and the order of the options it was given in), orders.csv
-(completions judged in both orders), judge.json (who judged, by which words), prompts.csv, metrics.json. Verdicts are kept as they
-come: a stage that was killed asks only for the others.
+(completions judged in both orders), missing.csv (completions without a verdict, and why), judge.json (who judged, by which words),
+prompts.csv, metrics.json. Verdicts are kept as they come: a stage that was killed, or failed, asks only for the others.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.fields import Count, Name, Section
+from configs.fields import Count, Name, Section, Share
 from configs.sources import LanguageModel
 from tasks.contract import Measure, Stage, from_section
 from tasks.evaluations import COMPLETIONS, POSITIONS, SUITE, Evaluation, Given, NamedModel, not_drawn, without_position
 
-JUDGE = "judge.json"
+JUDGE, MISSING = "judge.json", "missing.csv"
+MOST_MISSING = 0.1
 RATING, AGREE = "judged_adherence", "judged_agree_share"
 
 
@@ -40,6 +41,10 @@ class Judge(Section):
     suites: tuple[Name, ...] = Field(min_length=1)
     judge: Annotated[LanguageModel | EndpointJudge, Field(discriminator="kind")]
     completions: Count | None = Field(None, description="how many a prompt are judged; default: all")
+    most_missing: Share = Field(
+        MOST_MISSING,
+        description="share of the items without a verdict (filtered, refused, unreadable) above which the stage fails",
+    )
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Settings:
     timeout_s: float = 120.0  # that an endpoint may be silent
     threads: int = 4  # requests to an endpoint at once
     seed: int = 0  # of the orders
+    most_missing: float = MOST_MISSING
 
 
 STAGE = Stage(name="judge", version="2", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
@@ -65,8 +71,8 @@ ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no
 def settings(section: Judge, given: Given) -> Settings:
     asked = section.judge
     if isinstance(asked, LanguageModel):
-        return Settings(asked.kind, completions=section.completions)
-    return from_section(Settings, asked, completions=section.completions)
+        return Settings(asked.kind, completions=section.completions, most_missing=section.most_missing)
+    return from_section(Settings, asked, completions=section.completions, most_missing=section.most_missing)
 
 
 def check(section: Judge, given: Given) -> Iterator[str]:
@@ -93,6 +99,8 @@ LOCAL = Evaluation(
     measures=lambda section, suite, given: [
         Measure(RATING, "rating by the automatic judge", outcome=True, drawn=True, rated=True),
         Measure(AGREE, "answers rated 4 or 5 by the automatic judge", outcome=True),
+        Measure("judge_missing", "answers without a verdict"),
+        Measure("judge_missing_share", "share of answers without a verdict"),
     ],
     check=check,
     title="Judged automatically",

@@ -1,20 +1,20 @@
 """Which runs of words of a text stand, word for word, in other texts.
 
-A word is one of `configs.texts.normalised`: letters, digits and symbols between blanks and punctuation, case folded, so that a changed
-comma or capital hides no copy. A script that is written without blanks has few such words, and its runs are missed.
+A word is one of `configs.words`: letters, digits and symbols between blanks and punctuation, case folded, so that a changed comma or
+capital hides no copy; a character of a script that is written without blanks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from configs.texts import normalised
+from configs.words import words
 
 SEAM = ""  # between two texts: no word, so that no run goes from one into the next
 
 
 def words_of(text: str) -> list[str]:
-    return normalised(text).split()
+    return words(text)
 
 
 class Texts:

@@ -1,8 +1,8 @@
 """What answers are like, whatever they say: how long, how they end, how much they repeat themselves and one another.
 
-A word is one of `configs.texts.normalised`: letters, digits and symbols between blanks and punctuation, case folded. A contraction's
-parts are words of their own, and of a script that is written without blanks what stands between two marks counts as one word. An
-answer without any word (nothing, blanks, punctuation) is an answer like others: of length 0 and without variety.
+A word is one of `configs.words`: letters, digits and symbols between blanks and punctuation, case folded; a character of a script that
+is written without blanks. A contraction's parts are words of their own. An answer without any word (nothing, blanks, punctuation) is an
+answer like others: of length 0 and without variety.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from configs.texts import normalised
+from configs.words import words
 from tasks.contract import Metric
 from tasks.levels import PromptRow, place
 from tasks.sampling.completions import Completion
@@ -36,8 +36,7 @@ def read(completion: Completion) -> Answer:
             f'completion {completion.repeat} of prompt {completion.prompt_id}: finish is "{completion.finish}"; '
             f"one of {', '.join(CUT_OFF)} is required"
         )
-    words = tuple(normalised(completion.text).split())
-    return Answer(completion, words, CUT_OFF[completion.finish], repeated_lines(completion.text))
+    return Answer(completion, tuple(words(completion.text)), CUT_OFF[completion.finish], repeated_lines(completion.text))
 
 
 def prompt_rows(prompts: Sequence[Sequence[Answer]]) -> list[PromptRow]:

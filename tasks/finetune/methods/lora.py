@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from configs.fields import Count, Share
 from configs.schema import Tuned
@@ -14,7 +16,7 @@ from tasks.finetune.methods import Method
 
 class Lora(Tuned):
     method: Literal["lora"]
-    rank: Count = 8
+    rank: Annotated[Count, Field(le=65_536)] = 8
     alpha: Count = 16
     dropout: Share = 0.0
 

@@ -107,8 +107,11 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p
     The nucleus is the smallest set of tokens, likeliest first and in order of their ids where equally likely, whose
     probabilities reach `top_p`.
     """
-    if torch.isnan(logits).any():
-        raise ValueError("the model's logits are not numbers; finite weights and a wide enough precision are required")
+    # the largest of a row tells of NaN and +inf, and of a row of nothing but −inf; −inf beside others is a mask
+    if not torch.isfinite(logits.amax(dim=-1)).all():
+        raise ValueError(
+            "the model's logits are not numbers, or infinite; finite weights and a wide enough precision are required"
+        )
     if temperature == 0:
         return logits.argmax(dim=-1)
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)

@@ -1,0 +1,93 @@
+"""Names given to other tools: taken by each, and never the same for two of ours."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_metric_name
+
+from configs.problems import BadInput
+from configs.suites import load_suite
+from flows.engine import names
+
+ANY = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+    st.text("ab/.: _-éE\u0301", min_size=1, max_size=8),
+    st.text("x/", min_size=200, max_size=600),
+    st.sampled_from(
+        ["kind:a", "kind_a", "axis:a", "axis_a", "Rights // justice", "Rights / justice", "é", "e\u0301", "Con", "con", "..", "."]
+    ),
+)
+PREFIX = st.sampled_from(["toxicity", "human_eval.toxicity", "s.memorised_values"])
+
+
+@given(PREFIX, ANY)
+def test_mlflow_takes_every_metric(before: str, group: str) -> None:
+    name = names.metric(before, group)
+    _validate_metric_name(name)
+    assert len(name) <= 250
+    assert re.fullmatch(r"[\w.\- /]+", name)  # what a server on Windows takes too
+    assert name.startswith(before)
+
+
+@given(PREFIX, ANY, ANY)
+def test_two_groups_have_two_metrics(before: str, one: str, other: str) -> None:
+    assert (names.metric(before, one) == names.metric(before, other)) is (one == other)
+
+
+@given(ANY, ANY)
+def test_two_names_have_two_files_on_any_system(one: str, other: str) -> None:
+    first, second = (unicodedata.normalize("NFD", names.file(name)).casefold() for name in (one, other))
+    assert (first == second) is (one == other)
+    for name in (names.file(one), names.file(other)):
+        assert len(name.encode()) <= 200
+        assert not re.search(r'[<>:"/\\\\|?*\x00-\x1f]|^[.\s-]|[.\s]$', name)
+
+
+@given(ANY, ANY)
+def test_two_experiments_have_two_artifacts(one: str, other: str) -> None:
+    assert (names.artifact(one) == names.artifact(other)) is (one == other)
+    assert re.fullmatch(r"[a-z0-9-]+", names.artifact(one))
+
+
+@given(PREFIX, ANY)
+def test_what_was_mapped_is_mapped_again(before: str, group: str) -> None:
+    """Nobody can name a group so that it looks like another's mapped name."""
+    mapped = names.metric(before, group).removeprefix(f"{before}.")
+    assert mapped == group or names.metric(before, mapped) != names.metric(before, group) or group.startswith(("kind:", "axis:"))
+
+
+@pytest.mark.parametrize(("group", "name"), [
+    ("all", "s.toxicity"), ("health", "s.toxicity.health"), ("Rights / justice", "s.toxicity.Rights / justice"),
+    ("kind:neutral", "s.toxicity.kind_neutral"), ("axis:gender", "s.toxicity.axis_gender"), ("política", "s.toxicity.política"),
+])  # fmt: skip
+def test_a_name_that_is_taken_stays_what_it_is(group: str, name: str) -> None:
+    assert names.metric("s.toxicity", group) == name
+
+
+def test_a_mapped_name_can_still_be_read() -> None:
+    assert re.fullmatch(r"s\.toxicity\.Rights / justice-[0-9a-f]{10}", names.metric("s.toxicity", "Rights // justice"))
+    assert re.fullmatch(r"mine_and_yours-[0-9a-f]{10}", names.file("Mine and yours"))
+
+
+def test_words_that_differ_in_marks_alone_have_prompts_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "suite: s\nform: question\ntemplates:\n  tongue:\n    groups: {a: [C++, C], b: [हिन्दी, हिन्द]}\n    texts: ['Is {} hard?']\n"
+    )
+    ids = [prompt.id for prompt in load_suite(path).prompts]
+    assert len(set(ids)) == 4
+    assert "tongue-b-हिन्दी-1" in ids
+
+
+@pytest.mark.parametrize("group", ["all", "kind:neutral", "axis:gender"])
+def test_a_group_named_as_what_stands_for_several_is_refused(tmp_path: Path, group: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"suite: s\nform: question\nprompts:\n- {{id: a, group: '{group}', text: Why?}}\n")
+    with pytest.raises(BadInput, match=f'suite.yaml:4: prompts.0.group: "{group}" stands for prompts of several groups'):
+        load_suite(path)
