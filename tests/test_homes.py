@@ -12,7 +12,6 @@ import pytest
 from tests import sweeps
 
 NOTES = ("sweep.json", "state.json")
-READ_ONLY = (("status",), ("metrics", "--format", "csv"), ("report",), ("doctor",))
 
 pytestmark = pytest.mark.slow
 
@@ -67,9 +66,7 @@ def test_a_damaged_note_is_one_line(home: Path, name: str, left: str) -> None:
         note.mkdir()
     elif left != "nothing":
         note.write_text(left)
-    if left == "[]" and name == "state.json":
-        pytest.skip("a board without stages is one")
-    for words in (("status",), ("metrics",), ("mlflow", "rebuild")):
+    for words in (("status",), ("metrics",), ("mlflow", "rebuild"))[: 3 if left == "{" else 1]:  # one reader reads for all
         told = sweeps.palms(home, *words, status=2).stderr.splitlines()
         assert len(told) == 1
         assert f"{note}: cannot be read (" in told[0]

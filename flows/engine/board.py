@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from flows.engine.notes import read_note
 from tasks.contract import canonical, replace_file
@@ -31,6 +33,9 @@ class Entry:
     attempt: int = 0
     started: float | None = None
     seconds: float | None = None
+
+
+BOARD: Any = Annotated[list[Entry], Field(min_length=1)]  # no sweep is without stages
 
 
 class Board:
@@ -79,4 +84,4 @@ class Board:
 
 def read_board(path: Path) -> list[Entry]:
     """Raises Unreadable."""
-    return read_note(path, list[Entry], f"`palms rerun {path.parent.name}` writes it anew (move a folder of that name away)")
+    return read_note(path, BOARD, f"`palms rerun {path.parent.name}` writes it anew (move a folder of that name away)")
