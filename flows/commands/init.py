@@ -47,7 +47,7 @@ def scaffold(name: str, parent: Path) -> Path:
     folder = parent / name
     if folder.exists():
         raise BadInput(f"{folder}: exists already; a new name is required")
-    if not parent.is_dir():
+    if not parent.exists():
         raise BadInput(f"{parent}: no such folder; --in names one that exists")
     with writing(folder):
         shutil.copytree(SCAFFOLD, folder)
