@@ -1,9 +1,9 @@
 """Kills at random moments over calibration sweeps: `python -m benchmarks.faults [KILLS] [SEED]`, 100 kills by default.
 
 A sweep is started again and again, and each time something of it is killed: the command, a stage's process, the fork server, the
-Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to end (SIGTERM, Ctrl-C); now and then its home is
-moved before the next run. When it comes to its end all the same, its metrics are held against those of a run that nobody disturbed, the
-databases are counted, and the next sweep begins in an empty home.
+Prefect server, everything at once, the tracker's viewer of `palms up`, or it is asked to end (SIGTERM, Ctrl-C), or its disk is filled,
+where a small one can be mounted; now and then its home is moved before the next run. When it comes to its end all the same, its metrics
+are held against those of a run that nobody disturbed, the databases are counted, and the next sweep begins in an empty home.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import io
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tasks.contract import read_json
 from tests import sweeps
 
 ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
-TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt", "viewer")
+TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt", "viewer", "disk")
 LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
 MOVED = 0.2  # of the times that something was killed, the home is renamed before the next run
 LIMIT_S = 240.0  # longer than this no command may take to end, whatever was killed under it
@@ -36,6 +37,7 @@ GRACE_S = 5.0  # after which no stage's process may be alive without its parent
 # after which nothing at all may be: a fork server sees that its parent is gone once its imports are done, 5 to 15 s
 FORKSERVER_GRACE_S = 25.0
 VIEWER_BACK_S = 30.0
+DISK_MIB = 1024
 
 
 @dataclass
@@ -51,6 +53,8 @@ class Count:
     processes_left: int = 0
     viewers_not_back: int = 0
     sweeps_ended_by_viewer: int = 0
+    full_disks_not_told: int = 0
+    tracebacks_of_full_disks: int = 0
     hung: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     sweeps: int = 0
@@ -63,13 +67,32 @@ class Count:
 
 def fault_run(kills: int, seed: int, folder: Path) -> Count:
     """Disturb sweeps until there have been that many kills, and the one that was going on has come to its end."""
-    rng, count = random.Random(seed), Count()
     expected = finish(folder / "undisturbed")
+    with small_disk(folder / "disk") as kinds:
+        return _disturbed(kills, random.Random(seed), folder / "disk", kinds, expected)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Sequence[str]]:
+    """A folder on a disk that can be filled, and the kinds of fault that can be made there: all but that one, where none is mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        yield [target for target in TARGETS if target != "disk"]
+        return
+    try:
+        yield TARGETS
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _disturbed(kills: int, rng: random.Random, folder: Path, kinds: Sequence[str], expected: list[dict[str, str]]) -> Count:
+    count = Count()
     while count.kills.total() < kills:
         home = folder / f"home{count.sweeps}"
         made: dict[str, str] = {}
         while count.kills.total() < kills:
-            ended = disturb(home, rng, count)
+            ended = disturb(home, rng, count, kinds)
             count.stages_run_twice += remade(home, made)
             if ended:
                 break
@@ -80,17 +103,20 @@ def fault_run(kills: int, seed: int, folder: Path) -> Count:
         count.stages_run_twice += remade(home, made)
         count.sweeps += 1
         look(home, count)
+        shutil.rmtree(home)
         print(f"{count.kills.total():4} kills over {count.sweeps} sweeps: {count.faults}", flush=True)
     return count
 
 
-def disturb(home: Path, rng: random.Random, count: Count) -> bool:
+def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str]) -> bool:
     """Start the sweep and kill something of it at a random moment; whether it came to its end before that."""
-    moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(TARGETS)
+    moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(kinds)
     if target == "viewer":
         return disturb_viewer(home, moment, count)
+    if target == "disk":
+        return disturb_disk(home, moment, count)
     command = [*sweeps.COMMAND, *ARGUMENTS]
-    with (home.parent / "output.log").open("ab") as log:
+    with home.parent.with_suffix(".log").open("ab") as log:
         run = subprocess.Popen(command, env=sweeps.environment(home), stdout=log, stderr=log, start_new_session=True)
     with contextlib.suppress(subprocess.TimeoutExpired):  # as a rule it goes on, to be killed
         run.wait(moment)
@@ -143,6 +169,33 @@ def disturb_viewer(home: Path, moment: float, count: Count) -> bool:
     count.viewers_not_back += not back
     sweeps.palms(home, "down")
     return True
+
+
+def disturb_disk(home: Path, moment: float, count: Count) -> bool:
+    """Fill the disk under a sweep, and give the room back once it has ended; whether it came to its end all the same."""
+    command = [*sweeps.COMMAND, *ARGUMENTS]
+    run = subprocess.Popen(command, env=sweeps.environment(home), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.communicate(timeout=moment)
+        return True
+    filler = home.parent / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(home.parent).free)
+    count.kills["disk"] += 1
+    try:
+        _, told = run.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        count.hung += 1
+        run.kill()
+        _, told = run.communicate()
+    filler.unlink()
+    if run.returncode == 0:
+        return True
+    count.full_disks_not_told += "the disk is full (" not in told
+    if "Traceback" in told:
+        count.tracebacks_of_full_disks += 1
+        print(told, flush=True)
+    return False
 
 
 def _victims(leader: int, family: Mapping[int, tuple[int, str]], target: str) -> list[int]:
