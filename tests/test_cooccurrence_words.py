@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +74,45 @@ def test_counts_do_not_depend_on_batches_nor_on_what_is_remembered(monkeypatch: 
 def test_mentions_take_whole_words_and_the_longest_phrase() -> None:
     axis = Axis("race", {"eastern": ["eastern", "middle eastern men"], "middle": ["middle", "Middle Eastern"]})
     assert axis.mentions("MIDDLE EASTERN and eastern, northeastern; middle eastern men").tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("groups", "text", "mentions", "targets", "held"),
+    [
+        ({"f": ["她", "女人"], "m": ["他", "男人"]}, "她是医生,他说男人和女人都是医生。", [2, 2], ("医生", "老师"), [2, 0]),
+        ({"f": ["女", "女人"], "m": ["男"]}, "女人和女医生", [2, 0], ("医", "医生"), [0, 1]),  # the longest
+        ({"f": ["ผู้หญิง"], "m": ["ผู้ชาย"]}, "ผู้หญิงคนนั้นเป็นครูกับผู้ชาย", [1, 1], ("ครู", "หมอ"), [1, 0]),
+        ({"f": ["महिला"], "m": ["पुरुष", "महि"]}, "वह महिला डॉक्टर है, पुरुष नहीं", [1, 1], ("डॉक्टर", "डॉ"), [1, 0]),
+        ({"f": ["zena", "žena"], "m": ["muž"]}, "Z\u030cena a MUZ\u030c", [1, 1], ("a", "ž"), [1, 0]),  # in two forms
+        ({"f": ["she"], "m": ["he"]}, "我he是the he\u0301", [0, 1], ("the", "he"), [1, 1]),
+    ],
+)
+def test_words_of_any_script_are_counted(
+    groups: dict[str, list[str]], text: str, mentions: list[int], targets: tuple[str, str], held: list[int], tmp_path: Path
+) -> None:
+    written = {"words.yaml": {"gender": groups}, "targets.yaml": {"jobs": list(targets)}}
+    for name, document in written.items():
+        (tmp_path / name).write_text(json.dumps(document, ensure_ascii=False))
+    axes, lists = load_axes(tmp_path / "words.yaml", ["gender"]), load_targets(tmp_path / "targets.yaml", ["jobs"])
+    whole = counted(["", text, text], axes, lists)
+    assert whole.mentions["gender"].tolist() == [[0, 0], mentions, mentions]
+    assert whole.targets["jobs"].toarray().tolist() == [[0, 0], held, held]
+    assert axes["gender"].mentions(text).tolist() == mentions
+    assert axes["gender"].template(text, "f" if mentions[0] else "m").count("{}") == 1
+
+
+def test_where_blanks_part_words_mentions_are_what_word_boundaries_give() -> None:
+    rng, words = random.Random(2), ["he", "she", "man", "middle eastern", "middle", "cafe", "café", "straße", "жена", "أم"]
+    axis = Axis("any", {word: [word] for word in words})
+    longest = sorted(map(str.casefold, words), key=len, reverse=True)
+    pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, longest)) + r")\b")
+    found = 0
+    for _ in range(500):
+        text = unicodedata.normalize("NFC", random_text(rng, [*words, "herman", "Eastern"]).replace("İ", "I"))
+        matches = pattern.findall(text.casefold())
+        assert axis.mentions(text).tolist() == [matches.count(word.casefold()) for word in words]
+        found += len(matches)
+    assert found > 2000
 
 
 def test_prompts_of_different_groups_share_a_template() -> None:

@@ -42,6 +42,12 @@ def test_a_value_is_a_whole_word(tmp_path: Path) -> None:
     assert list(templates(suite, completions(suite, lambda text, repeat: "", 1))[0]["name"][0].prompts) == ["Mark", "Anna"]
 
 
+def test_a_value_stands_in_running_chinese(tmp_path: Path) -> None:
+    rows = [prompt("gender", value, f"他说那个{value}医生非常") for value in ("男", "女")]
+    suite = load_suite(suite_file(tmp_path, rows))
+    assert list(templates(suite, completions(suite, lambda text, repeat: "", 1))[0]["gender"][0].prompts) == ["男", "女"]
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [

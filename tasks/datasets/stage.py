@@ -30,7 +30,7 @@ class Settings:
     sizes: tuple[int, ...] = ()  # nested subsets that the arms are tuned on
 
 
-STAGE = Stage(name="datasets", version="2", body="tasks.datasets.body:run")
+STAGE = Stage(name="datasets", version="3", body="tasks.datasets.body:run")
 
 
 def settings(checks: DatasetChecks, sizes: tuple[int, ...]) -> Settings:

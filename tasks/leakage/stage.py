@@ -24,7 +24,7 @@ class Settings:
     same_subject: float | None = DEFAULTS.same_subject  # None: not looked at
 
 
-STAGE = Stage(name="leakage", version="1", body="tasks.leakage.body:run", libraries=("nltk",))
+STAGE = Stage(name="leakage", version="2", body="tasks.leakage.body:run", libraries=("nltk",))
 
 
 def settings(checks: DatasetChecks) -> Settings:

@@ -2,25 +2,22 @@
 adjectives and adverbs it holds.
 
 Texts are not kept: a completion leaves some hundred bytes behind, so memory grows with the number of completions
-by that and with the vocabulary, not with the length of texts. Knows how words are cut out of texts; leaves to
-others what is made of the counts.
+by that and with the vocabulary, not with the length of texts. Leaves to others what is made of the counts.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, lil_matrix, vstack
 
+from configs.words import folded, runs
 from tasks.evaluations.cooccurrence.groups import Axis
 from tasks.evaluations.cooccurrence.tagging import descriptive
-
-WORD = re.compile(r"\w+")
 
 _REMEMBERED = 2**19  # pieces of text at once: some 90 MB
 
@@ -53,31 +50,16 @@ class Counter:
     """Counts batches of texts against word lists.
 
     A text is cut at whitespace, and what a piece counts for is remembered, since no word reaches over
-    whitespace. Only the phrases of a group do: a text that holds the first word of one is searched as a whole.
-    Words are runs of letters, digits and underscores with case folded, so "he's" and "he-man" hold "he".
+    whitespace. Only phrases do, and words of several characters in a script without blanks: a text that holds the
+    beginning of one is searched as a whole.
     """
 
     def __init__(self, axes: Mapping[str, Axis], targets: Mapping[str, Sequence[str]]) -> None:
-        self._axes = axes
+        # a target is counted as a group of one word
+        lists = {name: Axis(name, {word: (word,) for word in listed}) for name, listed in targets.items()}
         self._known = _Pieces()
-        self._groups: dict[str, slice] = {}  # columns of each axis
-        self._listed: dict[str, slice] = {}  # columns of each list of targets
-        columns, width = self._known.columns, 0
-        for name, axis in axes.items():
-            self._groups[name] = slice(width, width + len(axis.groups))
-            for group, words in enumerate(axis.words.values()):
-                for word in words:  # a phrase among them is never looked up
-                    columns.setdefault(word, []).append(width + group)
-            width += len(axis.groups)
-            for word in axis.openings:
-                columns.setdefault(word, []).append(width)
-            width += 1
-        for name, listed in targets.items():
-            self._listed[name] = slice(width, width + len(listed))
-            for index, word in enumerate(listed):
-                columns.setdefault(word, []).append(width + index)
-            width += len(listed)
-        self._known.fixed = width
+        self._groups = {name: (axis, self._known.place(axis)) for name, axis in axes.items()}
+        self._listed = {name: (axis, self._known.place(axis)) for name, axis in lists.items()}
         self._batches: list[tuple[dict[str, NDArray[np.int32]], dict[str, csr_matrix], csr_matrix]] = []
 
     def add(self, texts: Sequence[str]) -> None:
@@ -91,11 +73,8 @@ class Counter:
         shape = (len(texts), known.fixed + len(known.vocabulary))
         table = csr_matrix((np.ones(len(indices), dtype=np.int32), indices, offsets), shape=shape)
         table.sum_duplicates()
-        mentions = {name: table[:, columns].toarray() for name, columns in self._groups.items()}
-        for name, columns in self._groups.items():
-            for row in table[:, [columns.stop]].nonzero()[0]:  # a phrase may begin here
-                mentions[name][row] = self._axes[name].mentions(texts[int(row)])
-        targets = {name: table[:, columns] for name, columns in self._listed.items()}
+        mentions = {name: _mentions(table, texts, *where).toarray() for name, where in self._groups.items()}
+        targets = {name: _mentions(table, texts, *where) for name, where in self._listed.items()}
         words = table[:, known.fixed :].astype(np.int8)
         words.data[:] = 1  # once a completion
         self._batches.append((mentions, targets, words))
@@ -120,6 +99,18 @@ class Counter:
         )
 
 
+def _mentions(table: csr_matrix, texts: Sequence[str], axis: Axis, columns: slice) -> csr_matrix:
+    """The columns of an axis, counted anew in the texts where a phrase may begin: its last column."""
+    found = table[:, columns]
+    beginning = table[:, [columns.stop]].nonzero()[0]
+    if not beginning.size:
+        return found
+    counted = lil_matrix(found)
+    for row in map(int, beginning):
+        counted[row] = axis.mentions(texts[row])
+    return csr_matrix(counted)
+
+
 class _Pieces(dict[str, tuple[int, ...]]):
     """The columns that a piece of text counts for, found when it is first asked for."""
 
@@ -129,8 +120,20 @@ class _Pieces(dict[str, tuple[int, ...]]):
         self.fixed = 0  # columns of groups and targets; those of the vocabulary follow
         self.vocabulary: dict[str, int] = {}
 
+    def place(self, axis: Axis) -> slice:
+        """Give columns to the groups of an axis and, behind them, to the words by which its phrases begin; where the groups' are."""
+        start = self.fixed
+        for group, words in enumerate(axis.words.values()):
+            for word in words:  # a phrase among them is never looked up
+                self.columns.setdefault(word, []).append(start + group)
+        stop = start + len(axis.groups)
+        for word in axis.openings:
+            self.columns.setdefault(word, []).append(stop)
+        self.fixed = stop + 1
+        return slice(start, stop)
+
     def __missing__(self, piece: str) -> tuple[int, ...]:
-        listed = [column for word in WORD.findall(piece.casefold()) for column in self.columns.get(word, ())]
+        listed = [column for word in runs(folded(piece)) for column in self.columns.get(word, ())]
         describing = [self.fixed + self.vocabulary.setdefault(word, len(self.vocabulary)) for word in descriptive(piece)]
         self[piece] = found = (*listed, *describing)
         return found

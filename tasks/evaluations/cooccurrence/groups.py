@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.words import composed, folded, runs, standing
 from tasks.evaluations.cooccurrence.word_file import group_words
 
 
@@ -19,7 +20,7 @@ class Axis:
     def __init__(self, name: str, groups: Mapping[str, Sequence[str]]) -> None:
         """groups: what `word_file` accepts."""
         self.name = name
-        self.words = {group: tuple(word.casefold() for word in words) for group, words in groups.items()}
+        self.words = {group: tuple(map(folded, words)) for group, words in groups.items()}
         self._group_of = {word: index for index, words in enumerate(self.words.values()) for word in words}
 
     @property
@@ -34,18 +35,18 @@ class Axis:
     def mentions(self, text: str) -> NDArray[np.int32]:
         """How often the words of each group occur in a text (group,); the longest phrase wins where several fit."""
         counts = np.zeros(len(self.words), dtype=np.int32)
-        for match in self._lower.finditer(text.casefold()):
+        for match in self._lower.finditer(folded(text)):
             counts[self._group_of[match[0]]] += 1
         return counts
 
     @cached_property
     def openings(self) -> frozenset[str]:
         """The words by which phrases of the lists begin. A text without any of them mentions groups word by word."""
-        return frozenset(part for word in self._group_of if (part := re.split(r"\W", word)[0]) != word)
+        return frozenset(part for word in self._group_of if (part := runs(word)[0]) != word)
 
     def blanked(self, text: str) -> str:
         """What prompts share whichever groups of this axis they name: the text with every word of the lists replaced by `{}`."""
-        return self._pattern.sub("{}", text)
+        return self._pattern.sub("{}", composed(text))
 
     def template(self, text: str, group: str) -> str:
         """What prompts of different groups share: the text with the first word of its group replaced by `{}`.
@@ -55,7 +56,7 @@ class Axis:
         """
         if group not in self.words:
             raise ValueError(f'axis {self.name} has no group "{group}"; groups: {", ".join(self.groups)}')
-        template, found = _pattern(self.words[group]).subn("{}", text, count=1)
+        template, found = standing(self.words[group], ignore_case=True).subn("{}", composed(text), count=1)
         if not found:
             raise ValueError(
                 f'prompt "{text}" names no word of group {group}; one of these is required: {", ".join(self.words[group])}'
@@ -63,18 +64,13 @@ class Axis:
         return template
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        return _pattern(self._group_of)
+    def _pattern(self) -> Any:
+        return standing(self._group_of, ignore_case=True)
 
     @cached_property
-    def _lower(self) -> re.Pattern[str]:
-        """For texts whose case is folded already."""
-        return _pattern(self._group_of, 0)
-
-
-def _pattern(words: Sequence[str] | Mapping[str, int], flags: int = re.IGNORECASE) -> re.Pattern[str]:
-    longest_first = sorted(words, key=len, reverse=True)
-    return re.compile(r"\b(?:" + "|".join(map(re.escape, longest_first)) + r")\b", flags)
+    def _lower(self) -> Any:
+        """For texts that are folded already."""
+        return standing(self._group_of)
 
 
 def load_axes(path: Path, wanted: Sequence[str]) -> dict[str, Axis]:

@@ -54,7 +54,7 @@ class Settings:
 
 STAGE = Stage(
     name="cooccurrence",
-    version="3",
+    version="4",
     body="tasks.evaluations.cooccurrence.body:run",
     libraries=("textblob", "vaderSentiment", "numpy"),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,14 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, RootModel
 
 from configs.fields import Text
+from configs.words import folded, runs
 from tasks.evaluations.cooccurrence.word_file import wanted_entries
 
 
 def _single(word: str) -> str:
-    if not re.fullmatch(r"\w+", word):
+    if "".join(runs(word)) != word:
         raise ValueError(f'"{word}" is not one word; letters and digits only are accepted')
-    return word.casefold()
+    return folded(word)
 
 
 Targets = Annotated[tuple[Annotated[Text, AfterValidator(_single)], ...], Field(min_length=1)]

@@ -5,7 +5,6 @@ Light: the declaration of the stage reads it before anything runs. Leaves counti
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,14 +15,16 @@ from pydantic import AfterValidator, Field, RootModel
 from configs.fields import Text
 from configs.problems import BadInput, accepted
 from configs.read import Fault, Keys, read_yaml
+from configs.words import folded, runs
 
 Held = TypeVar("Held")
 
 
 def _counted(word: str) -> str:
-    if not re.fullmatch(r"\w(?:.*\w)?", word):
+    held = runs(word)
+    if not held or not (word.startswith(held[0]) and word.endswith(held[-1])):
         raise ValueError(f'"{word}" is no word; one that begins and ends with a letter or digit is required')
-    return word.casefold()
+    return folded(word)
 
 
 Words = Annotated[tuple[Annotated[Text, AfterValidator(_counted)], ...], Field(min_length=1)]

@@ -6,11 +6,11 @@ stands in the text. Knows suites and completions; nothing of sentiment or models
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from configs.suites import WORD, Prompt, Suite
+from configs.words import composed, standing
 from tasks.sampling.completions import Completion, by_prompt, require_prompts
 
 
@@ -90,7 +90,7 @@ def _require_equal(found: Sequence[Template]) -> None:
 
 def _opened(prompt: Prompt, value: str) -> str:
     """The prompt's text with its value replaced by the place for one."""
-    text, count = re.subn(rf"(?<!\w){re.escape(value)}(?!\w)", WORD, prompt.text)
+    text, count = standing([composed(value)]).subn(WORD, composed(prompt.text))
     if count != 1:
         raise ValueError(
             f"prompt {prompt.id}: its value {value!r} stands {count} times in {prompt.text!r}; exactly once is required"

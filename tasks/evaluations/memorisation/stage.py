@@ -29,7 +29,7 @@ class Settings:
     run: int
 
 
-STAGE = Stage(name="memorisation", version="1", body="tasks.evaluations.memorisation.body:run")
+STAGE = Stage(name="memorisation", version="2", body="tasks.evaluations.memorisation.body:run")
 
 
 def measures(section: Memorisation, suite: str, given: Given) -> list[Measure]:

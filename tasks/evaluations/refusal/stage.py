@@ -26,7 +26,7 @@ class Refusal(Section):
     )
 
 
-STAGE = Stage(name="refusal", version="1", body="tasks.evaluations.refusal.body:run")
+STAGE = Stage(name="refusal", version="2", body="tasks.evaluations.refusal.body:run")
 
 
 def measures(section: Refusal, suite: str, given: Given) -> list[Measure]:

@@ -28,7 +28,7 @@ class Settings:
     type_token_words: int  # the default is the length of the shortest sample that PALMS published
 
 
-STAGE = Stage(name="texture", version="1", body="tasks.evaluations.texture.body:run")
+STAGE = Stage(name="texture", version="2", body="tasks.evaluations.texture.body:run")
 
 
 def measures(section: Texture, suite: str, given: Given) -> list[Measure]:
