@@ -180,7 +180,9 @@ def disturb_disk(home: Path, moment: float, count: Count) -> bool:
         return True
     filler = home.parent / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(home.parent).free)
+        while free := shutil.disk_usage(home.parent).free:
+            with contextlib.suppress(OSError):  # the sweep took some of it in between
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
     count.kills["disk"] += 1
     try:
         _, told = run.communicate(timeout=LIMIT_S)
@@ -191,10 +193,11 @@ def disturb_disk(home: Path, moment: float, count: Count) -> bool:
     filler.unlink()
     if run.returncode == 0:
         return True
-    count.full_disks_not_told += "the disk is full (" not in told
-    if "Traceback" in told:
-        count.tracebacks_of_full_disks += 1
-        print(told, flush=True)
+    untold, traceback = "the disk is full (" not in told, "Traceback" in told
+    count.full_disks_not_told += untold
+    count.tracebacks_of_full_disks += traceback
+    if untold or traceback:
+        print(f"     after {moment:.1f} s: {told}", flush=True)
     return False
 
 

@@ -1,7 +1,7 @@
 """Everything an experiment refers to, found and checked before any stage starts: models, datasets, prompts, files of evaluations.
 
 Raises all problems at once, one line each. Loads no model; whether a dataset is any good is the dataset stage's to say, what an
-evaluation can be asked of is the evaluation's, and what a local model can read is for `reading`, which alone imports torch.
+evaluation can be asked of is the evaluation's, and what a local model can read is for `reading`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from configs.schema import Experiment, Ladder, Tuned
 from configs.suites import Suite, load_suite
 from flows.engine.machine import gpus
 from flows.experiment import asked_of
-from flows.reading import read_by
 from model_registry import catalog
 from model_registry.catalog import Model, Source
 from model_registry.folders import check_folder
@@ -33,8 +32,7 @@ from tasks.prepare import sources
 
 @dataclass(frozen=True)
 class Inputs:
-    """`files` are those that evaluations read, by the name of the stage, the role, and whether the ladder is the calibration one;
-    `reads`: how each model in a local folder reads a prompt."""
+    """`files` are those that evaluations read, by the name of the stage, the role, and whether the ladder is the calibration one."""
 
     models: tuple[Model, ...]
     datasets: Mapping[str, File]
@@ -42,7 +40,6 @@ class Inputs:
     positions_file: File | None
     files: Mapping[tuple[str, str, bool], File]
     given: Given  # what evaluations take from the experiment
-    reads: Mapping[str, str]
 
     @property
     def calibration(self) -> bool:
@@ -70,16 +67,11 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True) -> Inputs
     files = _asked(experiment, models, given, place, problems)
     problems += _primary(experiment, given)
     problems += _room(experiment, models)
-    reads: dict[str, str] = {}
-    if not problems:  # loads tokenizers: seconds
-        for model in models:
-            if model.source.kind == "folder" and (told := read_by(experiment, model, suites, datasets if rows else {}, problems)):
-                reads[model.name] = told
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     if problems:
         raise BadInput(*problems)
-    return Inputs(tuple(models), datasets, suites, positions_file, files, given, reads)
+    return Inputs(tuple(models), datasets, suites, positions_file, files, given)
 
 
 def sweep_id(experiment: Experiment, inputs: Inputs) -> str:

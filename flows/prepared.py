@@ -29,6 +29,7 @@ from flows.engine.store import Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import Inputs, gather
+from flows.reading import require_readable
 from flows.request import Request, request
 from tasks.contract import Node
 
@@ -40,6 +41,7 @@ class Run:
     source: Path  # the experiment's file
     experiment: Experiment
     inputs: Inputs
+    reads: Mapping[str, str]  # how models in local folders read a prompt, of those that anything is to be run with
     dag: Dag
     session: Session
     begun: Mapping[str, threading.Event]  # each size's flow has
@@ -111,17 +113,21 @@ def prepare_run(home: Home, asked: Request) -> Run:
         memory_gib=machine.memory_gib() * 0.9 if limits.memory_gib == "auto" else limits.memory_gib,
         gpus=machine.gpus(),
     )
-    session = Session(
-        nodes=dag.nodes,
-        store=Store(home.store(experiment.store.path)),
-        admission=admission,
-        board=Board(folder / "state.json", [node.label for node in dag.nodes]),
-        options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),
-    )
-    if asked.start is not None:
-        session.forced = frozenset(node.label for node in from_here_on(dag, asked.start))
+
+    def session() -> Session:
+        return Session(
+            nodes=dag.nodes,
+            store=Store(home.store(experiment.store.path)),
+            admission=admission,
+            board=Board(folder / "state.json", [node.label for node in dag.nodes]),
+            options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),
+            forced=frozenset(node.label for node in from_here_on(dag, asked.start)) if asked.start else frozenset(),
+        )
+
+    unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached"}
+    reads = require_readable(experiment, inputs, unmade)
     begun = {model: threading.Event() for model in dag.sizes}
-    return Run(home, asked, source, experiment, inputs, dag, session, begun, threading.Event())
+    return Run(home, asked, source, experiment, inputs, reads, dag, session(), begun, threading.Event())
 
 
 def reopen(home: Home, sweep: str | None, *, sets: Sequence[str] = (), verify: bool = False, start: Start | None = None) -> Run:
@@ -191,19 +197,24 @@ class Planned:
     """What a run would do with one node: it is cached, would run, or waits for one that would."""
 
     label: str
+    model: str | None
     state: Literal["cached", "run", "waits"]
     why: tuple[str, ...]  # reasons to run, or what it waits for
     key: str | None  # unknown below a node that would run: its output is not there to be digested
 
 
 def planned(run: Run) -> list[Planned]:
-    session = run.session
+    """What is cached is settled in the run's session."""
+    return _planned(run.dag.nodes, run.session)
+
+
+def _planned(nodes: Sequence[Node], session: Session) -> list[Planned]:
     rows: list[Planned] = []
     unmade: set[Node] = set()
-    for node in run.dag.nodes:
+    for node in nodes:
         above = [up for up in node.upstream.values() if up in unmade]
         if above:
-            rows.append(Planned(node.label, "waits", tuple(f"for {up.label}" for up in above), None))
+            rows.append(Planned(node.label, node.axes.model, "waits", tuple(f"for {up.label}" for up in above), None))
             unmade.add(node)
             continue
         inputs = session.inputs(node)
@@ -212,8 +223,8 @@ def planned(run: Run) -> list[Planned]:
         found, why = session.look_up(order)
         if found is not None:
             session.settle(node, found)
-            rows.append(Planned(node.label, "cached", (), order.key))
+            rows.append(Planned(node.label, node.axes.model, "cached", (), order.key))
         else:
-            rows.append(Planned(node.label, "run", tuple(why), order.key))
+            rows.append(Planned(node.label, node.axes.model, "run", tuple(why), order.key))
             unmade.add(node)
     return rows

@@ -1,39 +1,55 @@
 """Whether a model that lies in a local folder can read what an experiment asks of it: every prompt and every sample, in its own tokens,
 before any stage starts.
 
-What makes tokens of text is `model_registry.tokenization`. Models of the hub are looked at once they are fetched, in *prepare*, and their
+What makes tokens of text is `model_registry.tokenization`, which loads torch and tokenizers: 4 seconds, spent only where something is to
+be run. Models of the hub are looked at once they are fetched, in *prepare*, and their
 prompts and samples by the stages that use them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from configs.problems import BadInput
 from configs.schema import Experiment
 from configs.suites import SLOT, load_suite
+from flows.inputs import Inputs
 from model_registry.catalog import Model
-from tasks.contract import File
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 
 
-def read_by(
-    experiment: Experiment, model: Model, suites: Mapping[str, File], datasets: Mapping[str, File], problems: list[str]
-) -> str | None:
-    """How a local model reads a prompt and where it answers; None where it cannot, and `problems` then says why, a line a file."""
+def require_readable(experiment: Experiment, inputs: Inputs, models: Container[str | None]) -> dict[str, str]:
+    """How each of these models that lies in a local folder reads a prompt, and where it answers.
+
+    Raises:
+        BadInput: one of them cannot read something, a line a file.
+    """
+    problems: list[str] = []
+    reads = {
+        model.name: told
+        for model in inputs.models
+        if model.source.kind == "folder" and model.name in models and (told := _read_by(experiment, model, inputs, problems))
+    }
+    if problems:
+        raise BadInput(*problems)
+    return reads
+
+
+def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: list[str]) -> str | None:
     from model_registry.tokenization import STAND_IN, Tokenization, Turn, load_tokenization
 
     def unread(words: Tokenization, turn: Turn) -> Iterator[tuple[str, str, Callable[[], object]]]:
         """file, place in it, and what finds out whether the model can read what stands there"""
-        for name, file in suites.items():
+        for name, file in inputs.suites.items():
             suite, new = load_suite(file.path), experiment.suites[name].max_new_tokens
             around = turn if suite.form == "question" else words.turn(SLOT)
             for prompt in suite.prompts:
                 yield str(file.path), f"prompt {prompt.id}", partial(words.asked, around, prompt.text, new)
-        for file in datasets.values():
+        for file in inputs.datasets.values():
             chosen = partial(choose, load_rows(file.path), max(experiment.train_samples))  # smaller subsets lie within
             yield str(file.path), "train_samples", chosen
             with suppress(ValueError):  # told by the line above

@@ -71,7 +71,7 @@ def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
     keys = {row.label: row.key for row in rows if row.state == "cached"}
     for node in prepared.dag.nodes:
         if node.stage == MODEL and (name := node.axes.model):
-            if told := prepared.inputs.reads.get(name):
+            if told := prepared.reads.get(name):
                 yield name, told
             elif key := keys.get(node.label):
                 yield name, read_json(prepared.session.store.folder(MODEL.name, key) / READING)["reads"]

@@ -63,8 +63,17 @@ class Smaller(Section):
 class Session:
     """Thread-safe where it says so: task runs of many threads share it."""
 
-    def __init__(self, nodes: list[Node], store: Store, admission: Admission, board: Board, options: Options) -> None:
+    def __init__(
+        self,
+        nodes: list[Node],
+        store: Store,
+        admission: Admission,
+        board: Board,
+        options: Options,
+        forced: frozenset[str] = frozenset(),
+    ) -> None:
         self.nodes, self.store, self.admission, self.board, self.options = nodes, store, admission, board, options
+        self.forced = forced  # labels of what is made even if its output is there
         self._outcomes: dict[Node, Outcome] = {}
         self._changed = threading.Condition()
         self._groups: dict[tuple[str, str | None], Group] = {}
@@ -77,7 +86,6 @@ class Session:
         ] = {}  # label: arm, and the preregistration that it was sampled under
         self.untracked = False  # whether a projection to the tracker failed
         self.caveats: dict[str, str] = {}  # label: what a reader of its results should know
-        self.forced: frozenset[str] = frozenset()  # labels of what is made even if its output is there
 
     # ---- outcomes (thread-safe) ------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ before the end.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from flows.engine.dead import Dead
 from flows.engine.processes import warm_up
 from flows.engine.room import NoRoom
 from flows.engine.screen import send_logs_to, watching
-from flows.engine.servers import Server, ServerFailed, ServerGone, ask
+from flows.engine.servers import Server, ServerFailed, ask
 from flows.prepared import Run, planned
 from flows.serving.interruption import beside, told_to_end
 from flows.serving.servers import await_health, prefect_server
@@ -37,17 +38,27 @@ def run_here(run: Run, out: Console) -> State[Any]:
         ServerGone: it ended under the sweep.
         NoRoom: its folders cannot be written to any more.
     """
-    ground = run.require_room()
-    with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
-        out.print(run.headline, highlight=False)
-        with prefect_server(run.home) as server:
-            ask(run.home, server)
-            with told_to_end(run.session.stop):
-                try:
-                    return _conducted(run, dead, server, partial(run.wrong, ground), out)
-                except (ServerGone, NoRoom):
-                    run.session.stop()
-                    raise
+    wrong = partial(run.wrong, run.require_room())
+    try:
+        with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
+            out.print(run.headline, highlight=False)
+            with prefect_server(run.home) as server, _stopped(run), told_to_end(run.session.stop):
+                ask(run.home, server)
+                return _conducted(run, dead, server, wrong, out)
+    except Exception as error:
+        if said := wrong():  # then whatever failed, failed of it
+            raise NoRoom(said) from error
+        raise
+
+
+@contextmanager
+def _stopped(run: Run) -> Iterator[None]:
+    """Whatever fails in the block, no stage goes on."""
+    try:
+        yield
+    except Exception:
+        run.session.stop()
+        raise
 
 
 def _conducted(run: Run, dead: list[Dead], server: Server, wrong: Callable[[], str], out: Console) -> State[Any]:

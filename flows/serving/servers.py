@@ -20,6 +20,7 @@ from rich.console import Console
 
 from flows.engine.home import Home
 from flows.engine.ownership import process_start
+from flows.engine.room import LEAST_MIB, NoRoom, full
 from flows.engine.servers import PORTS, Server, ServerFailed, ask, folder_of, log_of, running
 
 START_LIMIT_S = 60.0  # a first start creates the databases: 3 to 12 s were seen on two cores
@@ -54,11 +55,13 @@ def start(home: Home, name: str, port: int | None = None) -> Server:
 
 
 def await_health(home: Home, server: Server) -> None:
-    """Raises ServerFailed when the server died or did not answer in time."""
+    """Raises ServerFailed when the server died or did not answer in time, NoRoom where a full disk may be why."""
     log = log_of(home, server.name)
     deadline = time.monotonic() + START_LIMIT_S
     while not server.answers():
         if not server.is_ours():
+            if said := full(home.root, LEAST_MIB):
+                raise NoRoom(said)
             raise ServerFailed(f"the {server.name} server ended at start; its log: {log}")
         if time.monotonic() > deadline:
             server.stop()
