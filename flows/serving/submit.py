@@ -10,6 +10,7 @@ from uuid import UUID
 from rich.console import Console
 
 from flows.claim import Busy, left_if_new
+from flows.engine.room import NoRoom
 from flows.engine.screen import BoardFile, watching
 from flows.engine.servers import Server, ask
 from flows.prepared import Run
@@ -29,6 +30,7 @@ def submitted(run: Run, server: Server, since: float, out: Console) -> State:
     Raises:
         Busy: another process runs this sweep.
         ServerGone: the orchestrator ended under it.
+        NoRoom: its folders cannot be written to any more.
     """
     ground = run.require_room()
     left_if_new(run)  # `palms rerun` finds it, also if the runner never comes to it
@@ -45,6 +47,8 @@ def submitted(run: Run, server: Server, since: float, out: Console) -> State:
             state = beside(partial(_await_end, client, flow_run), run.home, server, ground.wrong)
     if state.name == SKIPPED:  # somebody else was faster
         raise Busy(str(state.message))
+    if state.is_crashed() and (said := ground.wrong()):  # the runner's watch was faster
+        raise NoRoom(said)
     return state
 
 
