@@ -80,7 +80,7 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="2",
+    version="3",
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.compare.capability import Verdict
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference
+from tasks.compare.report.headline import headline
 from tasks.compare.summary import OUTCOME
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
@@ -27,7 +28,7 @@ def write(folder: Path, found: Comparison) -> None:
     )
     write_rows(folder / "trend.csv", [_slope(row) for row in found.slopes], TREND)
     write_rows(folder / "capability.csv", [asdict(row) for row in found.verdicts], tuple(Verdict.__dataclass_fields__))
-    write_json(folder / OUTCOME, outcomes(sources, settings))
+    write_json(folder / OUTCOME, {**outcomes(sources, settings), "finding": headline(found)})
     write_metrics(folder, [_metric(row) for row in found.differences if _primary(row, settings)])
 
 
@@ -43,6 +44,8 @@ def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
         "secondary_metric": secondary,
         "reference": settings.arms.reference,
         "arms": list(settings.arms.names),
+        "contrasts": [str(contrast) for contrast in settings.arms.confirmatory],
+        "called": {metric: sources.words(metric) for metric in dict.fromkeys((settings.primary_metric, *settings.secondary))},
     }
 
 
