@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from configs.problems import BadInput
 from model_registry.digests import sha256_file
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
+BASE = "base.json"  # beside an adapter: the digests of the files that it was tuned on
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -133,13 +134,31 @@ def arm_folders(prepared: Path, tuned: Path | None) -> tuple[Path, Path | None]:
     """Where an arm's weights and its adapter lie: those of the prepared model and none, where nothing was tuned.
 
     `tuned` is what fine-tuning wrote: a whole model in `model/`, or an adapter that goes on the prepared one.
+
+    Raises:
+        ValueError: the adapter was tuned on another model, as the files of both say.
     """
     folder = prepared_folder(prepared)
     if tuned is None:
         return folder, None
-    if (tuned / "model" / ADAPTER).is_file():
-        return folder, tuned / "model"
-    return tuned / "model", None
+    if not (tuned / "model" / ADAPTER).is_file():
+        return tuned / "model", None
+    _check_base(tuned / "model" / BASE, files_of(prepared))
+    return folder, tuned / "model"
+
+
+def files_of(prepared: Path) -> dict[str, str]:
+    """The digests of a prepared model's files, as *prepare* noted them."""
+    noted = prepared / "model.json"
+    return dict(_read_object(noted)["files"]) if noted.is_file() else {}
+
+
+def _check_base(noted: Path, files: Mapping[str, str]) -> None:
+    tuned_on = _read_object(noted)["files"] if noted.is_file() else {}
+    if wrong := sorted(name for name in tuned_on.keys() & files.keys() if tuned_on[name] != files[name]):
+        raise ValueError(
+            f"{noted.parent}: was tuned on a model whose {wrong[0]} is another; the adapter of this base is required"
+        )
 
 
 def _read_object(path: Path) -> dict[str, Any]:

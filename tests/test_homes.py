@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
+import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -142,6 +147,36 @@ def test_a_full_disk_is_one_line_and_loses_nothing(odd: Path, config: Path, tmp_
         assert metrics(home) == metrics(odd)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("wait_for", ["fork server", "stage"])
+def test_two_interrupts_leave_the_terminal_as_it_was(home: Path, config: Path, wait_for: str) -> None:
+    shutil.rmtree(home / "store" / "sampling")
+    controller, terminal = os.openpty()
+    running = subprocess.Popen(
+        [*sweeps.COMMAND, "run", str(config)],
+        env=sweeps.environment(home),
+        **dict.fromkeys(("stdin", "stdout", "stderr"), terminal),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    if wait_for == "stage":
+        sweeps.wait_for(lambda: list(home.glob("store/sampling/*.partial")))
+    else:
+        sweeps.wait_for(lambda: any("forkserver" in line for _, line in sweeps.living(running.pid).values()))
+    for _ in range(2):
+        os.write(controller, b"\x03")
+        time.sleep(0.3)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's other end is closed once all have ended
+        while some := os.read(controller, 4096):
+            shown += some
+    running.wait(30)
+    os.close(controller)
+    assert running.returncode in (-signal.SIGINT, 130)  # it may have come to its end in between
+    assert b"Traceback" not in shown
+    assert shown.rfind(b"\x1b[?25h") >= shown.rfind(b"\x1b[?25l")
 
 
 def test_a_setting_that_was_the_cause_is_changed_by_the_rerun(home: Path, config: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from configs.problems import BadInput
 from model_registry import catalog
-from model_registry.folders import check_folder, files_that_matter, fingerprint, prepared_folder
+from model_registry.folders import arm_folders, check_folder, files_of, files_that_matter, fingerprint, prepared_folder
 from model_registry.loading import load_model, load_tokenizer, parameter_count
 from tasks.prepare.stage import listing
 from tests import hub_stand_in, tiny
@@ -408,3 +408,17 @@ def test_an_adapter_of_another_base_is_refused_in_one_line(folder: Path, tmp_pat
     with pytest.raises(ValueError, match="adapter") as refused:
         load_model(folder, precision="fp32", device="cpu", adapter=tmp_path / "adapter")
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_an_adapter_of_another_base_of_equal_shape_is_refused(folder: Path, tmp_path: Path) -> None:
+    tuned, (first, second) = tmp_path / "tuned", (tmp_path / name for name in ("first", "second"))
+    (tuned / "model").mkdir(parents=True)
+    (tuned / "model" / "adapter_config.json").write_text("{}")
+    for prepared, digest in ((first, "a"), (second, "b")):
+        prepared.mkdir()
+        (prepared / "location.json").write_text(json.dumps({"folder": str(folder)}))
+        (prepared / "model.json").write_text(json.dumps({"files": {"config.json": "c", "model.safetensors": digest}}))
+    (tuned / "model" / "base.json").write_text(json.dumps({"files": files_of(first)}))
+    assert arm_folders(first, tuned) == (folder, tuned / "model")
+    with pytest.raises(ValueError, match="was tuned on a model whose model[.]safetensors is another"):
+        arm_folders(second, tuned)

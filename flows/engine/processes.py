@@ -107,9 +107,20 @@ _alive: set[Any] = set()
 
 def warm_up() -> None:
     """Start the fork server, whose imports take five seconds, before it is needed; returns at once."""
-    with _starting:
+    with _starting, _deaf():
         _context.set_forkserver_preload(PRELOAD)
         forkserver.ensure_running()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started in the block hears no Ctrl-C: the terminal sends it to the fork server too, which died of it with a traceback as long
+    as it was still importing. What ends is the parent's to decide."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread; processes inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_all() -> None:
@@ -144,7 +155,8 @@ def run(
         _context.set_forkserver_preload(PRELOAD)
         process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify))
         try:
-            process.start()
+            with _deaf():
+                process.start()
         except (EOFError, ConnectionError) as error:  # the next start brings up another fork server
             return Crash("killed", f"the fork server died ({type(error).__name__})")
         _alive.add(process)

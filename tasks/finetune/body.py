@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from model_registry.folders import TOKENIZER
+from model_registry.folders import ADAPTER, BASE, TOKENIZER, files_of
 from model_registry.loading import load_model, make_deterministic, prepared_folder
 from model_registry.tokenization import load_tokenization
 from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
@@ -58,6 +58,8 @@ def tune(job: Job) -> None:
     if lost := next((name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())), None):
         raise ValueError(f"{lost} is not finite after the last step; a lower learning_rate or weight_decay is required")
     save(model, folder, job.work / "model")
+    if (job.work / "model" / ADAPTER).is_file():
+        write_json(job.work / "model" / BASE, {"files": files_of(job.inputs["model"])})
     names = ("loss", "learning_rate", "grad_norm")
     write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log] for name in names})
     values = {
