@@ -266,7 +266,7 @@ def test_a_whole_model_is_saved_with_its_tokenizer_and_an_adapter_alone(prepared
     base, full = fingerprint(prepared / "model"), fingerprint(tmp_path / "full" / "model")
     assert {name for name in base if base[name] != full.get(name)} <= {"config.json", "model.safetensors"}
     adapter = tmp_path / "lora" / "model"
-    assert {path.name for path in adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in adapter.iterdir()} == {"adapter_config.json", "adapter_model.safetensors", "base.json"}
     config = json.loads((adapter / "adapter_config.json").read_text())
     assert not config["base_model_name_or_path"]
     assert config["r"] == 4
