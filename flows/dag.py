@@ -126,8 +126,8 @@ class Nodes:
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
 
     def comparison(self, nodes: list[Node]) -> Node:
-        """Reads everything that stands at a size and an arm but the completions themselves."""
-        compared = [node for node in nodes if node.stage == prepare.MODEL or (node.axes.arm and node.stage != sampling.STAGE)]
+        """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
+        compared = [node for node in nodes if node.stage == prepare.MODEL or node.axes.arm]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(
             self.experiment,

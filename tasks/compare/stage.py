@@ -80,7 +80,7 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="3",
+    version="4",
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED
-from tasks.compare.report import figures, headline, tables, wording
+from tasks.compare.report import answers, figures, headline, tables, wording
 from tasks.compare.report.sections import Section, named, sections
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import page_style
@@ -46,8 +46,9 @@ def _page(shown: Sequence[Section], found: Comparison) -> str:
         drawings={panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(p for s in shown for p in s.panels)},
         arms=_arms(found.sources),
         colours=_arm_variables(found.sources),
-        style=page_style(),
-        script=Markup((here / "page.js").read_text(encoding="utf-8")),
+        style=page_style() + answers.style(),
+        script=Markup((here / "page.js").read_text(encoding="utf-8")) + answers.script(),
+        answers=answers.section(found),
         reference=settings.arms.reference,
         facts=_facts(found),
         provenance=tables.provenance(found.sources),
