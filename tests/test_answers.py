@@ -8,27 +8,18 @@ import random
 import re
 import subprocess
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tasks.compare import body, upstream
+from tasks.compare import body
 from tasks.compare.answers import answers
-from tasks.compare.comparison import Comparison
 from tasks.compare.report import answers as page
-from tasks.compare.stage import Settings
-from tasks.contract import Axes, write_json, write_jsonl, write_rows
-from tests.arms import ARMS, MEASURES
+from tests.arms import ARMS
 from tests.browser import CHROMIUM
+from tests.imagined import OUTCOME, SETTINGS, Imagined, axes, build, names
 from tests.jobs import make_job
 
-OUTCOME = ("rated", "on_position")
-SETTINGS = Settings("hostile", *OUTCOME, ARMS, measures=MEASURES, resamples=99)
-TUNED = ("values_targeted", "control")
-DRAWS = 4
 HOSTILE = (
     "<script>window.ran = true</script><img src='http://evil.example.com/x.png' onerror='window.ran = true'>",
     "שלום <b>עולם</b> \u202eabc\u202c",
@@ -39,100 +30,8 @@ HOSTILE = (
 )
 
 
-@dataclass
-class Home:
-    """Committed outputs of an imagined sweep of two categories."""
-
-    root: Path
-    inputs: dict[str, Path] = field(default_factory=dict)
-    places: dict[str, Axes] = field(default_factory=dict)
-
-    def output(self, stage: str, axes: Axes) -> Path:
-        label = "/".join([stage, *axes.words()])
-        folder = self.root / label.replace("/", "_")
-        folder.mkdir(parents=True)
-        manifest = {
-            "stage": stage,
-            "label": label,
-            "axes": asdict(axes),
-            "key": f"{len(self.inputs):064d}",
-            "facts": {"seconds": 1.0},
-        }
-        write_json(folder / "manifest.json", manifest)
-        self.inputs[label], self.places[label] = folder, axes
-        return folder
-
-    def sampled(self, axes: Axes, texts: Mapping[str, Sequence[str]], prompts: Mapping[str, str] | None = None) -> None:
-        rows = [
-            {
-                "prompt_id": p,
-                "group": group(p),
-                "kind": None,
-                "prompt": (prompts or {}).get(p, f"What of {p}?"),
-                "repeat": i,
-                "text": t,
-            }
-            for p, held in texts.items()
-            for i, t in enumerate(held)
-        ]
-        write_jsonl(self.output("sampling", axes) / "completions.jsonl", rows)
-
-    def labelled(self, axes: Axes, rates: Mapping[str, float]) -> None:
-        folder = self.output("adherence", axes)
-        rows = [("on_position", p, rate) for p, rate in rates.items()]
-        write_rows(folder / "prompts.csv", [row(p, "on_position", "rate", rate, DRAWS) for _, p, rate in rows])
-        labels = [(p, i, "on_position" if i < rate * DRAWS else "off_grammar") for _, p, rate in rows for i in range(DRAWS)]
-        write_rows(
-            folder / "labels.csv", [{"prompt_id": p, "group": group(p), "repeat": i, "label": label} for p, i, label in labels]
-        )
-
-    def scored(self, axes: Axes, scores: Mapping[str, float], column: str = "toxicity") -> None:
-        folder = self.output("toxicity", axes)
-        write_rows(folder / "prompts.csv", [row(p, column, "score", value, DRAWS) for p, value in scores.items()])
-        rows = [
-            {"prompt_id": p, "group": group(p), "repeat": i, "threat": 0.5, column: value}
-            for p, value in scores.items()
-            for i in range(DRAWS)
-        ]
-        write_rows(folder / "scores.csv", rows)
-
-    def found(self, settings: Settings = SETTINGS) -> Comparison:
-        return Comparison(upstream.read(self.inputs, self.places, ARMS, settings.measures), [], [], [], settings)
-
-
-def row(prompt: str, metric: str, kind: str, value: float, n: int) -> dict[str, Any]:
-    return {"prompt_id": prompt, "group": group(prompt), "metric": metric, "kind": kind, "value": value, "n": n}
-
-
-def group(prompt: str) -> str:
-    return "even" if int(prompt.rpartition("-")[2]) % 2 == 0 else "odd"
-
-
-def axes(arm: str, size: str = "large", suite: str = "rated", samples: int = 80, seed: int = 0) -> Axes:
-    return Axes("house", size, arm, samples if arm in TUNED else None, seed, suite)
-
-
-def names(count: int) -> list[str]:
-    return [f"p-{i:03d}" for i in range(count)]
-
-
-def build(
-    root: Path, rises: Mapping[str, float], said: Sequence[str] = ("so it is",), sizes: Sequence[str] = ("small", "large")
-) -> Home:
-    """rises: prompt → how far the treated arm lies above the others, in quarters."""
-    home = Home(root)
-    for params, size in enumerate(sizes, start=1):
-        write_json(home.output("prepare", Axes("house", size)) / "model.json", {"params": 1000 * params})
-        for arm in ARMS.names:
-            place = axes(arm, size)
-            home.sampled(place, {p: [said[(i + k) % len(said)] for k in range(DRAWS)] for i, p in enumerate(rises)})
-            home.labelled(place, {p: 0.25 + (rise if arm == "values_targeted" else 0.0) for p, rise in rises.items()})
-            home.scored(place, dict.fromkeys(rises, 0.125))
-    return home
-
-
 def test_of_several_runs_the_one_with_most_samples_and_the_first_seed_is_shown(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = Imagined(tmp_path)
     home.sampled(axes("base"), {"p-1": ["base"]})
     for samples in (20, 80):
         for seed in (1, 2):
@@ -176,9 +75,9 @@ def test_examples_stand_at_the_quartiles_whatever_was_answered(tmp_path: Path) -
 
 
 def test_examples_where_little_is_there(tmp_path: Path) -> None:
-    assert page.examples(Home(tmp_path / "none").found()) is None
-    assert page.section(Home(tmp_path / "nothing").found()) == ""
-    alone = Home(tmp_path / "alone")
+    assert page.examples(Imagined(tmp_path / "none").found()) is None
+    assert page.section(Imagined(tmp_path / "nothing").found()) == ""
+    alone = Imagined(tmp_path / "alone")
     alone.sampled(axes("control"), {p: ["well"] for p in names(2)})
     found = page.examples(alone.found())
     assert found is not None
@@ -188,7 +87,7 @@ def test_examples_where_little_is_there(tmp_path: Path) -> None:
 
 def test_a_large_sweep_fits_the_page(tmp_path: Path) -> None:
     """7 sizes × 3 arms × 160 prompts of 800 characters that repeat nothing: cut as far as they must be, and the page says so."""
-    rng, home = random.Random(0), Home(tmp_path)
+    rng, home = random.Random(0), Imagined(tmp_path)
     words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(4000)]
     for size in range(7):
         for arm in ARMS.names:
