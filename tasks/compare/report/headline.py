@@ -52,7 +52,7 @@ def title(found: Comparison, suite: str, metric: str) -> str:
     """What a drawing of this outcome shows: of the first treated arm, against everything it is compared with."""
     name, arms = _bare(found.sources.words(metric)), found.sources.arms
     told = standing(found.differences, arms, arms.treated[0], suite, metric) if arms.treated else None
-    return f"{_capital(name)}, by arm and size" if told is None else _sentence(told, name, found).rstrip(".")
+    return f"{_capital(name)}, by arm and size" if told is None else _title(told, name, found)
 
 
 def asides(found: Comparison) -> list[str]:
@@ -130,11 +130,27 @@ def _sentence(told: Standing, name: str, found: Comparison, *, brief: bool = Fal
         return f"{_capital(doer)} {', '.join(parts)}{alone}."
     if (leading := told.leading()) is None:
         return f"{_unmoved(told, name, under)}{alone}."
-    states, places = leading
+    return f"{_capital(_parted(told, name, *leading, f' {under}'))}."
+
+
+def _title(told: Standing, name: str, found: Comparison) -> str:
+    """The same without a doer where the sweep is about one arm: its drawing shows who."""
+    whose = "" if len(found.sources.arms.treated) == 1 else f"{_capital(arm_words(told.treated))}: "
+    ways = [way for way in (UP, DOWN) if told.clear(way)]
+    if told.tested and len(ways) == 1:
+        said = f"{name} {PAST[ways[0]]} {SIDE[ways[0]]} {_names(told.references)} {_where(told.clear(ways[0]), told)}"
+    elif told.tested and not ways and (leading := told.leading()) is not None:
+        said = _parted(told, name, *leading)
+    else:
+        return _sentence(told, name, found).rstrip(".")
+    return f"{whose}{said}" if whose else _capital(said)
+
+
+def _parted(told: Standing, name: str, states: tuple[State, ...], places: list[Place], under: str = "") -> str:
+    """What was shown against one arm and not, or the other way, against another."""
     sides = [(way, _with(told, states, way)) for way in (UP, DOWN)]
     moved = " but ".join(f"{PAST[way]} {SIDE[way]} {_names(held)}" for way, held in sides if held)
-    rest = _rest(told, states, there=len(places) < len(told.places))
-    return f"{_capital(name)} {moved} {_where(places, told)} {under}{rest}."
+    return f"{name} {moved} {_where(places, told)}{under}{_rest(told, states, there=len(places) < len(told.places))}"
 
 
 def _unmoved(told: Standing, name: str, under: str) -> str:
@@ -210,7 +226,7 @@ def _counted(told: Sequence[Standing], name: str) -> str:
 
 def _amounts(told: Standing, found: Comparison) -> str:
     """`From base +50.7 and +62.7 percentage points at 30k and 100k; from control +60.0 and +70.5.`"""
-    parts = []
+    parts: list[str] = []
     for reference in told.references:
         if rows := told.against(reference):
             values = [difference(row.value, row.kind) for row in rows]
