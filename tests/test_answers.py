@@ -140,7 +140,7 @@ const probe = () => {
   told.wrong = wrong;
   document.title = JSON.stringify(told);
 };
-document.getElementById("answers-fold").open = true;
+document.getElementById("answers").open = true;
 const wait = setInterval(() => { if (cards().length) { clearInterval(wait); probe(); } }, 20);
 </script></body>
 """

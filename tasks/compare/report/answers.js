@@ -1,7 +1,7 @@
 // Answers side by side: unpacked when they are first wanted, filtered here. Whatever a model wrote is set as text, never as markup.
 {
 const PAGE = 20;
-const fold = document.getElementById("answers-fold");
+const fold = document.getElementById("answers");
 const at = (name) => document.getElementById(`answers-${name}`);
 
 const make = (name, text, parent, attributes = {}) => {
@@ -87,7 +87,7 @@ const start = (all) => {
   const form = at("filters"), list = at("list"), more = at("more");
   let size = null, left = [];
   for (const suite of all.suites) suite.contrasts = all.contrasts;
-  const suites = choice("prompts", all.suites.map((suite, index) => [index, suite.name.replaceAll("_", " ")]), form, () => refill());
+  const suites = choice("prompts", all.suites.map((suite, index) => [index, suite.name]), form, () => refill());
   const sizes = make("fieldset", "", form);
   make("legend", "model size", sizes);
   const pills = make("div", "", sizes, {class: "answer-sizes"});
@@ -149,9 +149,6 @@ if (fold) {
     unpack().then(start).catch((error) => { at("count").textContent = `This browser cannot unpack the answers: ${error.message}`; });
   };
   fold.addEventListener("toggle", open);
-  const wanted = () => { if (location.hash === "#answers") fold.open = true; };
-  addEventListener("hashchange", wanted);
-  wanted();
   open();
 }
 }

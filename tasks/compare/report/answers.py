@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from configs.called import suite_words
 from configs.contrasts import Contrast
 from tasks.compare.answers import Answers, answers
 from tasks.compare.comparison import Comparison
@@ -87,33 +88,46 @@ def examples(found: Comparison) -> Examples | None:
     return Examples(found.sources.named(at.ladder, at.size), at.suite, tuple(at.runs), how, rows)
 
 
+def first_screen(found: Comparison) -> Markup:
+    """The three examples; empty where nothing was sampled on the primary suite."""
+    if (shown := examples(found)) is None:
+        return Markup()
+    colours = {arm: variable(colour) for arm, colour in figures.colours(found.sources).items()}
+    return _rendered(
+        "examples.html.j2", shown=shown, suite=suite_words(shown.suite), colours=colours, arm_words=wording.arm_words
+    )
+
+
 def section(found: Comparison) -> Markup:
-    """The folded part of the page that holds every prompt; empty where nothing was sampled."""
+    """The folded part of the page that holds every prompt, with its script; empty where nothing was sampled."""
     held = list(_answers(found))
     if not held:
         return Markup()
     packed, longest = pack(found, held)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("tasks.compare.report") / "answers.html.j2").read_text(encoding="utf-8"))
-    several = len({(one.axes.train_samples, one.axes.seed) for one in found.sources.of("finetune")}) > 1
-    return Markup(
-        template.render(
-            packed=packed,
-            longest=longest,
-            prompts=len({(one.suite, prompt) for one in held for prompt in one.prompts}),
-            arms=len({arm for one in held for arm in one.runs}),
-            sizes=len({(one.ladder, one.size) for one in held}),
-            several=several,
-        )
+    return _rendered(
+        "answers.html.j2",
+        packed=packed,
+        longest=longest if longest < LONGEST[0] else None,
+        script=Markup(_file("answers.js")),
+        prompts=len({(one.suite, prompt) for one in held for prompt in one.prompts}),
+        arms=len({arm for one in held for arm in one.runs}),
+        sizes=len({(one.ladder, one.size) for one in held}),
+        several=len({(one.axes.train_samples, one.axes.seed) for one in found.sources.of("finetune")}) > 1,
     )
 
 
 def style() -> Markup:
-    return Markup((files("tasks.compare.report") / "answers.css").read_text(encoding="utf-8"))
+    """Of both, for the page's sheet."""
+    return Markup(_file("answers.css"))
 
 
-def script() -> Markup:
-    return Markup((files("tasks.compare.report") / "answers.js").read_text(encoding="utf-8"))
+def _rendered(name: str, **given: Any) -> Markup:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Markup(environment.from_string(_file(name)).render(**given))
+
+
+def _file(name: str) -> str:
+    return (files("tasks.compare.report") / name).read_text(encoding="utf-8")
 
 
 def draws(at: Answers) -> str:
@@ -158,7 +172,7 @@ def document(found: Comparison, held: Sequence[Answers], longest: int) -> dict[s
         answered = [[[_packed(one, arm, prompt, found, longest, number) for prompt in prompts] for arm in arms] for one in sizes]
         suites.append(
             {
-                "name": suite,
+                "name": suite_words(suite),
                 "words": found.sources.words(metric) if metric else "",
                 "kind": found.sources.kinds.get(metric or "", ""),
                 "draws": draws(sizes[0]),
