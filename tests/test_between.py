@@ -78,7 +78,7 @@ def test_another_ruler_is_told(before: Imagined, tmp_path: Path) -> None:
         manifest = read_json(folder / "manifest.json")
         manifest["identity"]["settings"] = {"judge": "another"}
         write_json(folder / "manifest.json", manifest)
-    assert first(before, after).note == "measured otherwise"
+    assert first(before, after).note.startswith("measured otherwise")
 
 
 def test_runs_answer_to_one_another_by_seed_and_alone_whatever_their_seed(before: Imagined, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from configs.called import suite_words
 from configs.contrasts import Contrast
 from configs.problems import BadInput
-from flows.commands.words import harmless, out, plain
+from flows.commands.words import fitted, harmless, out, plain
 from flows.engine.home import Home
 from flows.engine.store import Manifest
 from flows.outputs import Outputs
@@ -28,6 +29,7 @@ from tasks.statistics import DEGENERATE
 
 NAMED = 6  # rows of a dataset that are named
 LONGEST = 60  # characters of a value
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 OUTSIDE = ("description", "limits", "tracking", "store")  # sections that make no other sweep
 
 
@@ -152,17 +154,14 @@ def _print_effects(found: Sequence[Effect], sources: Sources) -> None:
     notes: dict[str, int] = {}
     for (suite, metric, contrast), group in groupby(found, lambda one: (one.suite, one.metric, one.contrast)):
         held = list(group)
-        _print_contrast(held, f"{sources.words(metric)} on {suite}", contrast, notes, several)
+        _print_contrast(held, f"{sources.words(metric)} on {suite_words(suite)}", contrast, notes, several)
     for note, number in notes.items():
         _say(f"{_mark(number)} {note}")
-    out.print(
-        Text(
-            "B − A is paired by prompt over the prompts that both have. It was named in neither sweep's preregistration: exploratory. "
-            "With fewer than three seeds it is conditional on these training runs: another pair may differ by more than it shows.",
-            style="dim",
-        ),
-        soft_wrap=False,
+    told = (
+        "B − A is paired by prompt over the prompts that both have. It was named in neither sweep's preregistration: exploratory. "
+        "With fewer than three seeds it is conditional on these training runs: another pair may differ by more than it shows."
     )
+    fitted(out, Text(told, style="dim"))
 
 
 def _print_contrast(held: Sequence[Effect], outcome: str, contrast: Contrast, notes: dict[str, int], several: bool) -> None:
@@ -170,13 +169,14 @@ def _print_contrast(held: Sequence[Effect], outcome: str, contrast: Contrast, no
     unit = f", {words}" if (words := wording.unit_words(kind)) else ""
     _say(f"\n{outcome}: {wording.arm_words(contrast)}{unit}")
     axes = [name for name in ("train_samples", "seed") if len({getattr(one, name) for one in held}) > 1]
-    table = plain("size", *(name.replace("_", " ") for name in axes), "A", "B", "B − A")
+    table = plain("size", *(name.replace("_", " ") for name in axes), "A", "B", "B − A", "")
+    table.padding = (0, 1, 0, 0)  # three intervals stand in 80 columns
     for one in held:
         size = f"{one.ladder} {one.size}" if several else one.size
-        marks = "".join(f" {_mark(notes.setdefault(note, len(notes) + 1))}" for note in one.note.split("; ") if note)
-        cells = [_estimate(one.before, kind), _estimate(one.after, kind), _change(one, kind) + marks]
-        table.add_row(size, *(getattr(one, name) for name in axes), *cells)
-    out.print(table, soft_wrap=False)
+        marks = "".join(f"{_mark(notes.setdefault(note, len(notes) + 1))}" for note in one.note.split("; ") if note)
+        cells = [_estimate(one.before, kind), _estimate(one.after, kind), _change(one, kind), marks]
+        table.add_row(*map(Text, [size, *(getattr(one, name) for name in axes), *cells]))
+    fitted(out, table)
 
 
 def _estimate(one: Estimate | None, kind: str) -> str:
@@ -187,9 +187,9 @@ def _change(one: Effect, kind: str) -> str:
     if one.before is None or one.after is None:
         return "–"
     if one.change is None:
-        return f"{wording.difference(one.after.value - one.before.value, kind)} [no interval]"
+        return f"{wording.difference(one.after.value - one.before.value, kind)} (no interval)"
     if one.change.method.startswith(DEGENERATE):
-        return f"{wording.difference(one.change.value, kind)} [no spread]"
+        return f"{wording.difference(one.change.value, kind)} (no spread)"
     return wording.interval(one.change.value, one.change.low, one.change.high, kind)
 
 
@@ -216,4 +216,4 @@ def _listed(values: set[str]) -> str:
 
 
 def _mark(number: int) -> str:
-    return f"({number})"
+    return str(number).translate(RAISED)

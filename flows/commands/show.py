@@ -10,8 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from configs.called import suite_words
 from configs.problems import BadInput, accepted
-from flows.commands.words import harmless, out
+from flows.commands.words import fitted, harmless, out
 from flows.engine.home import Home
 from flows.outputs import Outputs
 from tasks.compare.answers import Answer, Answers, answers
@@ -46,14 +47,22 @@ def show(
     held = next(one for one in found if one.suite == which)
     if outputs.note.calibration:
         out.print("calibration: these answers validate the machinery and say nothing about real models", style="yellow")
-    out.print(Text(harmless(said.prompt), style="bold"))
+    fitted(out, Text(harmless(said.prompt), style="bold"))
     told = f"the first of {draws(held)}; --all shows all" if not everything else f"all of {draws(held)}"
-    place = [said.prompt_id, said.group, *([said.kind] if said.kind else []), which, held.size, outputs.sweep, told]
-    out.print(Text(harmless(" · ".join(place)), style="dim"))
+    place = [
+        said.prompt_id,
+        said.group,
+        *([said.kind] if said.kind else []),
+        f"{suite_words(which)} ({which})",
+        held.size,
+        outputs.sweep,
+        told,
+    ]
+    fitted(out, Text(harmless(" · ".join(place)), style="dim"))
     out.print()
-    out.print(_beside(held, said.prompt_id, None if everything else 1), soft_wrap=False)
+    fitted(out, beside(held, said.prompt_id, None if everything else 1, out.width))
     for line in _moved(held, said.prompt_id):
-        out.print(Text(harmless(line)))
+        fitted(out, Text(harmless(line)))
 
 
 # ---- what is asked for ------------------------------------------------------------------------------------------------------
@@ -109,20 +118,21 @@ def _prompt(given: str, known: dict[tuple[str, str], Completion]) -> tuple[str, 
 
 
 def _nearest(given: str, names: Sequence[str]) -> str:
-    """The closest ids; of many that are unlike it the first few."""
-    told = accepted(given, names)
-    return told if len(names) <= 8 else f"{told.partition('accepted are')[0]}ids are like {', '.join(names[:4])}"
+    """The closest id, or, of many that are unlike it, the first few."""
+    near, _, _ = accepted(given, names).partition("accepted are")
+    return near.strip() or f"there are {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 # ---- what is printed --------------------------------------------------------------------------------------------------------
 
 
-def _beside(held: Answers, prompt: str, many: int | None) -> RenderableType:
+def beside(held: Answers, prompt: str, many: int | None, width: int) -> RenderableType:
+    """The first `many` answers (None: all) of each arm, a column an arm; one under the other where columns would be too narrow."""
     arms = list(held.runs)
     columns = {arm: [_cell(one, whole=many is None) for one in held.of(arm, prompt, many)] for arm in arms}
-    if out.width // len(arms) < NARROWEST:
+    if width // len(arms) < NARROWEST:
         return Group(*(Group(Text(wording.arm_words(arm), style="bold"), *cells, Text()) for arm, cells in columns.items()))
-    table = Table(box=None, pad_edge=False, header_style="bold", width=out.width)
+    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
     for arm in arms:
         table.add_column(wording.arm_words(arm), ratio=1, overflow="fold")
     for row in range(max(map(len, columns.values()))):

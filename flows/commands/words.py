@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from configs.problems import BadInput
@@ -39,6 +40,14 @@ def show(console: Console, table: Table) -> None:
     """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width."""
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width)).print(table)
+
+
+def fitted(console: Console, shown: RenderableType) -> None:
+    """Print within the width of the console; no line is filled up with blanks."""
+    for line in console.render_lines(shown, console.options.update(no_wrap=False, overflow="fold"), pad=False):
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        text.rstrip()
+        console.print(text)
 
 
 def plain(*headings: str) -> Table:

@@ -24,6 +24,7 @@ from tasks.sampling.completions import read_completions
 from tasks.sampling.stage import STAGE as SAMPLING
 from tasks.statistics import Interval, crossed_difference, paired_difference
 
+RULED = "measured otherwise (scorer, settings or version of the evaluation): the change is one of the measure too"
 MEASURED = ("completions", "suite", "model", "tuned")  # roles
 
 # ---- what was asked for, read and run -----------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ def _changed(
         return replace(made, note="the values of its prompts are not in the store")
     if len(old) != len(new) or (len(old) > 1 and [_seed(one) for one in old] != [_seed(one) for one in new]):
         return replace(made, note="not the same seeds")
-    notes = ["measured otherwise"] if any(_ruler(a.treated) != _ruler(b.treated) for a, b in zip(old, new, strict=True)) else []
+    notes = [RULED] if any(_ruler(a.treated) != _ruler(b.treated) for a, b in zip(old, new, strict=True)) else []
     if len(old) == 1 and _seed(old[0]) != _seed(new[0]):
         notes.append(f"seed {_seed(old[0]) or 'none'} against {_seed(new[0]) or 'none'}")
     groups = [side[0].group_of() for side in (old, new)]
