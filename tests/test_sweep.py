@@ -325,7 +325,7 @@ def test_answers_stand_side_by_side_and_two_sweeps_against_each_other(
     for call, arguments, refusal in (
         (show, {"prompt": "he-health"}, "2 prompts begin so: he-health-1 (human_eval), he-health-2 (human_eval)"),
         (show, {"prompt": "he-helth-2"}, "no such prompt; did you mean 'he-health-2'?"),
-        (show, {"prompt": "he-health-2", "size": "neo"}, "--size neo: not sampled in this sweep; did you mean 'local-neox'?"),
+        (show, {"prompt": "he-health-2", "size": "neo"}, "--size neo: not sampled in this sweep; did you mean 'neox'?"),
         (show, {"prompt": "he-health-2", "suite": "human"}, "accepted are cooccurrence, human_eval"),
         (show, {"prompt": "he-health-2", "sweep": "none"}, "none: no such sweep"),
         (compare, {"sweep_a": was, "sweep_b": was}, "two sweeps are required"),

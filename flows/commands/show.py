@@ -75,17 +75,17 @@ def _sampled(outputs: Outputs, places: Iterable[str]) -> list[str]:
 
 def _size(outputs: Outputs, size: str | None) -> str:
     """The model that is meant, with its ladder. Raises BadInput where none or several are."""
-    models = dict.fromkeys(model for label in _sampled(outputs, outputs.places) if (model := outputs.places[label].model))
-    if not models:
+    places = [outputs.places[label] for label in _sampled(outputs, outputs.places)]
+    sizes = {axes.model: axes.size for axes in places if axes.model and axes.size}
+    if not sizes:
         raise BadInput(f"sweep {outputs.sweep} has no answers yet; `palms status {outputs.sweep}` tells how far it is")
-    params = outputs.note.params
     if size is None:
-        return max(models, key=lambda model: params.get(model) or 0)
-    meant = [model for model in models if size in (model, model.partition("-")[2])]
-    if len(meant) != 1:
-        raise BadInput(
-            f"--size {size}: {'several ladders have it' if meant else 'not sampled in this sweep'}; {accepted(size, models)}"
-        )
+        return max(sizes, key=lambda model: outputs.note.params.get(model) or 0)
+    meant = [model for model in sizes if size in (model, sizes[model])]
+    if len(meant) > 1:
+        raise BadInput(f"--size {size}: several ladders have it; {accepted(size, meant)}")
+    if not meant:
+        raise BadInput(f"--size {size}: not sampled in this sweep; {accepted(size, list(dict.fromkeys(sizes.values())))}")
     return meant[0]
 
 
