@@ -112,9 +112,9 @@ console.error = (...words) => wrong.push(words.join(" "));
 const by = (words) => [...document.querySelectorAll("#answers-filters label")].find((one) => one.textContent.startsWith(words)).control;
 const set = (words, value) => { const one = by(words); one.value = value; one.dispatchEvent(new Event("change")); };
 const cards = () => [...document.querySelectorAll("#answers-list > li")];
-const ids = () => cards().map((one) => one.querySelector(".about").textContent.match(/p-\\d+/)[0]);
+const ids = () => cards().map((one) => one.querySelector(".answer-about").textContent.match(/p-\\d+/)[0]);
 const probe = () => {
-  const said = () => [...document.querySelectorAll("#answers-list .said")];
+  const said = () => [...document.querySelectorAll("#answers-list .answer-text")];
   told.first = ids().length;
   document.getElementById("answers-more").click();
   told.all = ids().length;
@@ -122,9 +122,9 @@ const probe = () => {
   told.inside = said().reduce((sum, one) => sum + one.children.length, 0);
   told.directions = [...new Set(said().filter((one) => !one.classList.contains("none")).map((one) => one.dir))];
   told.rtl = said().filter((one) => one.textContent.startsWith("ש")).map((one) => getComputedStyle(one).direction)[0];
-  told.cut = document.querySelector("#answers-list .cut").textContent;
-  told.marks = [...cards()[0].querySelectorAll(".marks")].map((one) => one.textContent);
-  told.moved = cards()[0].querySelector(".about").textContent;
+  told.cut = document.querySelector("#answers-list .answer-cut").textContent;
+  told.marks = [...cards()[0].querySelectorAll(".answer-marks")].map((one) => one.textContent);
+  told.moved = cards()[0].querySelector(".answer-about").textContent;
   set("category", "even"); told.even = [...new Set(ids().map((id) => Number(id.slice(2)) % 2))];
   set("category", ""); set("order", "most"); told.most = ids()[0];
   set("order", "least"); told.least = ids()[0];

@@ -160,9 +160,9 @@ def _moved(held: Answers, prompt: str) -> Iterator[str]:
     means = ", ".join(f"{wording.arm_words(arm)} {wording.level(value.value, value.kind)}" for arm, value in values.items())
     yield f"{held.sources.words(held.metric or '')}, over {draws(held)}: {means}"
     differences = [
-        f"{wording.arm_words(contrast)} {wording.with_unit(wording.difference(apart, kind), kind)}"
+        f"{wording.arm_words(contrast)} {wording.difference(apart, kind)}"
         for contrast in held.sources.arms.contrasts
         if (apart := held.difference(contrast, prompt)) is not None
     ]
     if differences:
-        yield f"{'; '.join(differences)} (one prompt: no interval)"
+        yield f"{wording.with_unit(', '.join(differences), kind)} (one prompt: no interval)"

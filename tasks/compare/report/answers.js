@@ -36,7 +36,7 @@ const choice = (words, options, parent, changed) => {
 const card = (all, suite, size, prompt, shown) => {
   const [id, group, kind, text, more] = suite.prompts[prompt], item = make("li", "", null);
   said("h3", text + (more ? ` … (${more.toLocaleString("en")} more characters)` : ""), item, "");
-  const about = make("p", "", item, {class: "about"});
+  const about = make("p", "", item, {class: "answer-about"});
   for (const word of [group, kind, id].filter(Boolean)) make("bdi", word, about);
   for (const contrast of shown) {
     const value = difference(suite, size, contrast, prompt);
@@ -48,18 +48,18 @@ const card = (all, suite, size, prompt, shown) => {
     pair.style.setProperty("--arm", `var(${arm.colour})`);
     make("dt", arm.words, pair);
     const told = make("dd", "", pair);
-    if (!answer) return make("div", "not sampled", told, {class: "said none"});
+    if (!answer) return make("div", "not sampled", told, {class: "answer-text none"});
     const [number, cut, labels, scores, , mean] = answer;
-    if (all.texts[number] === "") make("div", "an empty answer", told, {class: "said none"});
+    if (all.texts[number] === "") make("div", "an empty answer", told, {class: "answer-text none"});
     else {
-      const box = said("div", all.texts[number] + (cut ? " …" : ""), told, "said");
+      const box = said("div", all.texts[number] + (cut ? " …" : ""), told, "answer-text");
       if (box.textContent.length > 600) box.tabIndex = 0;  // it scrolls
     }
-    if (cut) make("div", `${cut.toLocaleString("en")} more characters`, told, {class: "cut"});
-    const marks = make("div", "", told, {class: "marks"});
-    for (const label of all.texts[labels].split("\n").filter(Boolean)) make("span", label, marks, {class: "label"});
+    if (cut) make("div", `${cut.toLocaleString("en")} more characters`, told, {class: "answer-cut"});
+    const marks = make("div", "", told, {class: "answer-marks"});
+    for (const label of all.texts[labels].split("\n").filter(Boolean)) make("span", label, marks, {class: "answer-label"});
     marks.append(all.texts[scores]);
-    if (mean) make("div", `${mean} ${suite.words}, over ${suite.draws}`, told, {class: "marks"});
+    if (mean) make("div", `${mean} ${suite.words}, over ${suite.draws}`, told, {class: "answer-marks"});
   });
   return item;
 };
