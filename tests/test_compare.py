@@ -26,7 +26,6 @@ from tasks.compare.summary import read_outcome, summary_rows
 from tasks.compare.truth import truths
 from tasks.contract import Axes, Metric, read_json, read_metrics, write_json, write_metrics, write_rows
 from tests.arms import ARMS, MEASURES, PARTS
-from tests.browser import CHROMIUM
 from tests.jobs import make_job
 
 SIZES = {"30k": 31_000, "100k": 104_000, "800k": 812_000}
@@ -607,44 +606,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.lasttag == "style" and ("@import" in data or "url(http" in data):
             self.outside.append(data)
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [1280, 420])
-def test_nothing_sticks_out_in_a_browser(demo: tuple[Sweep, Path], tmp_path: Path, width: int) -> None:
-    """Wide tables scroll in their own box: the page itself is as wide as its frame, and no script fails."""
-    _, out = demo
-    probe = (
-        "<script>let failed = ''; window.onerror = (m) => { failed = m; };"
-        "for (const fold of document.querySelectorAll('details')) fold.open = true; document.querySelector('thead button').click();"
-        "const e = document.documentElement, n = document.querySelectorAll('figure svg').length;"
-        "parent.postMessage(failed || `${e.scrollWidth} of ${e.clientWidth}, ${n} drawings`, '*');</script></body>"
-    )
-    page, frame = tmp_path / "page.html", tmp_path / "frame.html"
-    page.write_text((out / "report.html").read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    heard = "<script>window.onmessage = (e) => { document.title = e.data; };</script>"
-    frame.write_text(f'<title></title>{heard}<iframe src="page.html" width="{width}" height="20000" frameborder="0"></iframe>')
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-    ]
-    flags += [
-        "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=1400,2000",
-        "--virtual-time-budget=5000",
-    ]
-    dom = subprocess.run(
-        [str(CHROMIUM), *flags, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    ).stdout
-    title = re.search(r"<title>(.*?)</title>", dom)
-    assert title is not None
-    assert title[1] == f"{width} of {width}, {len(list((out / 'figures').glob('*.svg')))} drawings"
 
 
 def test_importing_the_stage_is_light() -> None:

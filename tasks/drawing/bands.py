@@ -17,8 +17,8 @@ from tasks.drawing.palette import GRID, MARKS, MUTED, PAPER
 from tasks.drawing.panel import margins, panel, svg
 
 WIDTH, HEIGHT = 5.0, 2.75  # inches at 72 points
-LETTER = 0.101  # inches that a letter takes
-NAME, NOTE = 12.5, 12.0
+LETTER = 0.103  # inches that a letter takes
+NAME, NOTE = 12.6, 12.2
 APART = 0.38  # inches between two names with their notes
 
 

@@ -221,6 +221,7 @@ def _capable(found: Comparison, made: Section) -> Section:
         f"is left out. Each of the {len(found.verdicts)} verdicts stands alone, at one-sided 5%. An arm is judged against {reference} alone; "
         "the control's own verdicts stand beside it."
     ).strip()
+    made.gist = said
     made.panels = list(figures.kept(found.sources, found.verdicts))
     made.tables.insert(0, ("Verdicts", capability_tables.verdicts(found.verdicts, found.sources), False))
     return made
