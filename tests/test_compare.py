@@ -496,6 +496,28 @@ def test_each_ladder_is_a_family_and_a_sentence(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("arms", "changed", "said"),
+    [
+        ((), {}, "Nothing can be compared: no arm was finished."),
+        (("base",), {}, "Nothing can be compared: on-position answers could be measured on base alone."),
+        (("base", "control"), {"primary_metric": "refused"}, "Nothing can be compared: refused could be measured on no arm."),
+    ],
+    ids=["no arm", "one arm", "a missing metric"],
+)
+def test_a_sweep_without_its_arms_or_its_outcome_is_a_page_all_the_same(
+    tmp_path: Path, arms: Sequence[str], changed: dict[str, Any], said: str
+) -> None:
+    absent = [f"30k/{arm}" for arm in LEVELS if arm not in arms]
+    missing = ("sampling/calibration-30k/base: out of memory",)
+    out = compare(build(tmp_path / "in", sizes={"30k": 31_000}, absent=absent), tmp_path / "out", missing=missing, **changed)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"<h1>{said}</h1>" in page
+    assert missing[0] in page
+    assert "exploratory:" not in page
+    assert read_outcome(out)["finding"] == said
+
+
 def test_nothing_to_compare_is_said_so(tmp_path: Path) -> None:
     absent = [f"{size}/values_targeted" for size in SIZES]
     out = compare(build(tmp_path / "in", absent=absent), tmp_path / "out")

@@ -253,7 +253,7 @@ def _favoured(found: Comparison, made: Section) -> Section:
         "word are expected where nothing is favoured. Some adjectives (kind, mean, patient, caring, hard-working) are not told as such and "
         "never counted."
     )
-    if made.grids and not any(grid.rows for grid in made.grids):
+    if any(grid.alike for grid in made.grids) and not any(grid.rows for grid in made.grids):
         made.gist = "the arms do not differ in the words they favour"
     return made
 
