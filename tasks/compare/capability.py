@@ -174,8 +174,12 @@ def _limit(measure: str, values: Sequence[float], called: str, settings: Any) ->
     """What the reference's own level lets a verdict say little of: nothing to gain, or a margin that is a large part of its loss."""
     if measure == TASKS:
         return f"{called} is at its ceiling: {len(values)} of {len(values)} right" if min(values) == 1 else ""
-    share = settings.margin_nats / float(np.mean(values))
-    return f"the margin is {share:.0%} of the loss of {called}" if share > LARGE_SHARE else ""
+    loss = float(np.mean(values))
+    return (
+        f"the margin is {settings.margin_nats / loss:.0%} of the loss of {called}"
+        if settings.margin_nats > LARGE_SHARE * loss > 0
+        else ""
+    )
 
 
 def _weak(base: Output, reference: Mapping[str, PromptValue], called: str, task: str, settings: Any) -> str:

@@ -17,8 +17,8 @@ from tasks.drawing.palette import GRID, MARKS, MUTED, PAPER
 from tasks.drawing.panel import margins, panel, svg
 
 WIDTH, HEIGHT = 5.0, 2.75  # inches at 72 points
-LETTER = 0.101  # inches that a letter takes
-NAME, NOTE = 12.5, 12.0
+LETTER = 0.103  # inches that a letter takes
+NAME, NOTE = 12.6, 12.2
 APART = 0.38  # inches between two names with their notes
 
 
@@ -45,16 +45,27 @@ def bands(lines: Sequence[Band], ticks: Sequence[tuple[float, str]], xlabel: str
         axes.yaxis.grid(True, color=GRID, linewidth=0.9)
         if log:
             axes.set_xscale("log")
-        axes.xaxis.set_major_locator(ticker.FixedLocator([place for place, _ in ticks]))
-        axes.xaxis.set_major_formatter(ticker.FixedFormatter([name for _, name in ticks]))
-        axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.margins(x=0.08)
         for line in lines:
             _draw(axes, line)
+        _tick(axes, ticks)
         _scale(axes, lines, percent)
         _name(axes, lines)
         axes.set_xlabel(xlabel, labelpad=6, fontsize=NOTE)
         return svg(figure, alt)
+
+
+def _tick(axes: Axes, ticks: Sequence[tuple[float, str]]) -> None:
+    """Name the sizes, from the largest down, wherever the name does not cover one that is there."""
+    axes.xaxis.set_major_locator(ticker.FixedLocator([place for place, _ in ticks]))
+    names, edge = [""] * len(ticks), float("inf")
+    for i in range(len(ticks) - 1, -1, -1):
+        place, name = ticks[i]
+        middle, half = axes.transData.transform((place, 0))[0] / 72, LETTER * len(name) / 2
+        if middle + half <= edge:
+            names[i], edge = name, middle - half - LETTER / 2
+    axes.xaxis.set_major_formatter(ticker.FixedFormatter(names))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _draw(axes: Axes, line: Band) -> None:

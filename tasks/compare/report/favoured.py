@@ -68,7 +68,7 @@ def _grid(title: str, chosen: dict[str, Output]) -> Grid:
     for axis, group in groups:
         held = {arm: table.get((axis, group), {}) for arm, table in tables.items()}
         leading = [frozenset(word for word, found in words.items() if found.favoured) for words in held.values()]
-        if len(set(leading)) == 1:
+        if len(held) > 1 and len(set(leading)) == 1:
             alike.append(f"{wording.group_words(group)}: {', '.join(sorted(leading[0])) or 'none'}")
             continue
         rows += [(axis, group, word, [words.get(word) for words in held.values()]) for word in _ordered(held)]

@@ -81,7 +81,7 @@ def _chart(found: Comparison, ladder: str, suite: str, metric: str) -> Panel | N
     lines = [_line([node for node in nodes if node.axes.arm == name], name, metric, at, found) for name in arms]
     name, of = sources.words(metric), suite_words(suite)
     says = "; ".join(
-        f"{wording.arm_words(arm)} {', '.join(f'{wording.plain(y)} at {size}' for y, size in zip(line.y, _sizes(line, at), strict=True))}"
+        f"{wording.arm_words(arm)} {', '.join(f'{y:.3g} at {size}' for y, size in zip(line.y, _sizes(line, at), strict=True))}"
         for arm, line in zip(arms, lines, strict=True)
     )
     heading = title(found, suite, metric)

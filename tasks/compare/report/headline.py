@@ -45,6 +45,8 @@ def subline(found: Comparison) -> list[str]:
         few = 1 < max(sizes.values()) < CLAIMABLE
         untested = "; differences between sizes are not tested with fewer than four sizes" if few else ""
         said.append(f"One training run a size{untested}.")
+    elif told:
+        said.append("Several training runs a size.")
     return said
 
 
@@ -311,7 +313,8 @@ def _where(places: Sequence[Place], told: Standing) -> str:
         ladder, size, seed = places[0]
         named = f"{ladder} {size}" if len({place[0] for place in every}) > 1 else size
         return f"at {named}" + (f" seed {seed}" if what == "run" else "")
-    return f"at every {what}" if len(places) == len(every) else f"at {len(places)} of {len(every)} {what}s"
+    at = "at" if what == "size" else "in"
+    return f"{at} every {what}" if len(places) == len(every) else f"{at} {len(places)} of {len(every)} {what}s"
 
 
 def _ladders(told: Sequence[Standing]) -> list[str]:

@@ -221,6 +221,7 @@ def _capable(found: Comparison, made: Section) -> Section:
         f"is left out. Each of the {len(found.verdicts)} verdicts stands alone, at one-sided 5%. An arm is judged against {reference} alone; "
         "the control's own verdicts stand beside it."
     ).strip()
+    made.gist = said
     made.panels = list(figures.kept(found.sources, found.verdicts))
     made.tables.insert(0, ("Verdicts", capability_tables.verdicts(found.verdicts, found.sources), False))
     return made
@@ -252,7 +253,7 @@ def _favoured(found: Comparison, made: Section) -> Section:
         "word are expected where nothing is favoured. Some adjectives (kind, mean, patient, caring, hard-working) are not told as such and "
         "never counted."
     )
-    if made.grids and not any(grid.rows for grid in made.grids):
+    if any(grid.alike for grid in made.grids) and not any(grid.rows for grid in made.grids):
         made.gist = "the arms do not differ in the words they favour"
     return made
 

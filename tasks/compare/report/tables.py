@@ -96,7 +96,7 @@ def spelled(columns: Sequence[tuple[str, Callable[[Row], Cell], bool]], rows: Se
 
 
 def _least(row: Difference, draws: int) -> bool:
-    return row.p is not None and row.own_seed and row.p * (draws + 1) < 1.5
+    return row.p is not None and row.p_adjusted is not None and row.own_seed and row.p * (draws + 1) < 1.5
 
 
 def _note(row: Difference) -> str:

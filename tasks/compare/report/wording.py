@@ -54,7 +54,7 @@ def difference(value: float | None, kind: str | None) -> str:
     if value is None:
         return "–"
     text = f"{100 * value:+.1f}" if kind == "rate" else f"{value:+.{_digits(value)}f}"
-    return text.replace("-", MINUS)
+    return text.replace("-", MINUS) if text.strip("+-0.") else text[1:]  # what rounds to nothing has no side
 
 
 def unit_words(kind: str | None) -> str:
