@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from rich.text import Text
 from configs.called import suite_words
 from configs.contrasts import Contrast
 from configs.problems import BadInput
-from flows.commands.words import fitted, harmless, out, plain
+from flows.commands.words import fitted, harmless, out, plain, plural
 from flows.engine.home import Home
 from flows.engine.store import Manifest
 from flows.outputs import Outputs
@@ -107,9 +107,9 @@ def _code_lines(before: Mapping[str, Manifest], after: Mapping[str, Manifest]) -
         elif were != are:
             yield f"{stage}  its code changed under version {_listed(now)}"
     facts = [[manifest.facts for manifest in made.values()] for made in (before, after)]
-    commits = [Counter(str(fact.get("commit") or "unknown")[:10] for fact in held) for held in facts]
-    if set(commits[0]) != set(commits[1]):
-        yield "commit  " + " → ".join(", ".join(f"{name} ({count} outputs)" for name, count in held.items()) for held in commits)
+    commits = [{str(fact.get("commit") or "unknown")[:10] for fact in held} for held in facts]
+    if commits[0] != commits[1]:
+        yield f"commit  {_listed(commits[0])} → {_listed(commits[1])}"
     versions = [_versions(held) for held in facts]
     for change in changes(*versions):
         yield f"{change.name}  {_value(change.before)} → {_value(change.after)}"
@@ -157,8 +157,10 @@ def _print_effects(found: Sequence[Effect], sources: Sources) -> None:
         _print_contrast(held, f"{sources.words(metric)} on {suite_words(suite)}", contrast, notes, several)
     for note, number in notes.items():
         _say(f"{_mark(number)} {note}")
+    many = sum(one.change is not None and not one.change.method.startswith(DEGENERATE) for one in found)
     told = (
         "B − A is paired by prompt over the prompts that both have. It was named in neither sweep's preregistration: exploratory. "
+        f"Where nothing changed, about one in twenty of its {plural(many, 'interval')} would leave out 0 all the same. "
         "With fewer than three seeds it is conditional on these training runs: another pair may differ by more than it shows."
     )
     fitted(out, Text(told, style="dim"))
@@ -167,7 +169,7 @@ def _print_effects(found: Sequence[Effect], sources: Sources) -> None:
 def _print_contrast(held: Sequence[Effect], outcome: str, contrast: Contrast, notes: dict[str, int], several: bool) -> None:
     kind = held[0].kind
     unit = f", {words}" if (words := wording.unit_words(kind)) else ""
-    _say(f"\n{outcome}: {wording.arm_words(contrast)}{unit}")
+    fitted(out, Text(f"\n{outcome}: {wording.arm_words(contrast)}{unit}"))
     axes = [name for name in ("train_samples", "seed") if len({getattr(one, name) for one in held}) > 1]
     table = plain("size", *(name.replace("_", " ") for name in axes), "A", "B", "B − A", "")
     table.padding = (0, 1, 0, 0)  # three intervals stand in 80 columns
@@ -189,7 +191,7 @@ def _change(one: Effect, kind: str) -> str:
     if one.change is None:
         return f"{wording.difference(one.after.value - one.before.value, kind)} (no interval)"
     if one.change.method.startswith(DEGENERATE):
-        return f"{wording.difference(one.change.value, kind)} (no spread)"
+        return wording.difference(one.change.value, kind) + (" (no spread)" if one.change.value else "")
     return wording.interval(one.change.value, one.change.low, one.change.high, kind)
 
 
