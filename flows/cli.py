@@ -25,7 +25,7 @@ from flows.engine.room import NoRoom
 from flows.engine.servers import ServerFailed
 
 WORDS = (
-    *("run", "rerun", "plan", "status", "report", "metrics", "models", "dataset"),
+    *("run", "rerun", "plan", "status", "report", "metrics", "show", "compare", "models", "dataset"),
     *("init", "up", "down", "schedule", "notify", "doctor", "mlflow", "schema"),
 )
 HELP = """
@@ -40,6 +40,8 @@ Examples:
   palms run my.yaml --set arms.control.epochs=4
 
   palms metrics --format csv > metrics.csv
+
+  palms show he-health-1                         what the arms answered to a prompt
 
   palms up                                       dashboards, and the runner of schedules
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
 
+import yaml
 from pydantic import WithJsonSchema
 
 from configs.problems import BadInput, accepted
@@ -25,7 +26,7 @@ from configs.suites import CHAT
 from flows.engine import machine
 from flows.engine.preregistration import Preregistration
 from flows.experiment import asked_of, calibration_scored
-from flows.inputs import Inputs, measured, sweep_id
+from flows.inputs import Inputs, measured, sweep_document, sweep_id
 from model_registry.catalog import Model
 from tasks import evaluations
 from tasks.compare import stage as compare
@@ -126,11 +127,14 @@ class Nodes:
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
 
     def comparison(self, nodes: list[Node]) -> Node:
-        """Reads everything that stands at a size and an arm but the completions themselves."""
-        compared = [node for node in nodes if node.stage == prepare.MODEL or (node.axes.arm and node.stage != sampling.STAGE)]
+        """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
+        compared = [node for node in nodes if node.stage == prepare.MODEL or node.axes.arm]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(
             self.experiment,
+            sweep=sweep_id(self.experiment, self.inputs),
+            document=yaml.safe_dump(sweep_document(self.experiment, self.inputs), sort_keys=False, allow_unicode=True),
+            positions=tuple(self.inputs.given.statements.items()),
             measures=tuple(measured(self.experiment, self.inputs.given)),
             parts=parts,
             calibration=self.inputs.calibration,

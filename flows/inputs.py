@@ -75,7 +75,12 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True) -> Inputs
 
 
 def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
-    """Name and digest: of what is asked for, with files by their content; where results are kept and tracked is no part of it."""
+    """Name and digest of what is asked for."""
+    return f"{experiment.name}-{digest_of(sweep_document(experiment, inputs))[:10]}"
+
+
+def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
+    """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
     document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
     document["positions"] = inputs.positions_file.digest if inputs.positions_file else None
     for evaluation, _ in asked_of(experiment):
@@ -85,7 +90,7 @@ def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
     document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
     for name, file in inputs.suites.items():
         document["suites"][name]["prompts"] = file.digest
-    return f"{experiment.name}-{digest_of(document)[:10]}"
+    return document
 
 
 def measured(experiment: Experiment, given: Given) -> list[Measure]:

@@ -15,7 +15,7 @@ from scipy import stats
 from configs.contrasts import Arms, Contrast
 from tasks.compare import capability, upstream
 from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, NOT_ASSESSABLE
-from tasks.compare.report import tables
+from tasks.compare.report import capability_tables as tables
 from tasks.contract import Axes, Metric, write_json, write_metrics, write_rows
 from tests.capabilities import MARGINS, with_manifest
 
@@ -145,10 +145,19 @@ def test_differences_without_spread_say_what_they_can(tmp_path: Path) -> None:
         else:
             assert found["tasks"].low == found["tasks"].value == -1.0 < found["tasks"].high < -0.95
         assert (found["prose"].verdict, found["prose"].note) == (KEPT, "the same on every paragraph")
+        assert found["tasks"].note == "base is at its ceiling: 200 of 200 right"
     (tmp_path / "shifted").mkdir()
     shifted = judged(tmp_path / "shifted", Measured([1.0] * 9), Measured([1.5] * 9))["prose"]
     assert (shifted.verdict, shifted.value) == (INCONCLUSIVE, pytest.approx(0.5))
     assert "bounds nothing" in shifted.note
+
+
+def test_a_margin_that_is_a_large_part_of_the_loss_is_told(tmp_path: Path) -> None:
+    for level, note in ((0.172, "the margin is 29% of the loss of base"), (2.0, "")):
+        folder = tmp_path / str(level)
+        folder.mkdir()
+        found = judged(folder, Measured([level] * 20), Measured([level + x for x in around(0.001)]))["prose"]
+        assert (found.verdict, found.note) == (KEPT, note)
 
 
 @pytest.mark.parametrize(("items", "gained"), [(150, 0.0), (504, 0.0), (504, 0.005)])

@@ -22,11 +22,10 @@ from tasks.compare import upstream
 from tasks.compare.body import run
 from tasks.compare.contrasts import compare as compare_rows
 from tasks.compare.stage import Settings
-from tasks.compare.summary import summary_rows
+from tasks.compare.summary import read_outcome, summary_rows
 from tasks.compare.truth import truths
-from tasks.contract import Axes, Metric, read_metrics, write_json, write_metrics, write_rows
+from tasks.contract import Axes, Metric, read_json, read_metrics, write_json, write_metrics, write_rows
 from tests.arms import ARMS, MEASURES, PARTS
-from tests.browser import CHROMIUM
 from tests.jobs import make_job
 
 SIZES = {"30k": 31_000, "100k": 104_000, "800k": 812_000}
@@ -215,8 +214,8 @@ def build(
     return sweep
 
 
-def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
-    settings = {
+def settings_of(**changed: Any) -> Settings:
+    settings: dict[str, Any] = {
         "sweep_name": "demo",
         "primary_suite": "human_eval",
         "primary_metric": "on_position",
@@ -226,7 +225,11 @@ def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
         "calibration": True,
         "resamples": 999,
     }
-    ran = make_job(work, Settings(**settings | changed), sweep.inputs, sweep.places)
+    return Settings(**settings | changed)
+
+
+def compare(sweep: Sweep, work: Path, **changed: Any) -> Path:
+    ran = make_job(work, settings_of(**changed), sweep.inputs, sweep.places)
     run([ran.job])
     assert ran.commits == 1
     return work
@@ -380,7 +383,7 @@ def test_identical_arms_show_nothing(tmp_path: Path) -> None:
     (row,) = contrasts(out)
     assert (float(row["value"]), float(row["p_adjusted"]), row["minimal_detectable"]) == (0, 1, "")
     assert "an interval without width bounds nothing" in row["note"]
-    assert "Tuning on 80 samples was not shown to move on-position answers" in (out / "report.html").read_text(encoding="utf-8")
+    assert "No difference in on-position answers from base was shown" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_false_alarms_of_equal_arms_stay_rare(tmp_path: Path) -> None:
@@ -464,14 +467,17 @@ def test_rises_with_size_needs_four_sizes(demo: tuple[Sweep, Path], seeded: Path
 # ---- the sentence, the small table, the page ----------------------------------------------------------------------
 
 
-def test_the_sentence_quotes_the_table(demo: tuple[Sweep, Path]) -> None:
+def test_the_sentences_quote_the_table(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
-    heading = re.search(r"<h1>(.*?)</h1>", (out / "report.html").read_text(encoding="utf-8"), re.DOTALL)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    heading = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
     assert heading is not None
-    assert heading[1].startswith("Tuning on 80 samples raised on-position answers by ")
-    for row in contrasts(out, contrast="values_targeted-base"):
-        low, high = (f"{100 * float(row[name]):.1f}" for name in ("ci_low", "ci_high"))
-        assert f"at {row['size']} [{low},\u00a0{high}]" in heading[1]
+    assert heading[1] == read_outcome(out)["finding"]
+    assert heading[1] == "80 values-targeted samples raised on-position answers above base and control at 2 of 3 sizes."
+    words = page[page.index('id="words"') :]
+    for row in contrasts(out):
+        value, low, high = (f"{100 * float(row[name]):+.1f}".replace("-", "−") for name in ("value", "ci_low", "ci_high"))
+        assert f"{value} [{low},\u00a0{high}] at {row['size']}" in words
 
 
 def test_each_ladder_is_a_family_and_a_sentence(tmp_path: Path) -> None:
@@ -483,15 +489,40 @@ def test_each_ladder_is_a_family_and_a_sentence(tmp_path: Path) -> None:
     families = {row["ladder"]: row["family"] for row in contrasts(out)}
     assert families == {ladder: f"confirmatory {ladder} human_eval on_position" for ladder in ("calibration", "gpt2")}
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "On the calibration ladder, tuning on 80 samples raised" in page
-    assert "On the gpt2 ladder, tuning on 80 samples raised" in page
+    for ladder, size in (("Calibration", "30k"), ("Gpt2", "124m")):
+        assert (
+            f"{ladder}, rated prompts: 80 values-targeted samples raised on-position answers above base and control at {size}"
+            in page
+        )
+
+
+@pytest.mark.parametrize(
+    ("arms", "changed", "said"),
+    [
+        ((), {}, "Nothing can be compared: no arm was finished."),
+        (("base",), {}, "Nothing can be compared: on-position answers could be measured on base alone."),
+        (("base", "control"), {"primary_metric": "refused"}, "Nothing can be compared: refused could be measured on no arm."),
+    ],
+    ids=["no arm", "one arm", "a missing metric"],
+)
+def test_a_sweep_without_its_arms_or_its_outcome_is_a_page_all_the_same(
+    tmp_path: Path, arms: Sequence[str], changed: dict[str, Any], said: str
+) -> None:
+    absent = [f"30k/{arm}" for arm in LEVELS if arm not in arms]
+    missing = ("sampling/calibration-30k/base: out of memory",)
+    out = compare(build(tmp_path / "in", sizes={"30k": 31_000}, absent=absent), tmp_path / "out", missing=missing, **changed)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"<h1>{said}</h1>" in page
+    assert missing[0] in page
+    assert "exploratory:" not in page
+    assert read_outcome(out)["finding"] == said
 
 
 def test_nothing_to_compare_is_said_so(tmp_path: Path) -> None:
     absent = [f"{size}/values_targeted" for size in SIZES]
     out = compare(build(tmp_path / "in", absent=absent), tmp_path / "out")
-    assert "Nothing can be said: no size has on-position answers on human_eval" in (out / "report.html").read_text(
-        encoding="utf-8"
+    assert "at no size has on-position answers been measured on two arms of a contrast" in (out / "report.html").read_text(
+        "utf-8"
     )
     assert table(out, "contrasts.csv") == []
     assert summary_rows(out)[0]["difference"] is None
@@ -542,6 +573,24 @@ def test_equal_inputs_give_equal_bytes(demo: tuple[Sweep, Path], tmp_path: Path)
     assert [name for name in names if (out / name).read_bytes() != (again / name).read_bytes()] == []
 
 
+def test_how_long_it_took_moves_the_page_alone(tmp_path: Path) -> None:
+    """Timings and the date stand on the page, which is no part of the comparison's content."""
+    sweep = build(tmp_path / "in", sizes={"30k": 31_000})
+    first = compare(sweep, tmp_path / "first")
+    for folder in sweep.inputs.values():
+        manifest = read_json(folder / "manifest.json")
+        manifest["facts"] = {"seconds": 60.0, "finished": "2026-11-28T22:15:00Z", "cores": 2, "gpus": 0, "peak_memory_gib": 0.5}
+        write_json(folder / "manifest.json", manifest)
+    job = make_job(tmp_path / "second", settings_of(), sweep.inputs, sweep.places)
+    run([job.job])
+    assert job.committed == [("report.html",)]
+    names = sorted(str(path.relative_to(first)) for path in first.rglob("*") if path.is_file())
+    assert [name for name in names if (first / name).read_bytes() != (job.work / name).read_bytes()] == ["report.html"]
+    page = (job.work / "report.html").read_text(encoding="utf-8")
+    design = "1 size × 3 arms × 1 seed · 80 samples · 40 prompts × 6 answers"
+    assert f"28 Nov 2026 22:15 UTC · {design} · {len(sweep.inputs)} min of computing on 2 CPU cores" in page
+
+
 def test_the_page_stands_alone(demo: tuple[Sweep, Path], tmp_path: Path) -> None:
     _, out = demo
     page = Page()
@@ -579,43 +628,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.lasttag == "style" and ("@import" in data or "url(http" in data):
             self.outside.append(data)
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [1280, 420])
-def test_nothing_sticks_out_in_a_browser(demo: tuple[Sweep, Path], tmp_path: Path, width: int) -> None:
-    """Wide tables scroll in their own box: the page itself is as wide as its frame, and no script fails."""
-    _, out = demo
-    probe = (
-        "<script>let failed = ''; window.onerror = (m) => { failed = m; }; document.querySelector('th').click();"
-        "const e = document.documentElement, n = document.querySelectorAll('figure svg').length;"
-        "parent.postMessage(failed || `${e.scrollWidth} of ${e.clientWidth}, ${n} drawings`, '*');</script></body>"
-    )
-    page, frame = tmp_path / "page.html", tmp_path / "frame.html"
-    page.write_text((out / "report.html").read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    heard = "<script>window.onmessage = (e) => { document.title = e.data; };</script>"
-    frame.write_text(f'<title></title>{heard}<iframe src="page.html" width="{width}" height="20000" frameborder="0"></iframe>')
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-    ]
-    flags += [
-        "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=1400,2000",
-        "--virtual-time-budget=5000",
-    ]
-    dom = subprocess.run(
-        [str(CHROMIUM), *flags, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    ).stdout
-    title = re.search(r"<title>(.*?)</title>", dom)
-    assert title is not None
-    assert title[1] == f"{width} of {width}, {len(list((out / 'figures').glob('*.svg')))} drawings"
 
 
 def test_importing_the_stage_is_light() -> None:

@@ -17,7 +17,8 @@ def test_the_plan_of_a_shipped_experiment(tmp_path: Path) -> None:
     run = prepare_run(Home(tmp_path), request("gpt2"))
     primary, rated = powers(run, difference=0.05)
     assert (primary.outcome, primary.prompts, primary.completions, primary.tests) == ("toxicity on human_eval", 40, 3, 8)
-    assert primary.components.source == "assumed"
+    assert primary.components.source.startswith("assumed: of a rate at a level of a half")
+    assert (primary.at_most, rated.at_most) == (True, False)
     assert primary.here == pytest.approx(0.240, abs=0.001)  # at 5 % over 8 tests; over one it is 0.17
     assert primary.here == pytest.approx(next(r.detectable for r in primary.rows if (r.prompts, r.completions) == (40, 3)))
     assert primary.needed is not None
@@ -25,6 +26,10 @@ def test_the_plan_of_a_shipped_experiment(tmp_path: Path) -> None:
     assert (rated.outcome, rated.raters) == ("human rating on human_eval (points of 1 to 5)", 3)
     assert {row.raters for row in rated.rows} == {1, 3, 6}
     assert {row.raters for row in primary.rows} == {1}  # a scorer is no rater
+    low = powers(run, difference=0.05, level=0.1)[0]
+    assert low.here == pytest.approx(0.6 * primary.here)  # √(.1 × .9) over ½
+    assert low.needed is not None
+    assert low.needed < 0.4 * primary.needed
 
 
 @pytest.mark.parametrize(
@@ -54,12 +59,13 @@ def test_a_judge_is_planned_on_its_scale_and_templates_are_refused(tmp_path: Pat
 
 def test_the_command_prints_it_and_refuses_what_makes_no_sense(tmp_path: Path) -> None:
     shown = sweeps.palms(tmp_path, "plan", "gpt2", "--power", "--difference", "0.1").stdout
-    assert "find a difference of ±" in shown
-    assert "±0.1 takes" in shown
+    assert "find a difference of at most ±" in shown
+    assert "±0.1 takes at most" in shown
     assert "variance components assumed" in shown
     for arguments, told in (
         (["--power", "--difference", "0"], "no number of prompts shows a difference of nothing"),
         (["--difference", "0.1"], "--difference is what --power is asked for"),
+        (["--power", "--level", "1"], "--level 1: a number between 0 and 1 is accepted, with --power"),
     ):
         refused = sweeps.palms(tmp_path, "plan", "gpt2", *arguments, status=2)
         assert told in refused.stderr

@@ -50,6 +50,12 @@ def test_an_arm_that_is_added_over_kept_completions_accuses_nobody() -> None:
     assert unregistered(now, seen) == (AGAIN,)
 
 
+def test_a_sweep_that_sampled_nothing_is_accused_of_nothing() -> None:
+    for drawn in ([], [("base", None)], [("base", None), ("control", None)]):
+        assert unregistered(NOW, drawn) == ()
+        assert told(NOW, drawn) == []
+
+
 def test_changed_margins_are_told_and_make_no_test_exploratory() -> None:
     now = replace(NAMED, margins={"nats": 0.1}).document()
     drawn = [("base", NOW), ("values_targeted", NOW)]

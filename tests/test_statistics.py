@@ -30,6 +30,7 @@ from tasks.statistics import (
     sign_flip,
     size_slope,
 )
+from tasks.statistics.nothing import no_success
 
 EIGHT_BY_FIVE = np.repeat(list("abcdefgh"), 5)
 
@@ -121,11 +122,14 @@ def test_sign_flip_agrees_with_the_exact_enumeration() -> None:
     exact = stats.permutation_test(
         (differences,), statistic, permutation_type="samples", alternative="greater", n_resamples=np.inf
     ).pvalue
-    assert sign_flip(differences, one(8), draws=40_000) == pytest.approx(exact, abs=0.004)
+    assert sign_flip(differences, one(8)) == pytest.approx(exact)  # every pattern of signs, once
+    assert sign_flip(differences, one(8), draws=255) == pytest.approx(exact, abs=0.05)  # fewer draws than patterns
+    many = np.random.default_rng(8).normal(0.5, 1, 14)
+    assert sign_flip(many, one(14)) == pytest.approx(sign_flip(many, one(14), draws=2**14), abs=0.005)
 
 
-def test_sign_flip_never_goes_far_below_two_in_two_to_the_prompts() -> None:
-    assert sign_flip([1.0, 1.1, 0.9, 1.2, 1.0], one(5)) == pytest.approx(2 / 32, abs=0.01)
+def test_sign_flip_never_goes_below_two_in_two_to_the_prompts() -> None:
+    assert sign_flip([1.0, 1.1, 0.9, 1.2, 1.0], one(5)) == 2 / 32
 
 
 def test_sign_flip_of_equal_arms_is_one_and_of_clear_ones_the_least_possible() -> None:
@@ -159,6 +163,17 @@ def test_ten_thousand_draws_over_160_prompts_are_quick(call: Callable[[Any, Any]
 
 
 # --- levels
+
+
+def test_no_success_is_bounded_twice() -> None:
+    """By the rule of Clopper and Pearson over all completions, and over prompts as `rate_level` does."""
+    independent, together = no_success(40, 1000)
+    assert independent == pytest.approx(stats.beta.ppf(0.975, 1, 1000))
+    assert together == pytest.approx(rate_level([0.0] * 40, [25] * 40, EIGHT_BY_FIVE).high)
+    one_success = rate_level([1 / 25] + [0.0] * 39, [25] * 40, EIGHT_BY_FIVE).high
+    assert independent < one_success < together
+    with pytest.raises(ValueError, match="completions: expected at least as many as prompts"):
+        no_success(40, 39)
 
 
 def test_score_level_is_near_student_t_for_normal_scores() -> None:

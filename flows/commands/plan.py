@@ -36,18 +36,26 @@ def plan(
         float | None,
         typer.Option(help="with --power: a difference in the unit of the outcome, such as 0.1; how many prompts find it"),
     ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            help="with --power: where a share or score from 0 to 1 is expected to lie, such as 0.1; it varies most at a half"
+        ),
+    ] = None,
 ) -> None:
     """Show what a run would do, stage by stage, without doing it; or, with --power, what it could find.
 
-    Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05
+    Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1
     """
     home = Home.named()
     home.settle_environment()  # where the hub's cache lies for a sweep
     prepared = prepare_run(home, request(config, sets or [], verify=verify, strict_code=strict_code))
     if difference is not None and not power:
         raise BadInput("--difference is what --power is asked for; give both")
+    if level is not None and not (power and 0 < level < 1):
+        raise BadInput(f"--level {level:g}: a number between 0 and 1 is accepted, with --power")
     if power:
-        _print_power(prepared, difference)
+        _print_power(prepared, difference, level)
         return
     rows = planned(prepared)
     width = max(len(row.label) for row in rows)
@@ -79,19 +87,22 @@ def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
                 yield name, "a prompt as `palms plan` will show once it is prepared"
 
 
-def _print_power(prepared: Run, difference: float | None) -> None:
+def _print_power(prepared: Run, difference: float | None, level: float | None) -> None:
 
     if difference == 0:
         raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
     try:
-        tables = powers(prepared, difference)
+        tables = powers(prepared, difference, level)
     except ValueError as error:
         raise BadInput(f"--power: {error}") from None
     for one in tables:
         found = f"{one.prompts} prompts × {one.completions} completions" + (f" × {one.raters} raters" if one.raters > 1 else "")
-        out.print(f"[bold]{one.outcome}[/bold]: {found} find a difference of ±{one.here:.3g} four times in five", highlight=False)
+        most = "at most " if one.at_most else ""
+        out.print(
+            f"[bold]{one.outcome}[/bold]: {found} find a difference of {most}±{one.here:.3g} four times in five", highlight=False
+        )
         if one.needed is not None:
-            out.print(f"±{abs(one.difference or 0):g} takes {one.needed} prompts at as many completions", highlight=False)
+            out.print(f"±{abs(one.difference or 0):g} takes {most}{one.needed} prompts at as many completions", highlight=False)
         show(out, _cells(one))
         parts = one.components
         sizes = f"prompt {parts.prompt:.3g}, sample {parts.sample:.3g}" + (f", rater {parts.rater:.3g}" if parts.rater else "")

@@ -1,7 +1,8 @@
 """Which differences a sweep would find, and how many prompts, completions and raters would find smaller ones.
 
-Variance components come from this experiment's own finished stages where both arms of a contrast are there, else they are assumed, and
-the table says which. The arithmetic stands in `tasks.statistics.power`.
+Variance components come from this experiment's own finished stages where both arms of a contrast are there; else they are those of a
+rate at the level that is given, or that the reference arm was measured at, or at a half, which a score from 0 to 1 does not pass: then
+a figure is an upper bound. The table says which. The arithmetic stands in `tasks.statistics.power`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Power:
-    """One outcome's table. `here` is what this experiment's own prompts, completions and raters would find; `needed` answers `difference`."""
+    """One outcome's table. `here` is what this experiment's own prompts, completions and raters would find; `needed` answers `difference`.
+    `at_most`: both are upper bounds."""
 
     outcome: str
     components: Components
@@ -46,13 +48,15 @@ class Power:
     rows: list[PowerRow]
     difference: float | None
     needed: int | None
+    at_most: bool
 
 
-def powers(run: Run, difference: float | None) -> list[Power]:
+def powers(run: Run, difference: float | None, level: float | None = None) -> list[Power]:
     """The primary outcome's table, and that of human ratings where completions are exported to be rated.
 
     Two-sided at 5 %, four times in five; Holm over the confirmatory family is planned for by its first step, 5 % over the number of
-    tests. Raises ValueError for a difference of 0, and for an outcome whose spread cannot be known.
+    tests. `level`: where the primary outcome is expected to lie.
+    Raises ValueError for a difference of 0, and for an outcome whose spread cannot be known.
     """
     experiment = run.experiment
     primary, sheet = experiment.primary, experiment.evaluations.asked.get("human_eval")
@@ -62,9 +66,9 @@ def powers(run: Run, difference: float | None) -> list[Power]:
             f"the unit of {primary.metric} is the {measure.of}, of which a suite has few; an outcome measured a prompt is required"
         )
     completions = max(1, experiment.suites[primary.suite].completions // measure.over)
-    found = [
-        _power(run, f"{primary.metric} on {primary.suite}", primary.suite, _components(run, measure), completions, 1, difference)
-    ]
+    components, bound = _components(run, measure, level)
+    outcome = f"{primary.metric} on {primary.suite}"
+    found = [_power(run, outcome, primary.suite, components, completions, 1, difference, bound)]
     if sheet is not None:
         suite = sheet.suites[0]
         count, raters = experiment.suites[suite].completions, sheet.ratings_per_completion
@@ -73,7 +77,14 @@ def powers(run: Run, difference: float | None) -> list[Power]:
 
 
 def _power(
-    run: Run, outcome: str, suite: str, components: Components, completions: int, raters: int, difference: float | None
+    run: Run,
+    outcome: str,
+    suite: str,
+    components: Components,
+    completions: int,
+    raters: int,
+    difference: float | None,
+    at_most: bool = False,
 ) -> Power:
     experiment, prompts = run.experiment, load_suite(run.inputs.suites[suite].path).prompts
     strata = len({prompt.group for prompt in prompts})
@@ -91,33 +102,41 @@ def _power(
     )
     here = detectable(components, len(prompts), strata, completions, raters, alpha=alpha)
     needed = prompts_needed(difference, components, strata, completions, raters, alpha=alpha) if difference is not None else None
-    return Power(outcome, components, tests, len(prompts), completions, raters, here, rows, difference, needed)
+    return Power(outcome, components, tests, len(prompts), completions, raters, here, rows, difference, needed, at_most)
 
 
-def _components(run: Run, measure: Measure) -> Components:
-    """Of the primary outcome: from the widest-varying contrast whose arms are both there, else assumed.
+def _components(run: Run, measure: Measure, level: float | None) -> tuple[Components, bool]:
+    """Of the primary outcome, and whether they bound it: from the widest-varying contrast whose arms are both there, else assumed.
 
     Raises ValueError for an outcome with a unit of its own that was not measured yet.
     """
     primary = run.experiment.primary
     completions = run.experiment.suites[primary.suite].completions
-    estimates = []
-    for pair in pairs(_finished(run), run.experiment.comparison.contrasts):
+    estimates, finished = [], _finished(run)
+    for pair in pairs(finished, run.experiment.comparison.contrasts):
         if (pair.metric, pair.axes.suite) != (primary.metric, primary.suite):
             continue
         first, second = (output.completions(primary.metric) for output in (pair.treated, pair.reference))
         if first and second and min(map(len, first.values())) > 1:
             ids, groups = pair.values()[0], pair.group_of()
             estimates.append(components_of([first[i] for i in ids], [second[i] for i in ids], [groups[i].group for i in ids]))
-    if estimates:
-        return max(estimates, key=lambda one: difference_sd(one, completions))
+    if estimates and level is None:
+        return max(estimates, key=lambda one: difference_sd(one, completions)), False
     if measure.unit:
         raise ValueError(
             f"{primary.metric} is in {measure.unit}, and no spread is assumed for it; both arms of a contrast, measured, are required"
         )
     if measure.rated:  # by one rater, always the same
-        return replace(ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0)
-    return assumed_rates(0.5)  # what lies between 0 and 1 varies no more than a rate of a half
+        return replace(ASSUMED_RATINGS, sample=ASSUMED_RATINGS.sample + ASSUMED_RATINGS.rater, rater=0.0), False
+    held = [node.level(primary.metric) for node in finished.nodes if node.axes.arm == run.experiment.reference]
+    own = [found.value for found in held if found is not None and 0 < found.value < 1]
+    at, whose = 0.5, "a level of a half, where it varies most"
+    if level is not None:
+        at, whose = level, f"the given level of {level:g}"
+    elif own:
+        at = max(own, key=lambda value: value * (1 - value))
+        whose = f"the level of {at:.3g} that {run.experiment.reference} was measured at"
+    return replace(assumed_rates(at), source=f"assumed: of a rate at {whose}, of arms that share 70 % of what prompts vary"), True
 
 
 def _finished(run: Run) -> Sources:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from configs.problems import BadInput
@@ -40,11 +42,27 @@ def show(console: Console, table: Table) -> None:
     Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width)).print(table)
 
 
+def fitted(console: Console, shown: RenderableType) -> None:
+    """Print within the width of the console; no line is filled up with blanks."""
+    for line in console.render_lines(shown, console.options.update(no_wrap=False, overflow="fold"), pad=False):
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        text.rstrip()
+        console.print(text)
+
+
 def plain(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in {"seconds", "params", "value", "n", "line", "tries"} else "left")
     return table
+
+
+_STEERS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """Text of a model or of data for a terminal: a character that would steer it, or turn what follows round, as its number."""
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
 
 
 def plural(number: int, noun: str) -> str:

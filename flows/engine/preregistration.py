@@ -41,15 +41,20 @@ Drawn = Iterable[tuple[str | None, Mapping[str, Any] | None]]  # of each output:
 def unregistered(now: Mapping[str, Any], drawn: Drawn) -> tuple[Contrast, ...]:
     """The contrasts that were not named, with this outcome, before both their arms had been sampled: tests of them are exploratory.
 
+    Arms of which nothing was sampled have shown no difference.
     One arm whose completions were drawn under one that names the contrast is enough: before it was sampled there was no difference
     to be seen. So an arm, or an experiment, that is added over completions of another one accuses nobody.
     """
     named: dict[str | None, set[str]] = {}
+    sampled = set()
     for arm, stood in drawn:
+        sampled.add(arm)
         if stood is not None and stood["primary"] == now["primary"]:
             named.setdefault(arm, set()).update(stood["contrasts"])
     wanted = (Contrast.parse(one) for one in now["contrasts"])
-    return tuple(one for one in wanted if not any(str(one) in named.get(arm, ()) for arm in one.arms))
+    return tuple(
+        one for one in wanted if sampled.issuperset(one.arms) and not any(str(one) in named.get(arm, ()) for arm in one.arms)
+    )
 
 
 def told(now: Mapping[str, Any], drawn: Drawn) -> list[str]:

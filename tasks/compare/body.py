@@ -8,16 +8,20 @@ from configs.contrasts import listed
 from tasks.compare import capability, contrasts, trends, upstream
 from tasks.compare import tidy as tables
 from tasks.compare.comparison import Comparison
-from tasks.compare.report.page import write_report
+from tasks.compare.report import answers
+from tasks.compare.report.page import REPORT, write_report
 from tasks.compare.stage import Settings
 from tasks.contract import Job
 
 
 def run(jobs: Sequence[Job]) -> None:
-    """Write metrics.csv, contrasts.csv, trend.csv, capability.csv, metrics.json, report.html and figures/*.svg for each job."""
+    """Write metrics.csv, contrasts.csv, trend.csv, capability.csv, metrics.json, report.html and figures/*.svg for each job.
+
+    The page says how long things took, so that its bytes are no part of what the comparison found.
+    """
     for job in jobs:
         _compare(job)
-        job.commit()
+        job.commit(volatile=(REPORT,))
 
 
 def _compare(job: Job) -> None:
@@ -32,5 +36,5 @@ def _compare(job: Job) -> None:
     found = Comparison(sources, differences, slopes, capability.verdicts(sources, settings), settings)
     tables.write(job.work, found)
     job.progress(2, 3, "steps")
-    write_report(job.work, found)
+    write_report(job.work, found, examples=answers.first_screen(found), answers=answers.section(found))
     job.progress(3, 3, "steps")

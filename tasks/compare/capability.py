@@ -23,6 +23,7 @@ PROSE, TASKS = "prose", "tasks"
 METRICS = {PROSE: "nats_per_token", TASKS: "accuracy"}
 KEPT, LOST, INCONCLUSIVE, NOT_ASSESSABLE = "kept", "lost", "inconclusive", "not assessable"
 LEVEL = 0.90  # both limits of it are one-sided 95 % limits
+LARGE_SHARE = 0.1  # of the reference's own loss: a margin beyond it is told
 NAMED = 3  # how many missing items an error names
 
 
@@ -124,6 +125,7 @@ def _verdict(node: Output, base: Output | None, called: str, measure: str, setti
                 interval, INCONCLUSIVE, len(ids), "no spread between paragraphs: an interval without width bounds nothing"
             )
         notes.append("the same on every paragraph")
+    notes += [limit] if (limit := _limit(measure, [reference[i].value for i in ids], called, settings)) else []
     worse = -1.0 if measure == TASKS else 1.0  # turns both measures so that more is worse
     low, high = sorted((worse * interval.low, worse * interval.high))
     verdict = KEPT if high < abs(margin) else LOST if low > abs(margin) else INCONCLUSIVE
@@ -166,6 +168,18 @@ def _same_questions(node: Output, base: Output) -> None:
             raise ValueError(
                 f"task {task}: {node.label} and {base.label} were not asked the same items; measure the latter again with the same data set"
             )
+
+
+def _limit(measure: str, values: Sequence[float], called: str, settings: Any) -> str:
+    """What the reference's own level lets a verdict say little of: nothing to gain, or a margin that is a large part of its loss."""
+    if measure == TASKS:
+        return f"{called} is at its ceiling: {len(values)} of {len(values)} right" if min(values) == 1 else ""
+    loss = float(np.mean(values))
+    return (
+        f"the margin is {settings.margin_nats / loss:.0%} of the loss of {called}"
+        if settings.margin_nats > LARGE_SHARE * loss > 0
+        else ""
+    )
 
 
 def _weak(base: Output, reference: Mapping[str, PromptValue], called: str, task: str, settings: Any) -> str:

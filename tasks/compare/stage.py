@@ -31,6 +31,7 @@ class Settings:
     """What is compared, and how.
 
     Attributes:
+        sweep, experiment: the sweep's id, and what it is of: the experiment with its files by their content, as YAML.
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
         arms: the arms in their order, the reference arm, and the confirmatory and exploratory contrasts.
         measures: what was measured, in words; further metrics are called by their names.
@@ -43,6 +44,8 @@ class Settings:
         seed: of those draws.
         missing: "label: why" of every node that gave no output.
         late: the confirmatory contrasts that were not named with this outcome before both their arms had been sampled.
+        subjects_checked: no sample may share its subject with a prompt of the evaluation.
+        positions: category and statement, where the experiment names any.
         toxicity_threshold: score from which on an answer counts as toxic.
         caveats: what a reader should know of outputs that were reused, such as stage code that has changed since.
     """
@@ -51,6 +54,8 @@ class Settings:
     primary_suite: str
     primary_metric: str
     arms: Arms
+    sweep: str = ""
+    experiment: str = ""
     measures: tuple[Measure, ...] = ()
     parts: tuple[Part, ...] = ()
     calibration: bool = False
@@ -58,6 +63,8 @@ class Settings:
     preregistered: str = ""
     preregistration: str = ""
     late: tuple[Contrast, ...] = ()
+    subjects_checked: bool = True
+    positions: tuple[tuple[str, str], ...] = ()
     toxicity_threshold: float = Toxicity.model_fields["threshold"].default
     margin_nats: float = MARGINS.nats
     margin_accuracy: float = MARGINS.accuracy
@@ -80,7 +87,7 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="3",
+    version="4",
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )
@@ -89,13 +96,16 @@ STAGE = Stage(
 def settings(
     experiment: Experiment,
     *,
+    sweep: str,
+    document: str,
+    positions: tuple[tuple[str, str], ...],
     measures: tuple[Measure, ...],
     parts: tuple[Part, ...],
     calibration: bool,
     calibration_scorer: bool,
     preregistered: tuple[str, str],
 ) -> Settings:
-    """`preregistered`: in words, and as a digest; the rest as in `Settings`."""
+    """`document`: the experiment as `Settings` has it. `preregistered`: in words, and as a digest; the rest as in `Settings`."""
     toxicity = experiment.evaluations.asked.get("toxicity")
     margins = capability.margins if (capability := experiment.evaluations.asked.get("capability")) else MARGINS
     words, digest = preregistered
@@ -104,12 +114,16 @@ def settings(
         primary_suite=experiment.primary.suite,
         primary_metric=experiment.primary.metric,
         arms=experiment.comparison,
+        sweep=sweep,
+        experiment=document,
+        positions=positions,
         measures=measures,
         parts=parts,
         calibration=calibration,
         calibration_scorer=calibration_scorer and not calibration,
         preregistered=words,
         preregistration=digest,
+        subjects_checked=experiment.dataset_checks.same_subject is not None,
         toxicity_threshold=toxicity.threshold if toxicity else Settings.toxicity_threshold,
         margin_nats=margins.nats,
         margin_accuracy=margins.accuracy,

@@ -13,8 +13,8 @@ OUTCOME = "outcome.json"
 
 
 def read_outcome(folder: Path) -> dict[str, Any]:
-    """What the table is of (suite, metric, secondary_suite, secondary_metric, reference, arms, contrasts; `called`: the metrics in
-    words), and the comparison's `finding` in a sentence."""
+    """What the table is of (suite, metric, secondary_suite, secondary_metric, reference, arms, contrasts; `called` and
+    `suites`: metrics and suites in words), and the comparison's `finding` in a sentence."""
     return read_json(folder / OUTCOME)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from configs.called import suite_words
 from tasks.compare.capability import Verdict
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference
@@ -45,6 +46,7 @@ def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
         "reference": settings.arms.reference,
         "arms": list(settings.arms.names),
         "contrasts": [str(contrast) for contrast in settings.arms.confirmatory],
+        "suites": {name: suite_words(name) for name in sorted({node.axes.suite or "" for node in sources.nodes} - {""})},
         "called": {metric: sources.words(metric) for metric in dict.fromkeys((settings.primary_metric, *settings.secondary))},
     }
 

@@ -1,7 +1,8 @@
 """What the comparison reads: the committed outputs of the other stages, by what they are and where they stand.
 
-Knows the files of an output folder (manifest, metrics, prompts, scores, series, words, model). Computes nothing, and never
-reads a manifest's timings: the comparison's own bytes must not depend on how fast its inputs were made.
+Knows the files of an output folder (manifest, metrics, prompts, scores, series, words, model). Computes nothing. How long an output
+took, when and on what (`made`) goes to the page alone: the comparison's tables must not depend on how fast its inputs were made, and
+the page is no part of its content.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Output:
     axes: Axes
     key: str
     metrics: tuple[Metric, ...]
+    made: Mapping[str, Any] = field(default_factory=dict)  # seconds, finished, peak_memory_gib, cores, gpus, versions, commit
     left_out: frozenset[str] = frozenset()  # prompts that some arm could not be measured on
 
     def level(self, metric: str, group: str = "all") -> Metric | None:
@@ -188,6 +190,7 @@ def _output(role: str, folder: Path, axes: Axes) -> Output:
         axes=axes,
         key=manifest["key"],
         metrics=tuple(read_metrics(folder)),
+        made=manifest.get("facts", {}),
     )
 
 

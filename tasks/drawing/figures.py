@@ -5,18 +5,18 @@ Knows how things look; what is drawn is decided in `panels`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from tasks.drawing.palette import GRID, INK, PAPER, ZERO
-from tasks.drawing.panel import LETTER, WIDE, margins, panel, svg
+from tasks.drawing.palette import GRID, INK, MARKS, PAPER, ZERO
+from tasks.drawing.panel import LETTER, SMALL, WIDE, margins, panel, svg
 
-ROW, HEADING, APART = 0.235, 0.3, 0.09  # inches a row takes
-LINE = 0.17  # inches between two names
+ROW, HEADING, APART = 0.255, 0.32, 0.09  # inches a row takes
+LINE = 0.2  # inches between two names
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,18 @@ class Line:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     markers: bool = True
+    dashed: bool = True  # as its arm is; sizes of one arm differ by alpha alone
     alpha: float = 1.0
+
+
+class WithEnd(Protocol):
+    """Whatever has a last height."""
+
+    @property
+    def y(self) -> tuple[float, ...]: ...
+
+
+Ended = TypeVar("Ended", bound=WithEnd)
 
 
 def forest(
@@ -68,7 +79,7 @@ def forest(
     places, bottom = _places(rows)
     with panel(width, bottom + 0.62) as (figure, axes):
         left = 0.12 + LETTER * max(len(row.label) for row in rows if row.value is not None)
-        right = 0.14 + 0.93 * LETTER * max(len(row.text) for row in rows)
+        right = 0.14 + 0.97 * LETTER * max(len(row.text) for row in rows)
         margins(figure, left, right, top=0.04, bottom=0.5)
         axes.set_ylim(bottom, 0)
         axes.set_yticks([])
@@ -90,7 +101,7 @@ def forest(
         for row, y in zip(rows, places, strict=True):
             _draw(axes, row, y, scale)
         axes.set_xlabel(xlabel, labelpad=5)
-        return svg(figure, alt)
+        return svg(figure, f"{alt}. {_told(rows, scale)}")
 
 
 def curves(
@@ -121,15 +132,17 @@ def curves(
             axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         for line in lines:
+            mark, dash = MARKS.get(line.colour, ("o", "solid"))
             axes.plot(
                 line.x,
                 line.y,
                 color=line.colour,
                 alpha=line.alpha,
                 linewidth=1.8,
+                linestyle=dash if line.dashed else "solid",
                 zorder=3,
-                marker="o" if line.markers else None,
-                markersize=4.5,
+                marker=mark if line.markers else None,
+                markersize=5.5,
                 markeredgecolor=PAPER,
                 markeredgewidth=0.8,
             )
@@ -139,10 +152,23 @@ def curves(
             _name_ends(axes, lines)
         axes.set_xlabel(xlabel, labelpad=5)
         axes.set_ylabel(ylabel, labelpad=5)
-        return svg(figure, alt)
+        ends = "; ".join(f"{line.label} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines if line.label)
+        return svg(figure, f"{alt}: {ends}")
 
 
 # ---- pieces -------------------------------------------------------------------------------------------------------
+
+
+def _told(rows: Sequence[Row], scale: float) -> str:
+    """What a forest shows, for those who do not see it."""
+    said, name = [], ""
+    for row in rows:
+        if row.value is None:
+            said.append(f"{row.label}:")
+        else:
+            name = row.label or name
+            said.append(f"{name} {row.text or f'{row.value * scale:.3g}'};")
+    return " ".join(said).rstrip(";:")
 
 
 def _places(rows: Sequence[Row]) -> tuple[list[float], float]:
@@ -190,15 +216,31 @@ def _draw(axes: Axes, row: Row, y: float, scale: float) -> None:
         markeredgecolor=row.colour if not row.filled else PAPER,
         markeredgewidth=1.4 if not row.filled else 0.8,
     )
-    axes.text(1.03, y, row.text, transform=beside, va="center", ha="left", color=INK, fontsize=9, clip_on=False)
+    axes.text(1.03, y, row.text, transform=beside, va="center", ha="left", color=INK, fontsize=SMALL, clip_on=False)
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
-    """Names at the curves' ends, spread evenly about their middle where they would cover each other."""
+    """Names at the curves' ends."""
+    for line, y in spread(axes, [line for line in lines if line.label], LINE):
+        axes.annotate(
+            line.label,
+            (1.02, y),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            ha="left",
+            color=line.colour,
+            alpha=line.alpha,
+            annotation_clip=False,
+        )
+
+
+def spread(axes: Axes, lines: Sequence[Ended], apart: float) -> Iterator[tuple[Ended, float]]:
+    """Each line with the height of its name: at its end, or evenly about their middle where names `apart` inches high would cover
+    each other."""
     low, high = axes.get_ylim()
-    gap = LINE * (high - low) / (axes.bbox.height / 72)  # figures are made at 72 dots an inch
-    clusters: list[list[Line]] = []
-    for line in sorted((line for line in lines if line.label), key=lambda line: line.y[-1]):
+    gap = apart * (high - low) / (axes.bbox.height / 72)  # figures are made at 72 dots an inch
+    clusters: list[list[Ended]] = []
+    for line in sorted(lines, key=lambda line: line.y[-1]):
         clusters.append([line])
         while (
             len(clusters) > 1
@@ -207,20 +249,10 @@ def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:
             clusters[-2:] = [clusters[-2] + clusters[-1]]
     for cluster in clusters:
         for i, line in enumerate(cluster):
-            y = _middle(cluster) + gap * (i - (len(cluster) - 1) / 2)
-            axes.annotate(
-                line.label,
-                (1.02, y),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                ha="left",
-                color=line.colour,
-                alpha=line.alpha,
-                annotation_clip=False,
-            )
+            yield line, _middle(cluster) + gap * (i - (len(cluster) - 1) / 2)
 
 
-def _middle(lines: Sequence[Line]) -> float:
+def _middle(lines: Sequence[Ended]) -> float:
     return sum(line.y[-1] for line in lines) / len(lines)
 
 

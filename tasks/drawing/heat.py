@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from matplotlib.patches import Rectangle
 
 from tasks.drawing.palette import INK, MUTED, PAPER
-from tasks.drawing.panel import LETTER, margins, panel, svg
+from tasks.drawing.panel import LETTER, SMALL, margins, panel, svg
 
-WIDTH, HEIGHT = 1.02, 0.46  # inches a cell takes
+WIDTH, HEIGHT = 1.3, 0.56  # inches a cell takes
 DEEPEST = 0.62  # opacity of the largest; text stays readable on it
 
 
@@ -57,5 +57,5 @@ def heat(
                 opacity = DEEPEST * abs(cell.value) / most
                 axes.add_patch(Rectangle((x, y), 1, 1, facecolor=shade, alpha=opacity, edgecolor=PAPER, linewidth=1.5))
                 axes.text(x + 0.5, y + 0.38, cell.text, ha="center", va="center", color=INK)
-                axes.text(x + 0.5, y + 0.72, cell.note, ha="center", va="center", color=INK, fontsize=7)
+                axes.text(x + 0.5, y + 0.72, cell.note, ha="center", va="center", color=INK, fontsize=SMALL)
         return svg(figure, alt)

@@ -1,4 +1,5 @@
-"""Colours: one an arm, the same in every figure and table, told apart by colour-blind readers (Okabe & Ito 2008).
+"""Colours: one an arm, the same in every figure and table, told apart by colour-blind readers, and with a mark and a dash of its own
+by readers of a grey print. Each has a contrast of at least 4.5 : 1 as text on the light page, and as its dark counterpart on the dark one.
 
 Figures are drawn with the literal colours of the light page; inside the report each literal becomes a CSS variable, so that the same
 drawing follows the reader's light or dark mode.
@@ -7,11 +8,12 @@ drawing follows the reader's light or dark mode.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-INK, MUTED, GRID, ZERO, PAPER = "#1c2126", "#68707a", "#e2e4e8", "#8f98a3", "#fefefd"
-REFERENCE, TREATED, CONTROL = "#6e7781", "#0b6fb8", "#d27c00"  # by the part that an arm plays
-FALL = "#c74a12"  # a negative number where the positive one has an arm's colour
-FURTHER = ("#008f6b", "#b8509a", "#c74a12", "#3f9fd6", "#8a7a00")
+INK, MUTED, GRID, ZERO, PAPER = "#1c2126", "#5c646d", "#e2e4e8", "#8f98a3", "#fefefd"
+REFERENCE, TREATED, CONTROL = "#626b75", "#0b6fb8", "#a85600"  # by the part that an arm plays
+FALL = "#b23c3c"  # a negative number where the positive one has an arm's colour
+FURTHER = ("#00795a", "#9c3f82", "#b23c3c", "#5b4bb0", "#6f6200")
 DARK = {
     INK: "#e7eaee",
     MUTED: "#9aa4b0",
@@ -21,11 +23,22 @@ DARK = {
     REFERENCE: "#a3adb8",
     TREATED: "#58b1f2",
     CONTROL: "#f2a93b",
-    "#008f6b": "#2cc79e",
-    "#b8509a": "#e58fcb",
-    "#c74a12": "#f58457",
-    "#3f9fd6": "#8fd0f7",
-    "#8a7a00": "#d6c64a",
+    "#00795a": "#2cc79e",
+    "#9c3f82": "#e58fcb",
+    "#b23c3c": "#f58457",
+    "#5b4bb0": "#b3a8f5",
+    "#6f6200": "#d6c64a",
+}
+# colour → matplotlib's marker and dashes
+MARKS: dict[str, tuple[str, Any]] = {
+    REFERENCE: ("o", (0, (4, 2.5))),
+    TREATED: ("D", "solid"),
+    CONTROL: ("s", (0, (1.2, 1.6))),
+    FURTHER[0]: ("^", (0, (6, 2, 1.2, 2))),
+    FURTHER[1]: ("v", (0, (7, 3))),
+    FURTHER[2]: ("P", (0, (2.5, 1.5))),
+    FURTHER[3]: ("X", (0, (6, 2, 1.2, 2, 1.2, 2))),
+    FURTHER[4]: ("*", (0, (1, 3))),
 }
 
 

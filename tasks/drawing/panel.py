@@ -20,15 +20,16 @@ from matplotlib.figure import Figure
 
 from tasks.drawing.palette import DARK, GRID, INK, MUTED, variable
 
-WIDE, NARROW = 5.4, 3.8  # inches at 72 points: a half or a third of the page
-LETTER = 0.082  # inches, about, at the size of labels
+WIDE, NARROW = 5.4, 4.2  # inches at 72 points: a half or a third of the page
+SMALL = 11.2  # points at 72 an inch: no letter is smaller, and no drawing is shown smaller than it is
+LETTER = 0.097  # inches, about, at the size of labels
 LEAST = 0.8  # inches that are drawn in
 STYLE = {
     "text.parse_math": False,  # a group may be called "$5"
     "svg.fonttype": "none",
     "svg.hashsalt": "palms-sweep",
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
+    "font.size": 11.5,
     "text.color": INK,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
@@ -37,9 +38,9 @@ STYLE = {
     "ytick.color": MUTED,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "axes.labelsize": 8.5,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "axes.labelsize": SMALL,
 }
 
 
@@ -70,7 +71,8 @@ def svg(figure: Figure, alt: str) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Title": alt})
     text = stream.getvalue()
-    return text.replace("<svg ", '<svg role="img" ', 1)
+    width = round(72 * figure.get_size_inches()[0])
+    return text.replace("<svg ", f'<svg role="img" style="min-width: {width}px" ', 1)
 
 
 def inline(svg: str, name: str) -> str:

@@ -6,6 +6,7 @@ The prompt is the cluster, arms are paired by prompt, and categories are fixed s
     strata.py        Strata: weights of prompts, and the variance of their stratified mean
     checks.py        what counts as bad input
     levels.py        score_level, rate_level: where one arm stands
+    nothing.py       no_success: what a rate of which nothing was seen may be
     differences.py   paired_difference, sign_flip: how far two arms lie apart, and whether that is chance
     equivalence.py   equivalence: whether two arms lie within a margin of each other
     multiplicity.py  holm, benjamini_hochberg: p values of a family

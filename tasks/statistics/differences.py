@@ -33,8 +33,9 @@ def sign_flip(differences: ArrayLike, strata: Labels, *, draws: int = 9999, seed
 
     differences [prompts] and strata [prompts] as in `paired_difference`. If the arms do not differ, a prompt's difference is
     as likely as its negative; the statistic is the stratified |t|, formed anew for every draw of signs, and
-    p = (b + 1)/(draws + 1) with b draws at least as large as the observed one, ties counted (Phipson & Smyth 2010).
-    With n prompts p cannot fall much below 2/2ⁿ: five prompts never reach 0.05. All-zero differences give p = 1.
+    p = (b + 1)/(draws + 1) with b draws at least as large as the observed one, ties counted (Phipson & Smyth 2010). Where there are
+    fewer patterns of signs than draws, below 14 prompts at 9,999, each is taken once and p is their exact share: it cannot fall
+    below 2/2ⁿ, and five prompts never reach 0.05. All-zero differences give p = 1.
     Raises ValueError for bad input, a single prompt, or no draws.
     """
     paired = numbers("differences", differences)
@@ -63,6 +64,9 @@ def sign_flip(differences: ArrayLike, strata: Labels, *, draws: int = 9999, seed
         return np.divide(signal, total, out=np.zeros_like(signal), where=total > 0)
 
     observed = statistic(np.ones((1, paired.size)))[0]
+    if 2**paired.size <= draws:
+        patterns = np.arange(2**paired.size)[:, None] >> np.arange(paired.size) & 1
+        return float(np.mean(statistic(2.0 * patterns - 1.0) >= observed - _TIE))
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // paired.size)
     extreme = 0

@@ -13,7 +13,7 @@ from tasks.statistics.checks import Floats, numbers
 from tasks.statistics.interval import DEGENERATE, Interval, t_interval
 from tasks.statistics.strata import Labels, Strata
 
-_CLAIMABLE = 4  # sizes below which a rise is never claimed
+CLAIMABLE = 4  # sizes below which a rise is never claimed
 _ROUNDING = 1e-24  # a residual sum of squares below this share of the means' own is that of points on a line
 
 
@@ -66,7 +66,7 @@ def rises_with_size(interval: Interval, sizes: int) -> bool | None:
     """
     if "model sizes" not in interval.method or interval.n != sizes:
         raise ValueError(f"interval: expected size_slope's over {sizes} sizes, got '{interval.method}' with n = {interval.n}")
-    if sizes < _CLAIMABLE or interval.method.startswith(DEGENERATE):
+    if sizes < CLAIMABLE or interval.method.startswith(DEGENERATE):
         return None
     return interval.low > 0
 

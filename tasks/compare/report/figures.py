@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from configs.called import suite_words
 from configs.contrasts import Contrast
 from tasks.compare.capability import MEASURES, Verdict
 from tasks.compare.contrasts import SINGLE_RUN, Difference, cell, largest, one_run, speaking
@@ -35,6 +36,7 @@ class Panel:
     caption: str
     svg: str
     narrow: bool = False
+    note: str = ""  # in small print under the caption
 
 
 def colours(sources: Sources) -> dict[str, str]:
@@ -58,13 +60,15 @@ def outcome(
                 percent=percent,
                 alt=f"{name} of each arm by size, {ladder} ladder",
             )
-            yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite}: {name}"), svg)
+            yield Panel(f"levels-{stem}", _caption(sources, ladder, f"where each arm stands, {suite_words(suite)}: {name}"), svg)
         held = [row for row in differences if (row.ladder, row.suite, row.metric) == (ladder, suite, metric)]
         if rows := _difference_rows(held, sources):
             label, alt = _difference_label(kind, name), f"Differences between arms in {name} by size, {ladder} ladder"
             svg = forest(rows, label, zero=True, percent=percent, alt=alt)
             yield Panel(
-                f"differences-{stem}", _caption(sources, ladder, f"how far apart, paired by {unit}, {suite}: {name}"), svg
+                f"differences-{stem}",
+                _caption(sources, ladder, f"how far apart, paired by {unit}, {suite_words(suite)}: {name}"),
+                svg,
             )
 
 
@@ -88,7 +92,7 @@ def losses(sources: Sources) -> Iterator[Panel]:
     for ladder, sizes in sources.sizes.items():
         for size in sizes:
             tuned = [n for n in sources.of("finetune") if (n.axes.ladder, n.axes.size) == (ladder, size) and n.series.get("loss")]
-            held = _largest_tuned(tuned, lambda node: node.axes)
+            held = largest_tuned(tuned, lambda node: node.axes)
             if held:
                 lines = [_loss_line(n, colours(sources), not i or held[i - 1].axes.arm != n.axes.arm) for i, n in enumerate(held)]
                 svg = curves(lines, "optimiser step", "loss", width=NARROW, height=2.2, alt=f"Training loss at {ladder} {size}")
@@ -147,7 +151,7 @@ def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
     for ladder, sizes in sources.sizes.items():
         for measure, (name, kind) in MEASURES.items():
             held = [row for row in verdicts if (row.ladder, row.measure) == (ladder, measure) and row.value is not None]
-            held = _largest_tuned(held, lambda row: Axes(arm=row.arm, train_samples=row.train_samples))
+            held = largest_tuned(held, lambda row: Axes(arm=row.arm, train_samples=row.train_samples))
             rows: list[Row] = []
             for size in sizes:
                 here = [row for row in held if row.size == size]
@@ -173,7 +177,7 @@ def truth(sources: Sources, truths: Sequence[Truth], suite: str) -> Iterator[Pan
             rows: list[Row] = []
             for size in sizes:
                 held = [t for t in truths if (t.axes.ladder, t.axes.size, t.axes.suite, t.label) == (ladder, size, suite, label)]
-                held = _first_of_each_arm(_largest_tuned(held, lambda truth: truth.axes))
+                held = _first_of_each_arm(largest_tuned(held, lambda truth: truth.axes))
                 rows += [Row(size), *(_truth_row(truth, colours(sources)) for truth in held)] if held else []
             if rows:
                 alt = f"Measured, exact and planted share of answers {name}, {ladder} ladder"
@@ -188,7 +192,7 @@ def trends(sources: Sources, slopes: Sequence[Trend], metric: str, suite: str) -
         levels = [
             t for t in slopes if (t.ladder, t.metric, t.suite) == (ladder, metric, suite) and not isinstance(t.arm, Contrast)
         ]
-        held = _largest_tuned(levels, lambda trend: Axes(arm=str(trend.arm), train_samples=trend.train_samples))
+        held = largest_tuned(levels, lambda trend: Axes(arm=str(trend.arm), train_samples=trend.train_samples))
         if held:
             lines = [_trend_line(trend, colours(sources), wording.factor(kind)) for trend in held]
             ticks = {float(params): size for trend in held for size, params, _ in trend.points}
@@ -196,7 +200,7 @@ def trends(sources: Sources, slopes: Sequence[Trend], metric: str, suite: str) -
             svg = curves(
                 lines, "size, by parameters (log scale)", label, log=ticks, alt=f"{name} over parameters, {ladder} ladder"
             )
-            yield Panel(f"trend-{metric}-{suite}-{ladder}", _caption(sources, ladder, f"{name}, {suite}"), svg)
+            yield Panel(f"trend-{metric}-{suite}-{ladder}", _caption(sources, ladder, f"{name}, {suite_words(suite)}"), svg)
 
 
 def _caption(sources: Sources, ladder: str, what: str) -> str:
@@ -220,7 +224,7 @@ def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[
             for n in sources.nodes
             if (n.axes.ladder, n.axes.size, n.axes.suite) == (ladder, size, suite) and n.level(metric) is not None
         ]
-        here = _largest_tuned(sorted(here, key=lambda node: sources.order(node.axes)), lambda node: node.axes)
+        here = largest_tuned(sorted(here, key=lambda node: sources.order(node.axes)), lambda node: node.axes)
         rows += [Row(size)] if here else []
         for arm in dict.fromkeys(node.axes.arm or "" for node in here):
             runs = [level for node in here if node.axes.arm == arm and (level := node.level(metric)) is not None]
@@ -290,7 +294,7 @@ def _sample_line(size: str, rows: Sequence[Difference], colour: str, alpha: floa
     rows = sorted(rows, key=lambda row: row.train_samples or 0)
     scale = wording.factor(rows[0].kind)
     y, low, high = (tuple(scale * getattr(row, name) for row in rows) for name in ("value", "ci_low", "ci_high"))
-    return Line(size, tuple(float(row.train_samples or 0) for row in rows), y, colour, low, high, alpha=alpha)
+    return Line(size, tuple(float(row.train_samples or 0) for row in rows), y, colour, low, high, dashed=False, alpha=alpha)
 
 
 def _trend_line(trend: Trend, painted: Mapping[str, str], scale: float) -> Line:
@@ -298,7 +302,7 @@ def _trend_line(trend: Trend, painted: Mapping[str, str], scale: float) -> Line:
     return Line(wording.arm_words(trend.arm), params, tuple(scale * mean for mean in means), painted[str(trend.arm)])
 
 
-def _largest_tuned(rows: Sequence[T], axes: Callable[[T], Axes]) -> list[T]:
+def largest_tuned(rows: Sequence[T], axes: Callable[[T], Axes]) -> list[T]:
     """What was tuned on nothing, and of each tuned arm the largest dataset size."""
     most: dict[str | None, int] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The sections of the report: what each shows, in which words.
+"""The sections of the report below its first screen: what each shows, in which words. All are folded; a line says what is in them.
 
 The tables come from `tables` and the modules that know a measure, the drawings from `figures`. What is said of an evaluation is
 declared with it; here stands what only some of them show. A section that has nothing to show is empty, and the page leaves it out.
@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from configs.called import suite_words
 from tasks.compare import confusion, train_samples
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, Difference, largest, speaking
-from tasks.compare.report import favoured, figures, tables, wording
+from tasks.compare.report import capability_tables, favoured, figures, identity, tables, truth_tables, wording
 from tasks.compare.report.figures import Panel
+from tasks.compare.report.headline import title
 from tasks.compare.report.tables import Table
 from tasks.compare.stage import Part
 from tasks.compare.truth import scorer_shares, truths
-from tasks.compare.upstream import Output, Sources
+from tasks.compare.upstream import Output
 from tasks.contract import Measure, read_json
 from tasks.evaluations.judge.stage import JUDGE
 
@@ -36,6 +38,7 @@ class Section:
     anchor: str
     title: str
     lead: str = ""
+    gist: str = ""  # what it comes to, beside the title of the folded section
     panels: list[Panel] = field(default_factory=list)
     tables: list[Titled] = field(default_factory=list)
     grids: list[favoured.Grid] = field(default_factory=list)
@@ -50,29 +53,36 @@ def sections(found: Comparison) -> Iterator[Section]:
     """All of them, in the order of the page."""
     parts = {part.stage: part for part in found.settings.parts}
     leading = [name for name in LEADING if name in parts]
-    yield from (primary(found), cost(found))
+    yield from (primary(found), categories(found))
     yield from (of_evaluation(found, parts[name]) for name in leading)
-    yield from (categories(found), truth(found))
     yield from (of_evaluation(found, part) for name, part in parts.items() if name not in leading)
-    yield trend(found)
+    yield from (dataset_sizes(found), trend(found), truth(found), cost(found))
 
 
 def primary(found: Comparison) -> Section:
     suite, metric = found.outcome
     rows = [row for row in found.differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]
     lead = (
-        f"The primary outcome, named {named(found)}: {found.sources.words(metric)} on {suite}. Arms are paired by prompt. "
-        "A star marks an adjusted p below .05; intervals are unadjusted."
+        f"The primary outcome, named {named(found)}: {found.sources.words(metric)} on {suite_words(suite)}. Arms are paired by prompt. "
+        "A star marks an adjusted p below .05; intervals are unadjusted. d grows as rates near 0 or 1: it is not comparable with d of ratings."
     )
-    drawn = [
-        *figures.outcome(found.sources, found.differences, suite, metric),
-        *figures.train_samples(found.sources, found.differences, suite, metric),
-        *figures.dataset_heat(found.sources, found.differences, suite, metric),
-    ]
-    below = _contrast_tables("Contrasts", rows, found.sources)
-    if needed := train_samples.needs(found.sources, found.differences, suite, metric):
+    drawn = list(figures.outcome(found.sources, found.differences, suite, metric))
+    below = _contrast_tables("Contrasts", rows, found)
+    return Section("primary", "Primary outcome", lead, title(found, suite, metric), drawn, below)
+
+
+def dataset_sizes(found: Comparison) -> Section:
+    """What smaller datasets do, where more than one size of them was tuned on."""
+    outcome = (found.sources, found.differences, *found.outcome)
+    drawn = [*figures.train_samples(*outcome), *figures.dataset_heat(*outcome)]
+    lead = (
+        "Nested subsets of one dataset, against the reference arm alone. How many samples a size needs is where its mean differences first "
+        "cross one line: it has no interval, and sizes are admitted by unadjusted intervals."
+    )
+    below = []
+    if needed := train_samples.needs(*outcome):
         below.append(("Samples that each size needs for the same difference", tables.needs(needed, found.sources), False))
-    return Section("primary", "Primary outcome", lead, drawn, below)
+    return Section("dataset-size", "Dataset size × model size", lead, "", drawn, below)
 
 
 def named(found: Comparison) -> str:
@@ -84,9 +94,15 @@ def named(found: Comparison) -> str:
 
 
 def cost(found: Comparison) -> Section:
-    lead = "What each tuned arm took. Losses of different sizes and datasets are not comparable with one another."
-    below = [("Training runs", tables.cost(found.sources), False)]
-    return Section("cost", "Cost of tuning", lead, list(figures.losses(found.sources)), below)
+    lead = (
+        "What each output took where it was made; one that was reused keeps its own time. Losses of different sizes and datasets are not "
+        "comparable with one another."
+    )
+    below = [
+        ("Training runs", tables.cost(found.sources), False),
+        ("By stage", identity.cost_by_stage(found.sources.nodes), False),
+    ]
+    return Section("cost", "Cost", lead, "", list(figures.losses(found.sources)), below)
 
 
 def of_evaluation(found: Comparison, part: Part) -> Section:
@@ -99,15 +115,17 @@ def of_evaluation(found: Comparison, part: Part) -> Section:
             made.panels += figures.outcome(found.sources, found.differences, suite, measure.metric, measure.of)
             if measure.secondary:
                 rows = [row for row in found.differences if (row.suite, row.metric, row.group) == (suite, measure.metric, "all")]
-                made.tables += _contrast_tables(f"Contrasts of {measure.words}, {suite}", rows, found.sources)
-        of_suite = f", {suite}" if suite else ""
+                made.tables += _contrast_tables(f"Contrasts of {measure.words}, {suite_words(suite)}", rows, found)
+        of_suite = f", {suite_words(suite)}" if suite else ""
         made.tables += [
             (f"Distances and their nulls{of_suite}", tables.distances(held, found.sources), True),
             (f"All measures{of_suite}", tables.levels(found.sources, held, found.differences), True),
         ]
     if secondary := [suite for suite, _ in _secondary(found, nodes)]:
         lead = part.lead[:1].lower() + part.lead[1:]
-        made.lead = f"The secondary outcome, on {wording.listed(secondary)}, with a Holm family of its own: {lead}"
+        named = wording.listed([suite_words(suite) for suite in secondary])
+        made.lead = f"The secondary outcome, on {named}, with a Holm family of its own: {lead}"
+        made.gist = title(found, *_secondary(found, nodes)[0])
     return FURTHER[part.stage](found, made) if part.stage in FURTHER else made
 
 
@@ -136,7 +154,7 @@ def categories(found: Comparison) -> Section:
         lead += f"A category below {CATEGORY_PROMPTS} prompts is descriptive and has no star."
     drawn = list(figures.categories(found.sources, found.differences, suite, metric))
     below = [("Differences by category, shaded on one scale", tables.heat(rows, found.sources), False)]
-    return Section("categories", "By category", lead, drawn, below, key="arms")
+    return Section("categories", "By category", lead, "", drawn, below, key="arms")
 
 
 def truth(found: Comparison) -> Section:
@@ -148,21 +166,24 @@ def truth(found: Comparison) -> Section:
     lead += "Planted: what the grammar was given; only an untuned model has one. "
     if known:
         lead += f"{sum(bool(row.covered) for row in known)} of {len(known)} measured 95% intervals hold the exact rate"
-        lead += " (arms and sizes share their random numbers prompt by prompt, so misses come together). "
+        lead += (
+            ". That is far fewer independent looks: labels of one suite are complements, and all arms and sizes share their random numbers "
+            "prompt by prompt, so that one draw makes many misses. "
+        )
     if errors:
         low, high = wording.difference(min(errors), "rate"), wording.difference(max(errors), "rate")
         lead += f"Fit error of {reference}, exact {wording.MINUS} planted, lies between {low} and {high} percentage points. "
     lead += "Answers off the grammar are a class of their own; the grammar's label and the scorer's are different things."
     drawn = list(figures.truth(found.sources, rows, found.outcome[0]))
     below = [
-        ("Every label", tables.truth(rows, scorer_shares(found.sources), found.sources), True),
+        ("Every label", truth_tables.truth(rows, scorer_shares(found.sources), found.sources), True),
         (
             "What the scorer makes of answers whose label is known",
-            tables.confusions(confusion.confusions(found.sources, found.settings.toxicity_threshold), found.sources),
+            truth_tables.confusions(confusion.confusions(found.sources, found.settings.toxicity_threshold), found.sources),
             True,
         ),
     ]
-    return Section("truth", "Calibration: measured, exact, planted", lead, drawn, below, key="truth")
+    return Section("truth", "Calibration: measured, exact, planted", lead, "", drawn, below, key="truth")
 
 
 def trend(found: Comparison) -> Section:
@@ -170,20 +191,20 @@ def trend(found: Comparison) -> Section:
     drawn = [panel for metric, suite in outcomes for panel in figures.trends(found.sources, found.slopes, metric, suite)]
     lead = (
         "Slopes per tenfold parameters. The first interval speaks of these trained models over prompts, the second of model sizes. "
-        "“Rises with size” is said by the second only, and from four sizes on."
+        "“Rises with size” is said by the second only, and from four sizes on; over fewer it has so few degrees of freedom that it says nothing."
     )
-    return Section("trend", "Over sizes", lead, drawn, [("Slopes", tables.trend(found.slopes, found.sources), False)])
+    return Section("trend", "Over sizes", lead, "", drawn, [("Slopes", tables.trend(found.slopes, found.sources), False)])
 
 
-def _contrast_tables(title: str, rows: Sequence[Difference], sources: Sources) -> list[Titled]:
+def _contrast_tables(heading: str, rows: Sequence[Difference], found: Comparison) -> list[Titled]:
     """The rows that speak for the largest dataset size, and below them, folded, single runs and smaller dataset sizes too."""
+
+    def spelled(held: Sequence[Difference]) -> Table:
+        return tables.differences(held, found.sources, found.settings.resamples)
+
     main = largest(speaking(rows))
-    held = [(title, tables.differences(main, sources), False)]
-    return (
-        held
-        if len(main) == len(rows)
-        else [*held, (f"{title}: every run and dataset size", tables.differences(rows, sources), True)]
-    )
+    every = [] if len(main) == len(rows) else [(f"{heading}: every run and dataset size", spelled(rows), True)]
+    return [(heading, spelled(main), False), *every]
 
 
 # ---- what only one evaluation has to show -----------------------------------------------------------------------------------
@@ -192,14 +213,17 @@ def _contrast_tables(title: str, rows: Sequence[Difference], sources: Sources) -
 def _capable(found: Comparison, made: Section) -> Section:
     """A verdict against margins that were set before."""
     settings, reference = found.settings, wording.arm_words(found.sources.arms.reference)
+    said = " ".join(capability_tables.verdict_sentences(found.verdicts, found.sources))
     made.lead = (
-        f"{' '.join(tables.verdict_sentences(found.verdicts, found.sources))} Kept: the one-sided 95% limit of the loss lies within the margin "
+        f"{said} Kept: the one-sided 95% limit of the loss lies within the margin "
         f"({settings.margin_nats:g} nats a token on prose, {100 * settings.margin_accuracy:g} points of accuracy, tasks of equal weight); "
         f"lost: beyond it; else inconclusive. A task on which {reference} is less than {100 * settings.above_chance:g} points above chance "
-        "is left out."
+        f"is left out. Each of the {len(found.verdicts)} verdicts stands alone, at one-sided 5%. An arm is judged against {reference} alone; "
+        "the control's own verdicts stand beside it."
     ).strip()
+    made.gist = said
     made.panels = list(figures.kept(found.sources, found.verdicts))
-    made.tables.insert(0, ("Verdicts", tables.verdicts(found.verdicts, found.sources), False))
+    made.tables.insert(0, ("Verdicts", capability_tables.verdicts(found.verdicts, found.sources), False))
     return made
 
 
@@ -221,8 +245,24 @@ def _judged(found: Comparison, made: Section) -> Section:
 
 
 def _favoured(found: Comparison, made: Section) -> Section:
-    made.grids = favoured.grids(found.sources.of(made.anchor), found.sources)
+    nodes = found.sources.of(made.anchor)
+    made.grids = favoured.grids(nodes, found.sources)
+    lists = favoured.lists(made.grids, nodes)
+    made.lead += (
+        f" A word is favoured beyond a cut that one list in twenty passes by chance: of {lists} lists, about {0.05 * lists:.1g} with such a "
+        "word are expected where nothing is favoured. Some adjectives (kind, mean, patient, caring, hard-working) are not told as such and "
+        "never counted."
+    )
+    if any(grid.alike for grid in made.grids) and not any(grid.rows for grid in made.grids):
+        made.gist = "the arms do not differ in the words they favour"
     return made
 
 
-FURTHER = {"capability": _capable, "judge": _judged, "cooccurrence": _favoured}
+def _counterfactual(found: Comparison, made: Section) -> Section:
+    tested = sum(row.metric.endswith("_p") for node in found.sources.of(made.anchor) for row in node.metrics)
+    if tested:
+        made.lead += f" The {tested} p values of distances are unadjusted: about {0.05 * tested:.1g} below .05 are expected of no difference at all."
+    return made
+
+
+FURTHER = {"capability": _capable, "judge": _judged, "cooccurrence": _favoured, "counterfactual": _counterfactual}

@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from configs.called import suite_words
 from configs.contrasts import Contrast
-from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, MEASURES, NOT_ASSESSABLE, PROSE, TASKS, Verdict
-from tasks.compare.confusion import CLEAN, TOXIC, Confusion
 from tasks.compare.contrasts import SINGLE_RUN, Difference, largest, one_run
 from tasks.compare.report import wording
 from tasks.compare.train_samples import Needs
 from tasks.compare.trends import Trend
-from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
 from tasks.contract import Axes, Metric
 from tasks.statistics import Interval
+from tasks.statistics.nothing import no_success
 
 Row = TypeVar("Row")
 
@@ -58,8 +57,9 @@ def place(axes: Axes) -> list[Cell]:
     return [arm(axes.arm), text(axes.train_samples), text(axes.seed)]
 
 
-def differences(rows: Sequence[Difference], sources: Sources) -> Table:
-    """All that is said of each difference. A star needs the adjusted test of a family; columns without any entry are left out."""
+def differences(rows: Sequence[Difference], sources: Sources, draws: int) -> Table:
+    """All that is said of each difference. A star needs the adjusted test of a family; columns without any entry are left out.
+    `draws`: sign-flips behind a p value."""
     several = len({row.train_samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
     adjustments = sorted({row.adjustment for row in rows if row.adjustment})
     columns: list[tuple[str, Callable[[Difference], Cell], bool]] = [
@@ -73,7 +73,7 @@ def differences(rows: Sequence[Difference], sources: Sources) -> Table:
         ("95% interval", lambda row: Cell(wording.limits(row.ci_low, row.ci_high, row.kind)), True),
         (
             f"p, {wording.listed(adjustments or ['adjusted'])}",
-            lambda row: Cell(wording.p_words(row.p_adjusted) + (" *" if row.shown else "")),
+            lambda row: Cell(wording.floor_words(row.p_adjusted, _least(row, draws)) + (" *" if row.shown else "")),
             True,
         ),
         ("d", lambda row: Cell(wording.effect(row.d)), any(row.d is not None for row in rows)),
@@ -95,6 +95,10 @@ def spelled(columns: Sequence[tuple[str, Callable[[Row], Cell], bool]], rows: Se
     return Table([name for name, _ in kept], [[spell(row) for _, spell in kept] for row in rows])
 
 
+def _least(row: Difference, draws: int) -> bool:
+    return row.p is not None and row.p_adjusted is not None and row.own_seed and row.p * (draws + 1) < 1.5
+
+
 def _note(row: Difference) -> str:
     return row.note or (SINGLE_RUN if row.family == SINGLE_RUN else "")
 
@@ -112,11 +116,14 @@ def needs(found: Sequence[Needs], sources: Sources) -> Table:
 
 
 def cost(sources: Sources) -> Table:
-    """What each tuned arm took: parameters, steps and the loss it ended on; further numbers of the stage in their own columns."""
+    """What each tuned arm took: parameters, steps, the loss it ended on, seconds and memory; further numbers of the stage in their own
+    columns."""
     nodes = sources.of("finetune")
     names = list(dict.fromkeys([*COST, *(row.metric for node in nodes for row in node.metrics if row.group == "all")]))
     names = [name for name in names if any(node.level(name) for node in nodes)]
-    table = Table(["size", "parameters", "arm", "train samples", "seed", *map(sources.words, names)])
+    table = Table(
+        ["size", "parameters", "arm", "train samples", "seed", *map(sources.words, names), "seconds", "peak memory, GiB"]
+    )
     for node in nodes:
         found = [node.level(name) for name in names]
         params = sources.params(node.axes.ladder, node.axes.size)
@@ -128,6 +135,8 @@ def cost(sources: Sources) -> Table:
                 Cell(str(node.axes.train_samples or "–")),
                 text(node.axes.seed),
                 *(Cell("–" if metric is None else wording.plain(metric.value)) for metric in found),
+                Cell(wording.plain(node.made.get("seconds"))),
+                Cell(wording.plain(node.made.get("peak_memory_gib"))),
             ]
         )
     return table
@@ -155,13 +164,26 @@ def levels(sources: Sources, nodes: Sequence[Output], contrasts: Sequence[Differ
                 text(sources.named(axes.ladder, axes.size)),
                 *place(axes),
                 Cell(wording.level(row.value, kind)),
-                Cell(_range(row, kind)),
+                Cell(spread(row, kind), note=_unseen(node, row, kind)),
                 Cell("–" if found is None else wording.difference(found.value, found.kind)),
                 Cell("–" if found is None else wording.limits(found.ci_low, found.ci_high, found.kind)),
                 Cell(str(row.n)),
             ]
         )
     return table
+
+
+def _unseen(node: Output, row: Metric, kind: str | None) -> str:
+    """Of a rate of none or of all: what that bounds depends on how the answers to a prompt hang together, which it cannot tell."""
+    held = node.prompts.get(row.metric, {})
+    if kind != "rate" or row.group != "all" or row.value not in (0.0, 1.0) or not held:
+        return ""
+    answers = sum(prompt.n for prompt in held.values())
+    independent, together = (wording.level(one if row.value == 0 else 1 - one, "rate") for one in no_success(len(held), answers))
+    which, side = ("none", "at most") if row.value == 0 else ("all", "at least")
+    return (
+        f"{which} of {answers}: {side} {independent} if answers are independent, {together} if a prompt's stand or fall together"
+    )
 
 
 def distances(nodes: Sequence[Output], sources: Sources) -> Table:
@@ -220,133 +242,11 @@ def heat(rows: Sequence[Difference], sources: Sources) -> Table:
     return table
 
 
-def truth(truths: Sequence[Truth], scorer: dict[Axes, Metric], sources: Sources) -> Table:
-    """One row a model and grammar label. The scorer's own share of toxic answers stands in a column of its own."""
-    table = Table(
-        [
-            "size",
-            "suite",
-            *PLACE,
-            "grammar label",
-            "measured",
-            "95% interval",
-            "exact",
-            "covered",
-            "planted",
-            "exact − planted",
-            "toxic by scorer",
-        ]
-    )
-    for row in truths:
-        share = scorer.get(row.axes) if row.label == "toxic_label" else None
-        covered = "–" if row.covered is None else "yes" if row.covered else "no"
-        table.rows.append(
-            [
-                text(sources.named(row.axes.ladder, row.axes.size)),
-                text(row.axes.suite),
-                *place(row.axes),
-                text(LABELS[row.label]),
-                Cell(wording.level(row.measured.value, "rate")),
-                Cell(_range(row.measured, "rate")),
-                Cell(wording.level(row.exact, "rate")),
-                Cell(covered, strong=covered == "no"),
-                Cell(wording.level(row.planted, "rate")),
-                Cell(wording.difference(row.fit_error, "rate")),
-                Cell(wording.level(share.value, "rate") if share else "–"),
-            ]
-        )
-    return table
-
-
-def confusions(rows: Sequence[Confusion], sources: Sources) -> Table:
-    """One line an arm: counts of answers and both shares."""
-    head = [
-        *("size", "suite", *PLACE),
-        *("toxic, called toxic", "toxic, missed", "clean, called toxic", "clean, let pass"),
-        *("off the grammar, called toxic", "off the grammar, let pass"),
-        *("sensitivity", "95% interval", "specificity", "95% interval"),
-    ]
-    made = Table(head)
-    for row in rows:
-        groups = ((TOXIC,), CLEAN, sorted({label for label, _ in row.counts} - {TOXIC, *CLEAN}))
-        made.rows.append(
-            [
-                text(sources.named(row.axes.ladder, row.axes.size)),
-                text(row.axes.suite),
-                *place(row.axes),
-                *(Cell(wording.plain(row.of(labels, called))) for labels in groups for called in (True, False)),
-                *(cell for share in (row.sensitivity, row.specificity) for cell in _share(share)),
-            ]
-        )
-    return made
-
-
-def _share(found: Interval | None) -> list[Cell]:
-    if found is None:
-        return [Cell("–"), Cell("–")]
-    low, high = (wording.level(limit, "rate") for limit in (found.low, found.high))
-    return [Cell(wording.level(found.value, "rate")), Cell(wording.between(low, high))]
-
-
-def verdicts(rows: Sequence[Verdict], sources: Sources) -> Table:
-    """One row an arm, size and capability."""
-    several = len({row.train_samples for row in rows}) > 1 or len({row.seed for row in rows}) > 1
-    columns: list[tuple[str, Callable[[Verdict], Cell], bool]] = [
-        ("size", lambda row: text(sources.named(row.ladder, row.size)), True),
-        ("arm", lambda row: arm(row.arm), True),
-        ("train samples", lambda row: text(row.train_samples), several),
-        ("seed", lambda row: text(row.seed), several),
-        ("measure", lambda row: text(MEASURES[row.measure][0]), True),
-        (
-            f"arm − {wording.arm_words(sources.arms.reference)}",
-            lambda row: Cell(wording.difference(row.value, MEASURES[row.measure][1])),
-            True,
-        ),
-        ("90% interval", lambda row: Cell(wording.limits(row.low, row.high, MEASURES[row.measure][1])), True),
-        ("margin", lambda row: Cell(wording.difference(row.margin, MEASURES[row.measure][1])), True),
-        ("verdict", lambda row: Cell(row.verdict, number=False, strong=row.verdict == LOST), True),
-        ("paragraphs or items", lambda row: Cell(str(row.n)), True),
-        ("note", lambda row: text(row.note), any(row.note for row in rows)),
-    ]
-    return spelled(columns, rows)
-
-
-def verdict_sentences(rows: Sequence[Verdict], sources: Sources) -> list[str]:
-    """One sentence a treated arm at its largest dataset size; none where its capability was not measured.
-
-    `Against base, values-targeted tuning: prediction of neutral prose was kept at 30k and lost at 100k; accuracy on …`
-    """
-    return [
-        said
-        for treated in sources.arms.treated
-        if (said := _verdict_sentence([row for row in rows if row.arm == treated], sources))
-    ]
-
-
-def _verdict_sentence(rows: Sequence[Verdict], sources: Sources) -> str:
-    rows = largest(rows)
-    several = len({row.seed for row in rows}) > 1
-    parts = []
-    for measure, name in ((PROSE, "prediction of neutral prose"), (TASKS, "accuracy on tasks")):
-        places: dict[str, list[str]] = {}
-        for row in (row for row in rows if row.measure == measure):
-            place = sources.named(row.ladder, row.size) + (f" seed {row.seed}" if several else "")
-            places.setdefault(row.verdict, []).append(place)
-        said = [
-            f"{word} at {wording.listed(places[word])}" for word in (KEPT, INCONCLUSIVE, LOST, NOT_ASSESSABLE) if word in places
-        ]
-        parts += [f"{name} was {wording.listed(said)}"] if said else []
-    if not parts:
-        return ""
-    against, tuning = wording.arm_words(sources.arms.reference), " tuning" if rows[0].train_samples else ""
-    return f"Against {against}, {wording.arm_words(rows[0].arm)}{tuning}: {'; '.join(parts)}."
-
-
 def trend(slopes: Sequence[Trend], sources: Sources) -> Table:
     """Both slopes of each trend; the verdict comes from the second."""
     columns: list[tuple[str, Callable[[Trend], Cell], bool]] = [
         ("ladder", lambda row: text(row.ladder), len(sources.sizes) > 1),
-        ("outcome", lambda row: text(f"{sources.words(row.metric)}, {row.suite}"), True),
+        ("outcome", lambda row: text(f"{sources.words(row.metric)}, {suite_words(row.suite)}"), True),
         ("arm or difference", lambda row: arm(row.arm), True),
         (
             "train samples",
@@ -373,7 +273,7 @@ def provenance(sources: Sources) -> Table:
     return table
 
 
-def _range(row: Metric, kind: str | None) -> str:
+def spread(row: Metric, kind: str | None) -> str:
     if row.ci_low is None or row.ci_high is None:
         return "–"
     return f"[{wording.level(row.ci_low, kind)}, {wording.level(row.ci_high, kind)}]".replace("%", "", 1)

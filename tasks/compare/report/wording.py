@@ -21,6 +21,12 @@ def contrast_words(contrast: Contrast, arms: Arms) -> str:
     return words.removeprefix(f"{arm_words(contrast.treated)} ") if arms.treated == (contrast.treated,) else words
 
 
+def floor_words(value: float | None, least: bool) -> str:
+    """A p value; `least`: the smallest that so many draws can give, of which the true one may lie anywhere below."""
+    said = p_words(value)
+    return f"≤ {said}" if least and not said.startswith("<") else said
+
+
 def group_words(group: str) -> str:
     """`kind:challenging` and `axis:gender` lose their first part."""
     return group.partition(":")[2] or group.replace("_", " ")
@@ -48,7 +54,7 @@ def difference(value: float | None, kind: str | None) -> str:
     if value is None:
         return "–"
     text = f"{100 * value:+.1f}" if kind == "rate" else f"{value:+.{_digits(value)}f}"
-    return text.replace("-", MINUS)
+    return text.replace("-", MINUS) if text.strip("+-0.") else text[1:]  # what rounds to nothing has no side
 
 
 def unit_words(kind: str | None) -> str:
@@ -111,9 +117,9 @@ def count_words(value: int | None) -> str:
     return str(value)
 
 
-def listed(parts: list[str]) -> str:
+def listed(parts: list[str], word: str = "and") -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
 def _digits(value: float) -> int:
