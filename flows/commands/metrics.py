@@ -1,42 +1,107 @@
-"""`palms metrics`: every number of a sweep, one a row."""
+"""`palms metrics`: every number of a sweep, one a row, or those that are asked for."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from flows.commands.words import Sweep, out, plain, show
+from configs.problems import BadInput, accepted
+from flows.commands.words import Sweep, out, plain, plural, show
 from flows.engine.home import Home
-from flows.results import COLUMNS, metric_rows
-from tasks.compare.summary import shown
+from flows.results import COLUMNS, metric_rows, units
 from tasks.contract import csv_text
+
+OVERALL = "all"  # the group of all prompts
+AXES = ("ladder", "seed", "train_samples")  # shown in the table where they have more than one value
 
 
 def metrics(
     sweep: Sweep = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="of these metrics alone; may be given several times")
+    ] = None,
+    suite: Annotated[list[str] | None, typer.Option("--suite", help="on these suites alone")] = None,
+    arm: Annotated[
+        list[str] | None, typer.Option("--arm", help="of these arms alone, or of contrasts: control, values_targeted-base")
+    ] = None,
+    size: Annotated[list[str] | None, typer.Option("--size", help="at these sizes alone: 355m, gpt2-355m")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="of these groups of prompts alone: health; all: over all prompts")
+    ] = None,
     output: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="table, csv or json")] = "table",
 ) -> None:
-    """Every number of a sweep, one a row: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n, samples.
+    """The numbers of a sweep, one a row. As csv and json: all columns; as a table: without --group, those over all prompts.
 
-    Example:  palms metrics --format csv > metrics.csv
+    Columns: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n, train_samples.
+    Examples:  palms metrics --metric toxicity --suite human_eval   |   palms metrics --format csv > metrics.csv
     """
     rows = metric_rows(Home.named(), sweep)
+    wanted = {"metric": metric, "suite": suite, "arm": arm, "size": size, "group": group}
+    chosen = chosen_rows(rows, {column: values for column, values in wanted.items() if values})
     if output == "csv":
-        sys.stdout.write(csv_text(rows, COLUMNS))
+        sys.stdout.write(csv_text(chosen, COLUMNS))
     elif output == "json":
-        sys.stdout.write(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(chosen, indent=1, ensure_ascii=False) + "\n")
     else:
-        show(out, _table(rows))
+        told = chosen if group else [row for row in chosen if row["group"] == OVERALL]
+        show(out, table(told, units(Home.named(), sweep)))
+        more = "" if len(told) == len(chosen) else "; the others are of groups of prompts: --group"
+        out.print(f"{len(told)} of {plural(len(rows), 'row')}{more}; every column: --format csv", highlight=False, style="dim")
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Table:
+def chosen_rows(rows: Sequence[dict[str, Any]], wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+    """The rows that have one of the wanted names in each of these columns.
 
-    table = plain(*COLUMNS[1:-1])
+    Raises:
+        BadInput: a name that no row has, or names that no row has together.
+    """
+    problems = []
+    for column, names in wanted.items():
+        known = list(dict.fromkeys(name for row in rows for name in _names(row, column)))
+        problems += [f"--{column} {name}: the sweep has none; {accepted(name, known)}" for name in names if name not in known]
+    if problems:
+        raise BadInput(*problems)
+    found = [row for row in rows if all(not names.isdisjoint(_names(row, column)) for column, names in _sets(wanted))]
+    if not found:
+        asked = " ".join(f"--{column} {name}" for column, names in wanted.items() for name in names)
+        raise BadInput(f"{asked}: no row is of all of these; each alone has some")
+    return found
+
+
+def _sets(wanted: Mapping[str, Collection[str]]) -> Iterator[tuple[str, set[str]]]:
+    return ((column, set(names)) for column, names in wanted.items())
+
+
+def _names(row: Mapping[str, Any], column: str) -> list[str]:
+    """What a row may be asked for by; a size also with its ladder."""
+    value = row[column]
+    if value is None:
+        return []
+    return [value, f"{row['ladder']}-{value}"] if column == "size" else [value]
+
+
+def table(rows: Sequence[Mapping[str, Any]], units: Mapping[str, str]) -> Table:
+    """What tells the rows apart, and each number with its interval and unit: shares in percent, their differences in points."""
+    varied = [axis for axis in AXES if len({row[axis] for row in rows} - {None}) > 1]
+    grouped = ["group"] if any(row["group"] != OVERALL for row in rows) else []
+    made = plain("size", *varied, "arm", "suite", *grouped, "metric", "value", "unit", "95 % interval", "n")
     for row in rows:
-        table.add_row(*(shown(row[column]) for column in COLUMNS[1:-1]))
-    return table
+        unit = units.get(row["metric"], "")
+        values = [_told(row[name], share=unit == "%") for name in ("value", "ci_low", "ci_high")]
+        interval = f"[{values[1]}, {values[2]}]" if values[1] else ""
+        axes = ["" if row[name] is None else str(row[name]) for name in ("size", *varied, "arm", "suite", *grouped, "metric")]
+        shown = "points" if unit == "%" and "-" in (row["arm"] or "") else unit
+        made.add_row(*map(escape, axes), values[0], shown, escape(interval), "" if row["n"] is None else str(row["n"]))
+    return made
+
+
+def _told(value: float | None, *, share: bool) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" if share else f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,16 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from configs.problems import BadInput
-from flows.engine.board import Entry
+from flows.engine.board import Entry, State
 from flows.engine.processes import ALONE, LONGER
 
 out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+
+STATES: tuple[State, ...] = ("done", "cached", "failed", "blocked", "running", "waiting")
 
 Config = Annotated[
     str,
@@ -35,9 +39,13 @@ Strict = Annotated[bool, typer.Option(help="run a stage again when its code chan
 
 
 def show(console: Console, table: Table) -> None:
-    """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width."""
+    """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width. No line is filled up with blanks."""
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width)).print(table)
+    wide = Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width))
+    for line in wide.render_lines(table, wide.options, pad=False):
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        text.rstrip()
+        wide.print(text, soft_wrap=True, highlight=False)
 
 
 def plain(*headings: str) -> Table:
@@ -49,6 +57,39 @@ def plain(*headings: str) -> Table:
 
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """`8.2 s`, `95 s`, `12 min`, `3.4 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def volume(count: float) -> str:
+    """Bytes: `0.4 MiB`, `31 MiB`, `2.9 GiB`."""
+    number, unit = (count / 2**30, "GiB") if count >= 2**30 else (count / 2**20, "MiB")
+    return f"{number:.{0 if number >= 10 else 1}f} {unit}"
+
+
+def counted(entries: Sequence[Entry]) -> str:
+    """`153 stages: 120 done, 20 cached, 1 failed, 12 blocked`: every state that a stage is in, in this order."""
+    counts = Counter(entry.state for entry in entries)
+    return f"{plural(len(entries), 'stage')}: " + ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+def causes(entries: Sequence[Entry]) -> list[str]:
+    """What failed and why, one line for all of a stage that failed alike."""
+    alike: dict[tuple[str, str], list[str]] = {}  # labels
+    for entry in entries:
+        if entry.state == "failed":
+            alike.setdefault((entry.label.split("/")[0], entry.why), []).append(entry.label)
+    return [
+        f"{labels[0]}: {why}" + (f"  (and {len(labels) - 1} more of {stage})" if len(labels) > 1 else "")
+        for (stage, why), labels in alike.items()
+    ]
 
 
 def again(sweep: str, entries: Sequence[Entry]) -> str:
