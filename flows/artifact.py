@@ -48,7 +48,7 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
         yield _line(one.headings)
         yield _line(["---"] * len(one.headings))
         for row, line in zip(one.rows, one.cells, strict=True):
-            seed = int(row.seed) if (row.seed or "").isdigit() else None  # `all` is no run
+            seed = int(row.seed) if row.seed is not None and row.seed.isdigit() else None  # `all` is no run
             place = Axes(ladder=row.ladder, size=row.size, arm=row.arm, train_samples=row.train_samples, seed=seed)
             yield _line(_linked(one.headings, line, addresses.get(tracking.place_name(place))))
         yield ""

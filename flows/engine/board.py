@@ -68,7 +68,7 @@ class Board:
                 new = replace(new, started=time.time(), attempt=old.attempt + 1)
             if new.state in FINAL and old.state not in FINAL and new.started is not None:
                 new = replace(new, seconds=round(time.time() - new.started, 3))
-            if new.state == "cached" and new.seconds is None and (made := self._made.get(new.key)):
+            if new.state == "cached" and new.seconds is None and (made := self._made.get(new.key or "")):
                 new = replace(new, seconds=made.seconds, attempt=made.attempt)
             self._entries[label] = new
             if new.state in FINAL or time.monotonic() - self._written > 0.5:
