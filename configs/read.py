@@ -215,7 +215,7 @@ def _worded(section: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
     elif kind.startswith("union_tag"):
         keys.append(field := context["discriminator"].strip("'"))
         known = [word for one in kinds for word in typing.get_args(one.model_fields[field].annotation)]
-        message = accepted(context["tag"], known) if "tag" in context else f"{message}: {', '.join(known)}"
+        message = accepted(context["tag"], known) if "tag" in context else f"{message}; {accepted('', known)}"
     elif kind == "literal_error" and isinstance(problem["input"], str) and len(options := _quoted(context["expected"])) > 1:
         message = accepted(short(problem["input"]), options)
     elif kind == "too_short":

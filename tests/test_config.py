@@ -89,12 +89,12 @@ def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("arms.tuneed.epochs=8", 'the file has none of that name; did you mean "tuned"? of a new one, method is required: none, full, lora'),
+        ("arms.tuneed.epochs=8", 'the file has none of that name; did you mean "tuned"? of a new one, method is required; accepted are none, full, lora'),
         ("arms.tuned.method=ful", "did you mean 'full'? accepted are none, full, lora (got 'ful')"),
-        ("arms.other={epochs: 3}", "is required: none, full, lora"),
+        ("arms.other={epochs: 3}", "is required; accepted are none, full, lora"),
         ("suites.human_evl.completions=4", 'the file has none of that name; did you mean "human_eval"? of a new one, prompts is required'),
         ("evaluations.toxicity.scorer.name=original", "the file has none of that name; of a new one, toxicity.suites is required, and "
-         "toxicity.scorer.kind is required: calibration, detoxify, classifier"),
+         "toxicity.scorer.kind is required; accepted are calibration, detoxify, classifier"),
         ("numeric.threads=1", 'unknown key; did you mean "numerics"?'),
     ],
 )  # fmt: skip
