@@ -96,8 +96,8 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
         folder = None
     if folder is not None:
         _print_comparison(run, folder)
-        out.print(f"report      {folder / 'report.html'}   (palms report --open)", highlight=False)
-    out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
+        out.print(f"report: {folder / 'report.html'}", highlight=False)
+    out.print("next: palms report --open · palms up (dashboards) · palms metrics · palms status", highlight=False)
     counts, took = counted(entries), duration(time.time() - since)
     if failed := causes(entries):
         for cause in failed:
