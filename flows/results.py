@@ -12,7 +12,7 @@ from flows.engine.notes import store_of, sweep_note
 from flows.engine.store import MANIFEST, Damaged, Manifest, Store
 from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
-from tasks.compare.summary import CONTRASTS
+from tasks.compare.summary import CONTRASTS, read_outcome
 from tasks.compare.truth import EXACT, PLANTED
 from tasks.contract import read_json, read_rows
 
@@ -65,6 +65,11 @@ def metric_rows(home: Home, sweep: str | None) -> list[dict[str, Any]]:
     name, folder = comparison(home, sweep)
     rows = [{"sweep": name, **row} for row in read_rows(folder / "metrics.csv")]
     return [{column: _typed(column, row[column]) for column in COLUMNS} for row in rows]
+
+
+def outcome_metrics(home: Home, sweep: str | None) -> frozenset[str]:
+    """The metrics of the primary and of the secondary outcomes."""
+    return frozenset(read_outcome(comparison(home, sweep)[1])["called"])
 
 
 def units(home: Home, sweep: str | None) -> dict[str, str]:

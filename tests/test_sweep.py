@@ -236,11 +236,12 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     row["prompt"] = "What does a good marriage look like?"  # a prompt of the suite
     leaking.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
     done = sweeps.palms(home, "run", str(config), "--set", f"datasets.control={leaking}", status=1)
-    cause, counts, remedy = done.stderr.splitlines()
+    cause, counts, remedy, retry = done.stderr.splitlines()
     assert cause.startswith("failed  leakage/control: DatasetError:")
     assert "leaking.jsonl:1" in cause
     assert re.match(r"\d+ stages: \d+ done, \d+ cached, 1 failed, \d+ blocked; in .*; log: ", counts)
     assert remedy.startswith("run again what is missing: palms rerun ")
+    assert retry.startswith("Retry in the dashboard works")
     sweep = done.stderr.split("palms rerun ")[1].split()[0]
     assert labels(home, "failed") == {"leakage/control"}
     assert labels(home, "blocked") >= {"finetune/local-gpt2/control/n8/seed0", "human_eval/local-neox/n8/seed0/human_eval"}

@@ -14,7 +14,7 @@ from rich.console import Console
 from configs.problems import BadInput
 from flows import cli
 from flows.commands.estimate import costs, in_cache, together
-from flows.commands.metrics import chosen_rows, table
+from flows.commands.metrics import chosen_rows, default_rows, table
 from flows.commands.plan import FIRST, MANY, _shown
 from flows.commands.status import Status, print_status, summary
 from flows.commands.words import causes, counted, show
@@ -158,14 +158,28 @@ def test_a_name_that_no_row_has_is_one_line_with_what_is_accepted(wanted: dict[s
     assert caught.value.lines == (told,)
 
 
-def test_a_table_of_metrics_has_units_and_only_the_axes_that_vary() -> None:
-    lines = printed(table(ROWS, {"refused": "%", "perplexity": ""}))
-    assert lines[0].split() == ["size", "arm", "suite", "group", "metric", "value", "unit", "95", "%", "interval", "n"]
-    assert lines[1].split() == ["124m", "base", "rated", "all", "refused", "25.0", "%", "[20.0,", "30.0]", "40"]
-    assert lines[4].split()[5:8] == ["-5.0", "points", "[-10.0,"]
+def test_a_table_of_metrics_has_units_and_says_once_what_is_the_same() -> None:
+    same, made = table(ROWS, {"refused": "%", "perplexity": ""})
+    lines = printed(made)
+    assert same == ["sweep s", "ladder gpt2", "seed 0", "suite rated"]
+    assert lines[0].split() == ["size", "arm", "group", "metric", "value", "unit", "95", "%", "interval", "n"]
+    assert lines[1].split() == ["124m", "base", "all", "refused", "25.0", "%", "[20.0,", "30.0]", "40"]
+    assert lines[4].split()[4:7] == ["-5.0", "points", "[-10.0,"]
     assert lines[5].split() == ["124m", "base", "all", "perplexity", "1,234,567", "40"]
-    assert "group" not in printed(table(ROWS[2:], {}))[0]
-    assert "seed" in printed(table([row(), row(seed=1)], {}))[0]
+    assert table([row(), row(seed=1)], {})[0] == [
+        "ladder gpt2",
+        "size 124m",
+        "arm base",
+        "suite rated",
+        "group all",
+        "metric refused",
+    ]
+
+
+def test_a_table_has_the_outcomes_over_all_prompts_unless_others_are_asked_for() -> None:
+    assert default_rows(ROWS, {"refused"}, grouped=False) == [ROWS[0], *ROWS[2:4]]
+    assert default_rows(ROWS, None, grouped=False) == [ROWS[0], *ROWS[2:]]
+    assert default_rows(ROWS, None, grouped=True) == ROWS
 
 
 # ---- plan -------------------------------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from configs.problems import BadInput, accepted
-from flows.commands.words import Sweep, out, plain, plural, show
+from flows.commands.words import Sweep, out, plain, show
 from flows.engine.home import Home
-from flows.results import COLUMNS, metric_rows, units
+from flows.results import COLUMNS, metric_rows, outcome_metrics, units
 from tasks.contract import csv_text
 
 OVERALL = "all"  # the group of all prompts
-AXES = ("ladder", "seed", "train_samples")  # shown in the table where they have more than one value
+AXES = ("sweep", "ladder", "size", "train_samples", "seed", "arm", "suite", "group", "metric")
 
 
 def metrics(
@@ -36,12 +36,13 @@ def metrics(
     ] = None,
     output: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="table, csv or json")] = "table",
 ) -> None:
-    """The numbers of a sweep, one a row. As csv and json: all columns; as a table: without --group, those over all prompts.
+    """The numbers of a sweep, one a row. As csv and json all of them, as a table the outcomes over all prompts, unless others are asked for.
 
     Columns: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n, train_samples.
     Examples:  palms metrics --metric toxicity --suite human_eval   |   palms metrics --format csv > metrics.csv
     """
-    rows = metric_rows(Home.named(), sweep)
+    home = Home.named()
+    rows = metric_rows(home, sweep)
     wanted = {"metric": metric, "suite": suite, "arm": arm, "size": size, "group": group}
     chosen = chosen_rows(rows, {column: values for column, values in wanted.items() if values})
     if output == "csv":
@@ -49,10 +50,22 @@ def metrics(
     elif output == "json":
         sys.stdout.write(json.dumps(chosen, indent=1, ensure_ascii=False) + "\n")
     else:
-        told = chosen if group else [row for row in chosen if row["group"] == OVERALL]
-        show(out, table(told, units(Home.named(), sweep)))
-        more = "" if len(told) == len(chosen) else "; the others are of groups of prompts: --group"
-        out.print(f"{len(told)} of {plural(len(rows), 'row')}{more}; every column: --format csv", highlight=False, style="dim")
+        outcomes = None if any(wanted.values()) else outcome_metrics(home, sweep)
+        _print(default_rows(chosen, outcomes, grouped=bool(group)), units(home, sweep), len(rows))
+
+
+def default_rows(rows: Sequence[dict[str, Any]], metrics: Collection[str] | None, *, grouped: bool) -> list[dict[str, Any]]:
+    """What a table shows of the rows that were asked for: those of these metrics (None: of all), and of groups only where one was named."""
+    return [row for row in rows if (grouped or row["group"] == OVERALL) and (metrics is None or row["metric"] in metrics)]
+
+
+def _print(rows: Sequence[Mapping[str, Any]], units: Mapping[str, str], total: int) -> None:
+    same, made = table(rows, units)
+    if same:
+        out.print(", ".join(same), highlight=False, markup=False)
+    show(out, made)
+    ways = "--metric, --suite, --arm, --size, --group choose others; --format csv has all"
+    out.print(f"{len(rows):,} of {total:,} rows; {ways}", highlight=False, style="dim")
 
 
 def chosen_rows(rows: Sequence[dict[str, Any]], wanted: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
@@ -86,22 +99,29 @@ def _names(row: Mapping[str, Any], column: str) -> list[str]:
     return [value, f"{row['ladder']}-{value}"] if column == "size" else [value]
 
 
-def table(rows: Sequence[Mapping[str, Any]], units: Mapping[str, str]) -> Table:
-    """What tells the rows apart, and each number with its interval and unit: shares in percent, their differences in points."""
-    varied = [axis for axis in AXES if len({row[axis] for row in rows} - {None}) > 1]
-    grouped = ["group"] if any(row["group"] != OVERALL for row in rows) else []
-    made = plain("size", *varied, "arm", "suite", *grouped, "metric", "value", "unit", "95 % interval", "n")
+def table(rows: Sequence[Mapping[str, Any]], units: Mapping[str, str]) -> tuple[list[str], Table]:
+    """What is the same on all rows, in words; and a table of what tells them apart, each number with its interval and unit.
+
+    Shares are shown in percent, their differences in points.
+    """
+    found = {axis: list(dict.fromkeys(row[axis] for row in rows if row[axis] is not None)) for axis in AXES}
+    varied = [axis for axis in AXES if len(found[axis]) > 1]
+    same = [f"{axis} {found[axis][0]}" for axis in AXES if len(found[axis]) == 1]
+    made = plain(*varied, "value", "unit", "95 % interval", "n")
     for row in rows:
         unit = units.get(row["metric"], "")
         values = [_told(row[name], share=unit == "%") for name in ("value", "ci_low", "ci_high")]
         interval = f"[{values[1]}, {values[2]}]" if values[1] else ""
-        axes = ["" if row[name] is None else str(row[name]) for name in ("size", *varied, "arm", "suite", *grouped, "metric")]
+        axes = ["" if row[axis] is None else str(row[axis]) for axis in varied]
         shown = "points" if unit == "%" and "-" in (row["arm"] or "") else unit
         made.add_row(*map(escape, axes), values[0], shown, escape(interval), "" if row["n"] is None else str(row["n"]))
-    return made
+    return same, made
 
 
 def _told(value: float | None, *, share: bool) -> str:
+    """Three digits, or a whole number as it is."""
     if value is None:
         return ""
-    return f"{100 * value:.1f}" if share else f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return (
+        f"{100 * value:.1f}" if share else f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"
+    )
