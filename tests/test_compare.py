@@ -525,6 +525,8 @@ def test_the_small_tables_have_both_contrasts_in_80_columns(demo: tuple[Sweep, P
     )
     assert primary.cells[1][-1] == spelled
     assert [row[0] for row in primary.cells[:4]] == ["30k", "", "", "100k"]
+    last = primary.cells[-1]  # at the size whose control is absent
+    assert (last[1], last[-2][0], last[-1]) == ("values_targeted", "+", "missing")
     for table in (primary, secondary):
         widths = [max(map(len, column)) for column in zip(table.headings, *table.cells, strict=True)]
         assert sum(widths) + 2 * (len(widths) - 1) <= 80

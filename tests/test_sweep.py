@@ -52,7 +52,7 @@ def test_nothing_but_its_own_lines_is_on_the_screen(first: subprocess.CompletedP
     assert first.stderr == ""
     lines = [line for line in first.stdout.splitlines() if line]
     finding = next(json.loads(path.read_text())["finding"] for path in home.glob("store/compare/*/outcome.json"))
-    known = ("sweep small-", "calibration scorer", finding, "local: ", "size ", "gpt2 ", "neox ", "  ", "differences with")
+    known = ("sweep small-", "calibration scorer", finding, "local: ", "size ", "gpt2 ", "neox ", "  ", "95 % intervals; ")
     strangers = [line for line in lines if not line.startswith((*known, "report: ", "next: ")) and " stages" not in line]
     assert strangers == []
     assert all(len(line) <= 80 for line in lines[lines.index(finding) + 1 : -3])
@@ -242,6 +242,8 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     assert re.match(r"\d+ stages: \d+ done, \d+ cached, 1 failed, \d+ blocked; in .*; log: ", counts)
     assert remedy.startswith("run again what is missing: palms rerun ")
     assert retry.startswith("Retry in the dashboard works")
+    tuned = next(line for line in done.stdout.splitlines() if line.lstrip().startswith("values_targeted"))
+    assert tuned.endswith("missing")  # what it was not compared with is said beside what it was
     sweep = done.stderr.split("palms rerun ")[1].split()[0]
     assert labels(home, "failed") == {"leakage/control"}
     assert labels(home, "blocked") >= {"finetune/local-gpt2/control/n8/seed0", "human_eval/local-neox/n8/seed0/human_eval"}

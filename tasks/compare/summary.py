@@ -17,7 +17,8 @@ from tasks.contract import read_json, read_rows
 
 OUTCOME, LEVELS, CONTRASTS = "outcome.json", "metrics.csv", "contrasts.csv"
 SHOWN_P = 0.05  # of the adjusted test
-LEGEND = "differences with their 95 % intervals; * shown: the adjusted test rejects at 5 %"
+LEGEND = "95 % intervals; points: percentage points; * shown by the adjusted test at 5 %"
+MISSING = "missing"  # a difference that was named before sampling, and for which an arm lacks its answers
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,9 @@ def _order(row: Row, arms: list[str]) -> tuple[Any, ...]:
 
 def _table(title: str, rows: Sequence[Row], outcome: Mapping[str, Any], *, rate: bool) -> Table:
     """Axes with one value are left out; a size stands once, at the first of its rows."""
-    references = sorted({name for row in rows for name in row.against}, key=[outcome["reference"], *outcome["arms"]].index)
+    named = [Contrast.parse(contrast) for contrast in outcome["contrasts"]]
+    found = {name for row in rows for name in row.against} | {contrast.reference for contrast in named}
+    references = sorted(found, key=[outcome["reference"], *outcome["arms"]].index)
     several = len({row.train_samples for row in rows} - {None}) > 1
     seeded = len({row.seed for row in rows} - {None}) > 1
     points = " (points)" if rate else ""
@@ -155,17 +158,18 @@ def _table(title: str, rows: Sequence[Row], outcome: Mapping[str, Any], *, rate:
     cells, before = [], ""
     for row in rows:
         arm = f"{row.arm} n{row.train_samples}" if several and row.train_samples is not None else row.arm
-        differences = (_spelled(row.against.get(name), rate=rate) for name in references)
+        differences = (
+            _spelled(row.against[name], rate=rate) if name in row.against else MISSING if Contrast(row.arm, name) in named else ""
+            for name in references
+        )
         level = "" if row.level is None else _number(row.level, _digits([row.level], rate=rate), rate=rate)
         cells.append(("" if row.size == before else row.size, arm, *([row.seed or ""] if seeded else []), level, *differences))
         before = row.size
     return Table(title, tuple(headings), tuple(rows), tuple(cells))
 
 
-def _spelled(found: Difference | None, *, rate: bool) -> str:
-    """`+50.7 [46.1, 55.3]*`; empty for a difference that nobody asked for, or that has none."""
-    if found is None:
-        return ""
+def _spelled(found: Difference, *, rate: bool) -> str:
+    """`+50.7 [46.1, 55.3]*`"""
     digits = _digits([found.value, found.low, found.high], rate=rate)
     value, low, high = (_number(number, digits, rate=rate) for number in (found.value, found.low, found.high))
     return f"{'' if value.startswith('-') else '+'}{value} [{low}, {high}]{'*' if found.shown else ''}"
