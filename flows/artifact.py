@@ -71,7 +71,7 @@ def _linked(headings: Sequence[str], cells: Sequence[str], address: str | None) 
 
 def _plain(text: str) -> str:
     """A text in which Markdown finds nothing to set."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)
 
 
 def tracked_runs(run: Run) -> dict[str, str]:
