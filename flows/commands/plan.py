@@ -65,13 +65,13 @@ def plan(
         _print_power(prepared, difference)
         return
     rows = planned(prepared)
-    _print_rows(_shown(rows, every=every or explain), prepared, explain=explain)
+    told = _shown(rows, every=every or explain)
+    _print_rows(told, prepared, explain=explain)
     unmade = [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"]
     cost = costs(unmade, prepared.session.store)
     if len(rows) > MANY:
         show(out, _by_stage(rows, cost))
-    told = len(_shown(rows, every=every or explain))
-    more = "" if told == len(rows) else "; --all shows each"
+    more = "" if len(told) == len(rows) else f"; {len(told)} of those to run stand above, --all tells each"
     out.print(f"[bold]{prepared.dag.sweep}[/bold]: {plural(len(rows), 'stage')}: {_counts(rows)}{more}", highlight=False)
     for said in _takes(prepared, unmade, list(cost.values())):
         out.print(said, highlight=False, markup=False)

@@ -31,7 +31,9 @@ QUIET = {
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
-NO_FILES = Path(os.devnull) / "ui"  # the second interface is served, and advertised by the first, wherever its files are found (3.8.8)
+NO_FILES = (
+    Path(os.devnull) / "ui"
+)  # the second interface is served, and advertised by the first, wherever its files are found (3.8.8)
 
 
 def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
