@@ -71,7 +71,8 @@ def plan(
     cost = costs(unmade, prepared.session.store)
     if len(rows) > MANY:
         show(out, _by_stage(rows, cost))
-    more = "" if len(told) == len(rows) else f"; {len(told)} of those to run stand above, --all tells each"
+    cut = len(told) < sum(row.state == "run" for row in rows)
+    more = "" if len(told) == len(rows) else f"; {f'{len(told)} of those to run stand above, ' if cut else ''}--all tells each"
     out.print(f"[bold]{prepared.dag.sweep}[/bold]: {plural(len(rows), 'stage')}: {_counts(rows)}{more}", highlight=False)
     for said in _takes(prepared, unmade, list(cost.values())):
         out.print(said, highlight=False, markup=False)
@@ -149,9 +150,10 @@ def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iter
         return
     whole = together(costs)
     if whole.known:
-        source = f"medians of {plural(whole.outputs, 'earlier output')} of the same stage, size and suite in {prepared.session.store.root}"
         less = f"; of {whole.nodes - whole.known} stages nothing is known" if whole.known < whole.nodes else ""
-        yield f"estimate: {duration(whole.seconds)} of work, some of it side by side, and {volume(whole.bytes)} of disk ({source}){less}"
+        yield f"estimate: {duration(whole.seconds)} of work, some of it side by side, and {volume(whole.bytes)} of disk{less}"
+        outputs = plural(whole.outputs, "earlier output")
+        yield f"told from: medians of {outputs} of the same stage, size and suite in {prepared.session.store.root}"
     else:
         yield f"time and disk are not known: {prepared.session.store.root} holds nothing of these sizes yet"
     if any(node.stage in (MODEL, SCORER, CAPABILITY) for node in unmade):

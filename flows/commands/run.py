@@ -114,10 +114,8 @@ def _print_comparison(run: Run, folder: Path) -> None:
     """What was found in a sentence, and the small tables below it."""
     if run.calibration:
         what = "calibration ladder" if run.inputs.calibration else "calibration scorer"
-        out.print(
-            f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
-        )
-    out.print(read_outcome(folder)["finding"], style="bold", highlight=False, markup=False, soft_wrap=not out.is_terminal)
+        _print_whole(f"{what}: these numbers validate the machinery and say nothing about real models", "yellow")
+    _print_whole(read_outcome(folder)["finding"], "bold")
     found = tables(folder)
     for one in found:
         table = plain(*one.headings)
@@ -130,3 +128,8 @@ def _print_comparison(run: Run, folder: Path) -> None:
     if found:
         out.print(LEGEND, style="dim", highlight=False)
         out.print()
+
+
+def _print_whole(sentence: str, style: str) -> None:
+    """A sentence, broken between its words on a terminal, and on one line elsewhere."""
+    out.print(sentence, style=style, highlight=False, markup=False, soft_wrap=not out.is_terminal)

@@ -69,8 +69,9 @@ def duration(seconds: float) -> str:
 
 
 def volume(count: float) -> str:
-    """Bytes: `0.4 MiB`, `31 MiB`, `2.9 GiB`."""
-    number, unit = (count / 2**30, "GiB") if count >= 2**30 else (count / 2**20, "MiB")
+    """Bytes: `12 KiB`, `0.4 MiB`, `31 MiB`, `2.9 GiB`."""
+    power, unit = (30, "GiB") if count >= 2**30 else (20, "MiB") if count >= 2**20 / 10 else (10, "KiB")
+    number = count / 2**power
     return f"{number:.{0 if number >= 10 else 1}f} {unit}"
 
 
