@@ -46,10 +46,47 @@ class Document:
         A fault of what `<<` merges in several places stands in one, and is told once.
         """
         lines: dict[Any, str] = {}
-        for keys, message in faults[:TOLD]:
-            where = "--set" if any(keys[: len(path)] == path for path in given) else f"{self.path}:{self.line(keys)}:"
+        for keys, message in self._gathered(faults[:TOLD], given):
+            by_set = any(keys[: len(path)] == path or (path[: len(keys)] == keys and not self._holds(keys)) for path in given)
+            where = "--set" if by_set else f"{self.path}:{self.line(keys)}:"
             lines.setdefault((id(self._deepest(keys)), keys[-1:], message), f"{where} {_dotted(keys)}{message}")
         return BadInput(*lines.values(), *([f"{self.path}: there are further mistakes"] if len(faults) > TOLD else []))
+
+    def _gathered(self, faults: Sequence[Fault], given: Collection[Keys]) -> Iterator[Fault]:
+        """The faults, with all that something lacks which a `--set` has begun put into one: its name may be misspelt.
+
+        `arms.contrl.epochs=8` begins an arm without a method.
+        """
+        begun: dict[Keys, list[str]] = {}
+        for keys, message in faults:
+            start = next((keys[:end] for end in range(1, len(keys)) if not self._holds(keys[:end])), None)
+            if start is None or not any(path[: len(start)] == start and keys[: len(path)] != path for path in given):
+                yield keys, message
+            else:
+                rest = _dotted(keys[len(start) :])
+                begun.setdefault(start, []).append(
+                    f"{rest.removesuffix(': ')} {message}" if message.startswith("is ") else rest + message
+                )
+        for start, lacks in begun.items():
+            meant = nearest(str(start[-1]), self._names(start[:-1]))
+            guess = f" {meant}" if meant.startswith("did you") else ""
+            yield start, f"the file has none of that name;{guess} of a new one, {', and '.join(lacks)}"
+
+    def _holds(self, keys: Keys) -> bool:
+        return str(keys[-1]) in self._names(keys[:-1])
+
+    def _names(self, keys: Keys) -> list[str]:
+        """What stands under these keys in the file: the names of a mapping, or the places of a list."""
+        entries = {"": self.root}
+        for key in ("", *keys):
+            node = entries.get(str(key))
+            if isinstance(node, yaml.MappingNode):
+                entries = {entry.value: value for entry, value in node.value}
+            else:
+                entries = (
+                    {str(place): value for place, value in enumerate(node.value)} if isinstance(node, yaml.SequenceNode) else {}
+                )
+        return list(entries)
 
     def _deepest(self, keys: Sequence[str | int]) -> yaml.Node:
         found = node = self.root
@@ -176,8 +213,9 @@ def _worded(section: type[BaseModel], problem: Mapping[str, Any]) -> Fault:
         keys.append(loc[-1])
         message = f"unknown key; {nearest(_named(loc[-1]), _fields(kinds))}"
     elif kind.startswith("union_tag"):
-        keys.append(context["discriminator"].strip("'"))
-        message = accepted(context["tag"], _quoted(context["expected_tags"])) if "tag" in context else message
+        keys.append(field := context["discriminator"].strip("'"))
+        known = [word for one in kinds for word in typing.get_args(one.model_fields[field].annotation)]
+        message = accepted(context["tag"], known) if "tag" in context else f"{message}; {accepted('', known)}"
     elif kind == "literal_error" and isinstance(problem["input"], str) and len(options := _quoted(context["expected"])) > 1:
         message = accepted(short(problem["input"]), options)
     elif kind == "too_short":

@@ -6,6 +6,7 @@ readers whether a fault stops them, and what a line has to be.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import html.entities
 import re
@@ -56,6 +57,10 @@ def read_text(path: Path) -> tuple[str, list[Fault]]:
     except ValueError:  # a path that holds U+0000
         raise OSError(errno.EINVAL, "Not a path", str(path)) from None
     data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and len(data) % 2 == 0:
+        return "", [
+            Fault(1, "the file is UTF-16, which Excel writes as `Unicode Text`; save it as UTF-8 (in Excel: `CSV UTF-8`)")
+        ]
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -5,7 +5,8 @@ One Markdown artifact a flow run; all of one experiment share a key, so that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
@@ -15,7 +16,8 @@ from flows.engine.session import Blocked
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE
 from flows.prepared import Run
-from tasks.compare.summary import read_outcome, summary_cells, summary_rows
+from tasks.compare.stage import STAGE as COMPARE
+from tasks.compare.summary import LEGEND, read_outcome, tables
 from tasks.contract import Axes
 
 
@@ -39,21 +41,37 @@ def markdown(run: Run) -> Iterator[str]:
 
 def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
     addresses = tracked_runs(run)
-    rows = summary_rows(compared.folder)
-    if rows:
-        headings, cells = summary_cells(rows, read_outcome(compared.folder))
-        yield _line(headings)
-        yield _line(["---"] * len(headings))
-        arm = headings.index("arm")
-        for row, line in zip(rows, cells, strict=True):
-            seed = int(row["seed"]) if (row["seed"] or "").isdigit() else None  # `all` is no run
-            place = Axes(ladder=row["ladder"], size=row["size"], arm=row["arm"], train_samples=row["train_samples"], seed=seed)
-            address = addresses.get(tracking.place_name(place))
-            yield _line([f"[{cell}]({address})" if address and column == arm else cell for column, cell in enumerate(line)])
+    yield f"**{_plain(read_outcome(compared.folder)['finding'])}**\n"
+    found = tables(compared.folder)
+    for one in found:
+        yield f"{_plain(one.title)}\n"
+        yield _line(one.headings)
+        yield _line(["---"] * len(one.headings))
+        for row, line in zip(one.rows, one.cells, strict=True):
+            seed = int(row.seed) if row.seed is not None and row.seed.isdigit() else None  # `all` is no run
+            place = Axes(ladder=row.ladder, size=row.size, arm=row.arm, train_samples=row.train_samples, seed=seed)
+            yield _line(_linked(one.headings, line, addresses.get(tracking.place_name(place))))
         yield ""
-    if "sweep" in addresses:
-        yield f"- in MLflow: [{run.dag.sweep}]({addresses['sweep']})"
-    yield f"- report: `palms report {run.dag.sweep}` tells its path\n"
+    if found:
+        yield f"{_plain(LEGEND)}\n"
+    ways = [f"`palms report {run.dag.sweep} --open`"]
+    if sweep := addresses.get("sweep"):
+        ways.insert(0, f"[in MLflow]({sweep}/artifacts/{COMPARE.name}/report.html)")
+        yield f"- all its runs: [{run.dag.sweep}]({sweep})"
+    yield f"- report: {' or '.join(ways)}\n"
+
+
+def _linked(headings: Sequence[str], cells: Sequence[str], address: str | None) -> list[str]:
+    """A row whose arm leads to its tracked run."""
+    told = map(_plain, cells)
+    return [
+        f"[{cell}]({address})" if address and heading == "arm" else cell for heading, cell in zip(headings, told, strict=True)
+    ]
+
+
+def _plain(text: str) -> str:
+    """A text in which Markdown finds nothing to set."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text)
 
 
 def tracked_runs(run: Run) -> dict[str, str]:
@@ -69,10 +87,11 @@ def _missing(run: Run) -> Iterator[str]:
     failures = run.session.failures()
     blocked = sum(isinstance(run.session.outcome(node), Blocked) for node in run.dag.nodes)
     if failures:
-        yield f"**Missing**: {len(failures)} stages failed, {blocked} wait for them; `palms rerun {run.dag.sweep}` runs them.\n"
+        yield f"**Missing**: of {len(run.dag.nodes)} stages {len(failures)} failed and {blocked} could not run because of that;"
+        yield f"`palms rerun {run.dag.sweep}` runs them.\n"
         yield from (f"- `{failure.label}`: {failure.crash.message}" for failure in failures)
         yield f"\nlog: `sweeps/{run.dag.sweep}/log.txt` under PALMS_HOME"
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

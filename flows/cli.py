@@ -11,8 +11,9 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -84,14 +85,29 @@ def _loaded(word: str) -> Any:
     return typer.main.get_command(one)
 
 
+NAMES = {"help_option_names": ["-h", "--help"]}  # passed on to the words
 app = typer.Typer(
     cls=Words,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings=NAMES,
 )
-app.callback(help=HELP)(lambda: None)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"palms {version('palms-sweep')}")
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def palms(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

@@ -9,10 +9,12 @@ from configs.problems import BadInput
 from flows.engine.board import read_board
 from flows.engine.home import Home
 from flows.engine.notes import store_of, sweep_note
-from flows.engine.store import Damaged, Manifest, Store
+from flows.engine.store import MANIFEST, Damaged, Manifest, Store
 from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
-from tasks.contract import read_rows
+from tasks.compare.summary import CONTRASTS, read_outcome
+from tasks.compare.truth import EXACT, PLANTED
+from tasks.contract import read_json, read_rows
 
 COLUMNS = (
     "sweep",
@@ -63,6 +65,21 @@ def metric_rows(home: Home, sweep: str | None) -> list[dict[str, Any]]:
     name, folder = comparison(home, sweep)
     rows = [{"sweep": name, **row} for row in read_rows(folder / "metrics.csv")]
     return [{column: _typed(column, row[column]) for column in COLUMNS} for row in rows]
+
+
+def outcome_metrics(home: Home, sweep: str | None) -> frozenset[str]:
+    """The metrics of the primary and of the secondary outcomes."""
+    return frozenset(read_outcome(comparison(home, sweep)[1])["called"])
+
+
+def units(home: Home, sweep: str | None) -> dict[str, str]:
+    """Metric → `%` for a share, its unit where it was declared, or `score`; a metric that is not there has its unit in its name."""
+    folder = comparison(home, sweep)[1]
+    kinds = {row["metric"]: row["kind"] for row in read_rows(folder / CONTRASTS)}
+    found = {metric: "%" if kind == "rate" else kind for metric, kind in kinds.items()}
+    found |= {f"{of}{metric}": unit for metric, unit in found.items() if unit == "%" for of in (EXACT, PLANTED)}
+    measures = read_json(folder / MANIFEST)["identity"]["settings"]["measures"]
+    return found | {one["metric"]: one["unit"] for one in measures if one["unit"]}
 
 
 def _typed(column: str, text: str) -> Any:

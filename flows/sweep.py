@@ -60,6 +60,7 @@ def conduct(run: Run) -> State[Any]:
     _running[name] = run
     with side_by_side(run) as sizes:
         shared = submit(run.dag.shared, session)
+        session.wait_for(list(run.dag.comparison.upstream.values()))  # or it would be shown as running from the first second
         compared = submit([run.dag.comparison], session)
     tracked = start(track_sweep, "track", compared, session, name)
     came_of_it = verdict([*shared, *compared, tracked], session, run.dag.nodes, f"palms rerun {name}")
@@ -73,7 +74,7 @@ def conduct(run: Run) -> State[Any]:
     return came_of_it
 
 
-@flow(name="size", flow_run_name="{model}", validate_parameters=False)
+@flow(name="size", flow_run_name="{model} of {sweep_id}", validate_parameters=False)
 def size(sweep_id: str, model: str) -> State[Any]:
     """One rung of a ladder: the model, its arms, what they say, and how that is judged."""
     run = _running[sweep_id]

@@ -16,7 +16,7 @@ from configs.contrasts import Arms, Contrast
 from configs.shipped import EXPERIMENTS
 from tasks.compare import upstream
 from tasks.compare.report import figures as panels
-from tasks.compare.summary import summary_rows
+from tasks.compare.summary import LEGEND, summary_rows
 from tests import sweeps
 from tests.arms import ARMS, TO_BASE, TO_CONTROL
 from tests.test_compare import SIZES, Sweep, build, compare, contrasts
@@ -173,10 +173,12 @@ def test_a_sweep_tells_the_same_under_other_names(tmp_path: Path) -> None:
     assert rows(metrics) == rows(others)
 
     def table(text: str) -> list[list[str]]:
-        return [called_back(line).split() for line in text.splitlines() if line.startswith(("size", "calibration-30k"))]
+        lines = text.splitlines()
+        first = next(place for place, line in enumerate(lines) if line.startswith("calibration: "))
+        return [called_back(line).split() for line in lines[first : lines.index(LEGEND)] if line]
 
     assert table(told.stdout) == table(again.stdout)
-    assert len(table(told.stdout)) == 1 + len(NAMES)
+    assert len(table(told.stdout)) == 2 * (2 + len(NAMES))  # of both outcomes: title, headings, a row an arm
     (first, second) = [sorted(called_back(text).splitlines()) for text in sweeps.artifacts(home)]
     addresses = re.compile(r"\(http[^)]*\)|calibration-[0-9a-f]{10}|`[^`]*`")
     assert [addresses.sub("", line).split() for line in first] == [addresses.sub("", line).split() for line in second]

@@ -22,7 +22,7 @@ from tasks.compare import upstream
 from tasks.compare.body import run
 from tasks.compare.contrasts import compare as compare_rows
 from tasks.compare.stage import Settings
-from tasks.compare.summary import read_outcome, summary_rows
+from tasks.compare.summary import read_outcome, summary_rows, tables
 from tasks.compare.truth import truths
 from tasks.contract import Axes, Metric, read_json, read_metrics, write_json, write_metrics, write_rows
 from tests.arms import ARMS, MEASURES, PARTS
@@ -525,25 +525,42 @@ def test_nothing_to_compare_is_said_so(tmp_path: Path) -> None:
         "utf-8"
     )
     assert table(out, "contrasts.csv") == []
-    assert summary_rows(out)[0]["difference"] is None
+    assert summary_rows(out)[0].against == {}
 
 
 def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
     rows = summary_rows(out)
-    places = [(row["size"], row["arm"]) for row in rows]
+    places = [(row.size, row.arm) for row in rows]
     assert places == [
         (size, arm) for size in SIZES for arm in ("base", "values_targeted", "control") if (size, arm) != ("800k", "control")
     ]
-    (expected,) = contrasts(out, contrast="values_targeted-base", size="100k")
     row = rows[places.index(("100k", "values_targeted"))]
-    assert (row["difference"], row["ci_low"], row["params"], row["train_samples"]) == (
-        float(expected["value"]),
-        float(expected["ci_low"]),
-        104_000,
-        80,
+    assert (row.params, row.train_samples) == (104_000, 80)
+    for reference, found in row.against.items():
+        (expected,) = contrasts(out, contrast=f"values_targeted-{reference}", size="100k")
+        assert (found.value, found.low, found.high) == tuple(float(expected[name]) for name in ("value", "ci_low", "ci_high"))
+        assert found.shown == (float(expected["p_adjusted"]) < 0.05)
+    assert row.against.keys() == {"base", "control"}
+
+
+def test_the_small_tables_have_both_contrasts_in_80_columns(demo: tuple[Sweep, Path]) -> None:
+    _, out = demo
+    primary, secondary = tables(out)
+    assert primary.title == "calibration: on-position answers on human_eval (primary outcome), %"
+    assert secondary.title == "calibration: mean toxicity on human_eval (secondary outcome)"
+    assert primary.headings == ("size", "arm", "level", "from base (points)", "from control (points)")
+    (expected,) = contrasts(out, contrast="values_targeted-control", size="30k")
+    spelled = "+{value:.1f} [{ci_low:.1f}, {ci_high:.1f}]*".format(
+        **{name: 100 * float(expected[name]) for name in ("value", "ci_low", "ci_high")}
     )
-    assert 0 < row["secondary"] < rows[places.index(("100k", "base"))]["secondary"]
+    assert primary.cells[1][-1] == spelled
+    assert [row[0] for row in primary.cells[:4]] == ["30k", "", "", "100k"]
+    last = primary.cells[-1]  # at the size whose control is absent
+    assert (last[1], last[-2][0], last[-1]) == ("values_targeted", "+", "missing")
+    for table in (primary, secondary):
+        widths = [max(map(len, column)) for column in zip(table.headings, *table.cells, strict=True)]
+        assert sum(widths) + 2 * (len(widths) - 1) <= 80
 
 
 def test_tracker_metrics_are_the_primary_differences(demo: tuple[Sweep, Path]) -> None:

@@ -86,6 +86,25 @@ def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) ->
     assert "lies inside a plain value" in problems(tmp_path, GOOD, "name.x.y=1")[0]
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("arms.tuneed.epochs=8", 'the file has none of that name; did you mean "tuned"? of a new one, method is required; '
+         "accepted are none, full, lora"),
+        ("arms.tuned.method=ful", "did you mean 'full'? accepted are none, full, lora (got 'ful')"),
+        ("arms.other={epochs: 3}", "is required; accepted are none, full, lora"),
+        ("suites.human_evl.completions=4", 'the file has none of that name; did you mean "human_eval"? of a new one, prompts is required'),
+        ("evaluations.toxicity.scorer.name=original", "the file has none of that name; of a new one, toxicity.suites is required, and "
+         "toxicity.scorer.kind is required; accepted are calibration, detoxify, classifier"),
+        ("numeric.threads=1", 'unknown key; did you mean "numerics"?'),
+    ],
+)  # fmt: skip
+def test_a_set_that_begins_what_is_not_there_is_one_line(tmp_path: Path, given: str, line: str) -> None:
+    (told,) = problems(tmp_path, GOOD, given)
+    assert told.startswith("--set ")
+    assert told.endswith(line)
+
+
 def test_an_experiment_that_does_not_exist_names_those_that_do() -> None:
     with pytest.raises(BadInput, match='gpt: no such experiment; did you mean "gpt2"'):
         find_experiment("gpt")

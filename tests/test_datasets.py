@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from tasks.contract import read_json, read_jsonl
 from tasks.datasets import body, stage
 from tasks.datasets.checks import review
 from tasks.datasets.likeness import jaccard_matrix
-from tasks.datasets.lines import DatasetError
+from tasks.datasets.lines import DatasetError, as_lines
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import load_rows, nested_subset
 from tests.jobs import make_job
@@ -71,6 +74,7 @@ def test_rows_come_in_file_order_with_normalised_texts(tmp_path: Path) -> None:
     [
         (b"", 0, "the file is empty; at least one sample is required"),
         (b"{}\n\xff\n", 2, "byte 0xff is not UTF-8; save the file as UTF-8"),
+        ('{"id": "a"}'.encode("utf-16"), 1, "the file is UTF-16, which Excel writes as `Unicode Text`; save it as UTF-8"),
         (b'{"id": "a"\n', 1, "not JSON: Expecting ',' delimiter at column 11; one JSON object a line is required"),
         (b"[1]\n", 1, "a JSON list; an object with id, category, prompt, completion is required"),
         (b"\n", 1, "an empty line; one JSON object a line is required"),
@@ -112,6 +116,28 @@ def test_a_malformed_file_is_refused_in_one_line(tmp_path: Path, data: bytes, li
     assert message.startswith(f"{path}:{line}: " if line else f"{path}: ")
     assert told in message
     assert "\n" not in message
+
+
+def test_keys_that_another_program_calls_otherwise_are_one_mistake_of_the_whole_file(tmp_path: Path) -> None:
+    rows = [{"id": f"s{i}", "category": "c", "Question": "Why?", "answer": "So."} for i in range(3)]
+    path = write(tmp_path / "d.jsonl", [*rows, sample(1, question="a further key")])
+    with pytest.raises(DatasetError) as caught:
+        load_rows(path)
+    assert [line.removeprefix(f"{path}:") for line in caught.value.lines] == [
+        '1: unknown keys "Question", "answer"; did you mean "prompt", "completion"? (and on 2 more lines)',
+        '4: unknown key "question"; known: id, category, prompt, completion, subset, positions, matches, language, author, version, notes',
+    ]
+
+
+def test_the_command_that_makes_lines_of_a_table_makes_them(tmp_path: Path) -> None:
+    table = tmp_path / "a b.csv"
+    table.write_text('id,category,prompt,completion\na,c,"Why, then?",So.\n', encoding="utf-8-sig")
+    code = shlex.split(as_lines(table).partition(" > ")[0])
+    done = subprocess.run([sys.executable, *code[1:]], capture_output=True, text=True, check=True)
+    (tmp_path / "d.jsonl").write_text(done.stdout)
+    assert [(row.prompt, row.completion) for row in load_rows(tmp_path / "d.jsonl")] == [("Why, then?", "So.")]
+    assert as_lines(Path("x.xlsx")) == "save it as CSV UTF-8, and give that"
+    assert as_lines(Path("x.py")) == ""
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

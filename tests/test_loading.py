@@ -100,7 +100,7 @@ LADDER = "ladder: mine\nbuilder: hub\nlicence: MIT\ncontext: 64\nnote: ours\nmod
         ("ladder: mine", "ladder: yours", '1: ladder: "yours"; the file\'s own name "mine" is required'),
         ("note: ours", "note: [", "7: did not find expected ',' or ']'; valid YAML is required"),
         ("  1m: {id: o/n, params: 10}\n", "  {}\n", "6: models: no entries; at least 1 is required"),
-        ("builder: hub\n", "", "1: builder: is required"),
+        ("builder: hub\n", "", "1: builder: is required; accepted are hub, folder, calibration"),
         (
             "note: ours",
             "note: ours\nscorer: {}",

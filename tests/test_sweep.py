@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -51,11 +52,17 @@ def labels(home: Path, state: str) -> set[str]:
     return {line.split()[1] for line in lines if line.split()[:1] == [state]}
 
 
-def test_nothing_but_its_own_lines_is_on_the_screen(first: subprocess.CompletedProcess[str]) -> None:
+def test_nothing_but_its_own_lines_is_on_the_screen(first: subprocess.CompletedProcess[str], home: Path) -> None:
     assert first.stderr == ""
-    known = ("sweep small-", "calibration scorer", "size ", "local-", "report ", "dashboards ")
-    strangers = [line for line in first.stdout.splitlines() if line and not line.startswith(known) and " stages" not in line]
+    lines = [line for line in first.stdout.splitlines() if line]
+    finding = next(json.loads(path.read_text())["finding"] for path in home.glob("store/compare/*/outcome.json"))
+    known = ("sweep small-", "calibration scorer", finding, "local: ", "size ", "gpt2 ", "neox ", "  ", "95 % intervals; ")
+    strangers = [line for line in lines if not line.startswith((*known, "report: ", "next: ")) and " stages" not in line]
     assert strangers == []
+    assert all(len(line) <= 80 for line in lines[lines.index(finding) + 1 : -3])
+    headings = next(line for line in lines if line.startswith("size"))
+    assert headings.split() == ["size", "arm", "level", "from", "base", "from", "control"]
+    assert re.fullmatch(r"\d+ stages: \d+ done; in .*", lines[-1])
 
 
 def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.CompletedProcess[str], home: Path) -> None:
@@ -67,7 +74,22 @@ def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.Completed
         "toxicity · local-neox · base · seed0 · human_eval",
         "compare · small",
     } <= names
-    assert set(sweeps.flow_runs(home).values()) == {"COMPLETED"}
+    flows = sweeps.flow_runs(home)
+    assert set(flows.values()) == {"COMPLETED"}
+    (sweep,) = (name for name in flows if name.startswith("small-"))
+    assert flows.keys() == {sweep, f"local-gpt2 of {sweep}", f"local-neox of {sweep}"}
+
+
+def test_stages_can_be_filtered_and_the_comparison_runs_when_all_else_is_there(
+    first: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        query = "select name, tags, start_time, end_time from task_run where json_array_length(tags) > 0"
+        found = {name: (set(json.loads(tags)), start, end) for name, tags, start, end in database.execute(query)}
+    assert found["finetune · local-gpt2 · control · n8 · seed0"][0] == {"stage:finetune", "size:local-gpt2", "arm:control"}
+    compared = found.pop("compare · small")
+    assert compared[0] == {"stage:compare"}
+    assert max(end for _, _, end in found.values()) <= compared[1]
 
 
 def test_the_metrics_are_tidy(first: subprocess.CompletedProcess[str], home: Path) -> None:
@@ -130,7 +152,14 @@ def test_a_second_run_is_all_cached_and_doubles_nothing(
     before = rows(home)
     again = sweeps.palms(home, "run", str(config))
     stages = len(json.loads(next((home / "sweeps").glob("*/state.json")).read_text()))
-    assert f"{stages} of them cached" in again.stdout
+    assert f"{stages} stages: {stages} cached; in " in again.stdout
+    kept = {
+        line.split()[1]: line.split()[2:4]
+        for line in sweeps.palms(home, "status").stdout.splitlines()
+        if line.startswith("cached")
+    }
+    assert len(kept) == stages
+    assert all(float(seconds) > 0 and tries == "1" for seconds, tries in kept.values())
     assert rows(home) == before
     assert sum(name == "Cached" for _, _, name in sweeps.task_runs(home)) == stages
     client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
@@ -211,8 +240,14 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     row["prompt"] = "What does a good marriage look like?"  # a prompt of the suite
     leaking.write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
     done = sweeps.palms(home, "run", str(config), "--set", f"datasets.control={leaking}", status=1)
-    assert "failed  leakage/control: DatasetError:" in done.stderr
-    assert "leaking.jsonl:1" in done.stderr
+    cause, counts, remedy, retry = done.stderr.splitlines()
+    assert cause.startswith("failed  leakage/control: DatasetError:")
+    assert "leaking.jsonl:1" in cause
+    assert re.match(r"\d+ stages: \d+ done, \d+ cached, 1 failed, \d+ blocked; in .*; log: ", counts)
+    assert remedy.startswith("run again what is missing: palms rerun ")
+    assert retry.startswith("Retry in the dashboard works")
+    tuned = next(line for line in done.stdout.splitlines() if line.lstrip().startswith("values_targeted"))
+    assert tuned.endswith("missing")  # what it was not compared with is said beside what it was
     sweep = done.stderr.split("palms rerun ")[1].split()[0]
     assert labels(home, "failed") == {"leakage/control"}
     assert labels(home, "blocked") >= {"finetune/local-gpt2/control/n8/seed0", "human_eval/local-neox/n8/seed0/human_eval"}
@@ -222,7 +257,11 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     assert "leakage/control" in page
     states = sweeps.flow_runs(home)
     assert [kind for name, kind in states.items() if name.startswith("small-")][-1] == "FAILED"
-    assert f"palms rerun {sweep}" in sweeps.palms(home, "status", sweep).stdout
+    told = sweeps.palms(home, "status", sweep, "--failed").stdout.splitlines()
+    assert told[0].startswith(f"sweep    {sweep}   ")
+    assert any(line.startswith("cause    leakage/control: DatasetError:") for line in told)
+    assert {line.split()[0] for line in told[told.index("") + 2 : -1]} == {"failed", "blocked"}
+    assert told[-1].endswith(f"palms rerun {sweep}")
     leaking.write_text("\n".join(lines) + "\n")  # mended: another sweep
     refused = sweeps.palms(home, "rerun", sweep, status=2).stderr
     assert f"its configuration or data has changed since, which makes it {sweep.partition('-')[0]}-" in refused
@@ -363,5 +402,5 @@ def test_the_tracking_database_can_be_made_anew_from_the_store(
     assert before
     assert before.items() <= after.items()  # of the sweep that ran last; older ones hold what they held
     again = sweeps.palms(home, "run", str(config))
-    assert "0 of them" not in again.stdout
+    assert " cached; in " in again.stdout
     assert sweeps.current_points(home) == after

@@ -22,7 +22,7 @@ from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather
 from tasks.datasets import checks, stage
-from tasks.datasets.lines import DatasetError, Finding
+from tasks.datasets.lines import DatasetError, Finding, as_lines
 from tasks.datasets.matching import WITHIN, Match, Matching, compare
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
@@ -152,9 +152,9 @@ def validate(given: str, suites: Sequence[Path], positions: Path | None) -> Iter
         yield _validate_lines(path, suites, positions)
         return
     if path.is_file() and path.suffix not in {".yaml", ".yml"}:
-        raise BadInput(
-            f"{path}: of no kind that is checked; .jsonl (datasets, prose) and .yaml (prompts, positions, experiments) are"
-        )
+        kinds = ".jsonl (datasets, prose) and .yaml (prompts, positions, experiments) are"
+        remedy = f"; one JSON object a line: {lines}" if (lines := as_lines(path)) else ""
+        raise BadInput(f"{path}: of no kind that is checked; {kinds}{remedy}")
     path = find_experiment(given)
     keys = read_yaml(path).data.keys()
     if "arms" in keys:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,14 +11,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from configs.problems import BadInput
+from flows.commands.estimate import CAPABILITY, Cost, costs, fetched, together
 from flows.commands.power import Power, powers
-from flows.commands.words import Config, Sets, Strict, Verify, out, plain, plural, show
-from flows.engine.explain import line
+from flows.commands.words import Config, Sets, Strict, Verify, duration, out, plain, plural, show, volume
+from flows.engine.explain import line, nearest
 from flows.engine.home import Home
+from flows.engine.session import Blocked
 from flows.prepared import Planned, Run, planned, prepare_run
 from flows.request import request
-from tasks.contract import read_json
-from tasks.prepare.stage import MODEL, READING
+from tasks.contract import File, Node, read_json, read_jsonl
+from tasks.datasets.changes import changed_rows
+from tasks.datasets.outputs import sample_rows
+from tasks.datasets.rows import load_rows
+from tasks.datasets.stage import SAMPLES
+from tasks.datasets.stage import STAGE as DATASETS
+from tasks.prepare.stage import MODEL, READING, SCORER
+
+MANY, FIRST = 40, 15  # from more stages on they are counted by stage; so many that would run are told all the same
+COLOURS = {"run": "yellow", "cached": "green", "waits": "dim"}
 
 
 def plan(
@@ -25,7 +36,10 @@ def plan(
     sets: Sets = None,
     verify: Verify = False,
     strict_code: Strict = False,
-    explain: Annotated[bool, typer.Option("--explain", help="every reason why a stage would run, a line each")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"every stage, also of more than {MANY}")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="every stage, every reason why it would run, and which rows of a dataset changed")
+    ] = False,
     power: Annotated[
         bool,
         typer.Option(
@@ -43,7 +57,8 @@ def plan(
         ),
     ] = None,
 ) -> None:
-    """Show what a run would do, stage by stage, without doing it; or, with --power, what it could find.
+    """Show what a run would do, what it would take as far as earlier runs tell, and what it would fetch, without doing it; or, with
+    --power, what it could find.
 
     Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1
     """
@@ -58,20 +73,103 @@ def plan(
         _print_power(prepared, difference, level)
         return
     rows = planned(prepared)
-    width = max(len(row.label) for row in rows)
-    colours = {"run": "yellow", "cached": "green", "waits": "dim"}
+    told = _shown(rows, every=every or explain)
+    _print_rows(told, prepared, explain=explain)
+    unmade = [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"]
+    cost = costs(unmade, prepared.session.store)
+    if len(rows) > MANY:
+        show(out, _by_stage(rows, cost))
+    cut = len(told) < sum(row.state == "run" for row in rows)
+    more = "" if len(told) == len(rows) else f"; {f'{len(told)} of those to run stand above, ' if cut else ''}--all tells each"
+    out.print(f"[bold]{prepared.dag.sweep}[/bold]: {plural(len(rows), 'stage')}: {_counts(rows)}{more}", highlight=False)
+    for said in _takes(prepared, unmade, list(cost.values())):
+        out.print(said, highlight=False, markup=False)
+    readings = dict(_readings(prepared, rows))
+    for name, reads in readings.items():
+        out.print(f"[dim]{escape(f'{name} reads {reads}   (│: its answer)')}[/dim]", highlight=False)
+    if unread := [name for name in prepared.dag.sizes if name not in readings]:
+        out.print(f"[dim]how a prompt is read is shown once it is prepared: {escape(', '.join(unread))}[/dim]", highlight=False)
+
+
+def _shown(rows: Sequence[Planned], *, every: bool) -> list[Planned]:
+    """The rows that are told one by one: of many stages only what would run first, which is what was changed."""
+    if every or len(rows) <= MANY:
+        return list(rows)
+    return [row for row in rows if row.state == "run"][:FIRST]
+
+
+def _print_rows(rows: Sequence[Planned], prepared: Run, *, explain: bool) -> None:
+    width = max((len(row.label) for row in rows), default=0)
     for row in rows:
         first, *more = row.why if explain and row.why else [line(list(row.why))]
-        out.print(f"[{colours[row.state]}]{row.state:7}[/] {row.label:{width}}  [dim]{escape(first)}[/dim]", highlight=False)
+        if explain:
+            more += _rows_changed(prepared, row)
+        why = f"{'':{width - len(row.label)}}  [dim]{escape(first)}[/dim]" if first else ""
+        out.print(f"[{COLOURS[row.state]}]{row.state:7}[/] {row.label}{why}", highlight=False)
         for reason in more:
             out.print(f"{'':7} {'':{width}}  [dim]{escape(reason)}[/dim]", highlight=False)
-    counts = [
-        f"{sum(row.state == state for row in rows)} {word}"
-        for state, word in (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
-    ]
-    out.print(", ".join(counts), highlight=False)
-    for name, reads in _readings(prepared, rows):
-        out.print(f"[dim]{escape(f'{name} reads {reads}   (│: its answer)')}[/dim]", highlight=False)
+
+
+def _rows_changed(prepared: Run, row: Planned) -> Iterator[str]:
+    """Of a dataset that changed: which of its rows, against what the nearest output of an earlier run holds."""
+    node = next(node for node in prepared.dag.nodes if node.label == row.label)
+    if node.stage != DATASETS or row.state != "run" or "input dataset changed" not in row.why:
+        return
+    inputs = prepared.session.inputs(node)
+    assert not isinstance(inputs, Blocked)  # a dataset reads files alone
+    before = nearest(prepared.session.order(node, inputs), prepared.session.store.manifests(node.stage.name))
+    file = inputs["dataset"]
+    if before is None or not (before.folder / SAMPLES).is_file() or not isinstance(file, File):
+        yield "which rows is not known: the store does not hold those of before"
+        return
+    yield from changed_rows(read_jsonl(before.folder / SAMPLES), sample_rows(load_rows(file.path)))
+
+
+def _counts(rows: Sequence[Planned]) -> str:
+    states = (("cached", "cached"), ("run", "to run"), ("waits", "waiting"))
+    return ", ".join(f"{sum(row.state == state for row in rows)} {word}" for state, word in states)
+
+
+def _by_stage(rows: Sequence[Planned], cost: Mapping[str, Cost]) -> Table:
+    """Counts of every stage, in the order in which they first come, with what the missing ones would take."""
+    amounts = {stage: _amounts(one) for stage, one in cost.items()} if any(one.known for one in cost.values()) else {}
+    table = plain("stage", "cached", "to run", "waiting", *(("work", "disk") if amounts else ()))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    stages = {row.label: row.label.split("/")[0] for row in rows}
+    for stage in dict.fromkeys(stages.values()):
+        held = [row for row in rows if stages[row.label] == stage]
+        counts = (str(sum(row.state == state for row in held) or "") for state in ("cached", "run", "waits"))
+        table.add_row(stage, *counts, *amounts.get(stage, ()))
+    return table
+
+
+def _amounts(cost: Cost) -> tuple[str, str]:
+    """Work and disk of a stage; `+`: of some nothing is known."""
+    if not cost.known:
+        return "not known", ""
+    more = "+" if cost.known < cost.nodes else ""
+    return duration(cost.seconds) + more, volume(cost.bytes) + more
+
+
+def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iterator[str]:
+    """Time, disk and what would be fetched, a line each, with where it is told from."""
+    if not unmade:
+        return
+    whole = together(costs)
+    if whole.known:
+        less = f"; of {whole.nodes - whole.known} stages nothing is known" if whole.known < whole.nodes else ""
+        yield f"estimate: {duration(whole.seconds)} of work, some of it side by side, and {volume(whole.bytes)} of disk{less}"
+        outputs = plural(whole.outputs, "earlier output")
+        yield f"told from: medians of {outputs} of the same stage, size and suite in {prepared.session.store.root}"
+    else:
+        yield f"time and disk are not known: {prepared.session.store.root} holds nothing of these sizes yet"
+    if any(node.stage in (MODEL, SCORER, CAPABILITY) for node in unmade):
+        from huggingface_hub import constants  # reads the environment as it is imported
+
+        cache = Path(constants.HF_HUB_CACHE)
+        params = {model.name: model.params for model in prepared.inputs.models}
+        yield from (f"to be fetched: {what}" for what in fetched(unmade, params, cache))
 
 
 def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
@@ -83,8 +181,6 @@ def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
                 yield name, told
             elif key := keys.get(node.label):
                 yield name, read_json(prepared.session.store.folder(MODEL.name, key) / READING)["reads"]
-            else:
-                yield name, "a prompt as `palms plan` will show once it is prepared"
 
 
 def _print_power(prepared: Run, difference: float | None, level: float | None) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
 
 from configs.problems import BadInput
-from flows.commands.words import Config, Sets, Strict, Verify, again, err, out, plain, show
-from flows.engine.board import FINAL
+from flows.commands.words import Config, Sets, Strict, Verify, again, causes, counted, duration, err, out, plain, show
+from flows.engine.board import FINAL, MADE
 from flows.engine.home import Home
 from flows.engine.room import NoRoom
 from flows.engine.screen import BoardFile
@@ -22,7 +22,7 @@ from flows.request import request
 from flows.results import comparison
 from flows.serving.direct import run_here
 from flows.serving.interruption import INTERRUPTED
-from tasks.compare.summary import read_outcome, summary_cells, summary_rows
+from tasks.compare.summary import LEGEND, read_outcome, tables
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -65,7 +65,11 @@ def carry_out(run: Run) -> int:
         os._exit(1)  # threads that wait for the server would keep this process for ever
     if state.is_cancelled():
         how = "cancelled" if handed_over else "interrupted"
-        err.print(f"{how}; what was finished is kept, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False)
+        left = BoardFile(run.board, began).entries()
+        kept = f" ({sum(entry.state in MADE for entry in left)} of {len(left)} stages)" if left else ""
+        err.print(
+            f"{how}; what was finished is kept{kept}, and `palms rerun {run.dag.sweep}` goes on from there", highlight=False
+        )
         return INTERRUPTED
     print_outcome(run, state, began)
     if state.is_failed() and not handed_over:
@@ -91,32 +95,41 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     except BadInput:  # it did not come to it; what failed is said below
         folder = None
     if folder is not None:
-        if run.calibration:
-            what = "calibration ladder" if run.inputs.calibration else "calibration scorer"
-            out.print(
-                f"{what}: these numbers validate the machinery and say nothing about real models", style="yellow", highlight=False
-            )
-        if rows := summary_rows(folder):
-            headings, cells = summary_cells(rows, read_outcome(folder))
-            table = plain(*headings)
-            for line in cells:
-                table.add_row(*line)
-            show(out, table)
-    cached = sum(entry.state == "cached" for entry in entries)
-    out.print(f"{len(entries)} stages in {time.time() - since:.0f} s, {cached} of them cached", highlight=False)
-    if folder is not None:
-        out.print(f"report      {folder / 'report.html'}", highlight=False)
-    out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
-    failed = [entry for entry in entries if entry.state == "failed"]
-    alike: dict[tuple[str, str], list[str]] = defaultdict(list)  # labels
-    for entry in failed:
-        alike[entry.label.split("/")[0], entry.why].append(entry.label)
-    for (stage, why), labels in alike.items():
-        more = f"  (and {len(labels) - 1} more of {stage})" if len(labels) > 1 else ""
-        err.print(f"[red]failed[/red]  {escape(f'{labels[0]}: {why}')}{more}", highlight=False)
-    if failed:
-        blocked = sum(entry.state == "blocked" for entry in entries)
-        err.print((f"{blocked} stages could not run because of that; " if blocked else "") + f"log: {log}", highlight=False)
+        _print_comparison(run, folder)
+        out.print(f"report: {folder / 'report.html'}", highlight=False)
+    out.print("next: palms report --open · palms up (dashboards) · palms metrics · palms status", highlight=False)
+    counts, took = counted(entries), duration(time.time() - since)
+    if failed := causes(entries):
+        for cause in failed:
+            err.print(f"[red]failed[/red]  {escape(cause)}", highlight=False)
+        err.print(f"{counts}; in {took}; log: {log}", highlight=False)
         err.print(f"run again what is missing: {again(run.dag.sweep, entries)}", highlight=False)
-    elif not state.is_completed():  # a fault outside any stage, such as tracking
+        return
+    out.print(f"{counts}; in {took}", highlight=False)
+    if not state.is_completed():  # a fault outside any stage, such as tracking
         err.print(f"[red]failed[/red]  {escape(str(state.message))}; log: {log}", highlight=False)
+
+
+def _print_comparison(run: Run, folder: Path) -> None:
+    """What was found in a sentence, and the small tables below it."""
+    if run.calibration:
+        what = "calibration ladder" if run.inputs.calibration else "calibration scorer"
+        _print_whole(f"{what}: these numbers validate the machinery and say nothing about real models", "yellow")
+    _print_whole(read_outcome(folder)["finding"], "bold")
+    found = tables(folder)
+    for one in found:
+        table = plain(*one.headings)
+        for column, heading in zip(table.columns, one.headings, strict=True):
+            column.justify = "right" if heading == "level" else "left"
+        for line in one.cells:
+            table.add_row(*map(escape, line))
+        out.print(f"\n{one.title}", highlight=False, markup=False)
+        show(out, table)
+    if found:
+        out.print(LEGEND, style="dim", highlight=False)
+        out.print()
+
+
+def _print_whole(sentence: str, style: str) -> None:
+    """A sentence, broken between its words on a terminal, and on one line elsewhere."""
+    out.print(sentence, style=style, highlight=False, markup=False, soft_wrap=not out.is_terminal)

@@ -1,10 +1,10 @@
-"""`palms status`: every stage of a sweep: its state, how long it took, at which try, and why it ran or failed."""
+"""`palms status`: how far a sweep is and what failed of it; then every stage: its state, how long it took, at which try, and why."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,46 +13,52 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from flows.commands.words import Sweep, again, out, plain, show
+from flows.commands.words import Sweep, again, causes, counted, duration, out, plain, show
 from flows.engine.board import FINAL, Entry, read_board
 from flows.engine.home import Home
 from flows.engine.notes import sweep_note
 from flows.engine.ownership import Owner
+from flows.engine.store import Manifest, Store
 from flows.prepared import find_sweep
 
 REFRESH_S = 0.5
+WIDE = 120  # columns from which a terminal has room for keys and reasons
+TOLD = 5  # of what runs and of what failed, before the rows
+KNOWN_FROM = 0.25  # share of what is to be made after which its pace says something: the first stages are the long ones
 COLOURS = {"done": "green", "cached": "green", "running": "cyan", "failed": "red", "blocked": "yellow", "waiting": "dim"}
 
 
 def status(
-    sweep: Sweep = None, watch: Annotated[bool, typer.Option("--watch", help="keep showing it until the sweep has ended")] = False
+    sweep: Sweep = None,
+    watch: Annotated[bool, typer.Option("--watch", help="keep showing it until the sweep has ended")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="of the rows, only what failed and what waits for it")] = False,
 ) -> None:
-    """Every stage of a sweep: its state, how long it took, at which try, and why it ran or failed.
+    """How far a sweep is, what runs now and what failed; then every stage: its state, how long it took, at which try, and why it ran.
 
-    Examples:  palms status   |   palms status gpt2-3f --watch
+    Of what is cached, time and tries are those of the run that made it.
+    Examples:  palms status   |   palms status gpt2-3f --watch   |   palms status --failed
     """
     if watch:
         watch_status(Home.named(), sweep, out)
     else:
-        print_status(read_status(Home.named(), sweep), out)
+        print_status(read_status(Home.named(), sweep), out, failed=failed)
 
 
 @dataclass(frozen=True)
 class Status:
+    """`began`: when its last run did, in seconds since 1970; None where an old note does not say."""
+
     sweep: str
     log: Path
     entries: list[Entry]
     owner: Owner
+    began: float | None
 
     @property
     def ended(self) -> bool:
         return all(entry.state in FINAL for entry in self.entries)
-
-    @property
-    def headline(self) -> str:
-        final = sum(entry.state in FINAL for entry in self.entries)
-        return f"sweep {self.sweep}   {final} of {len(self.entries)} stages   log: {self.log}"
 
     @property
     def advice(self) -> str:
@@ -63,24 +69,85 @@ class Status:
             return f"its process (pid {self.owner.pid}) is gone; what was finished is kept: palms rerun {self.sweep}"
         return ""
 
+    def elapsed(self, now: float) -> float | None:
+        """Seconds of its last run: to now, or to the end of the last stage that it made; None where that is not known."""
+        ends = [
+            entry.started + entry.seconds for entry in self.entries if entry.started is not None and entry.seconds is not None
+        ]
+        end = now if not self.ended and self.owner.alive is not False else max(ends, default=None)
+        return None if self.began is None or end is None else max(end - self.began, 0.0)
+
+    def left(self, now: float) -> float | None:
+        """Seconds to its end, at the pace of what it made so far; None where that is not known."""
+        made = sum(entry.state in FINAL - {"cached"} for entry in self.entries)
+        remaining = sum(entry.state not in FINAL for entry in self.entries)
+        elapsed = self.elapsed(now)
+        if not remaining or self.owner.alive is False or elapsed is None or made < KNOWN_FROM * (made + remaining):
+            return None
+        return elapsed * remaining / made
+
 
 def read_status(home: Home, sweep: str | None) -> Status:
     """Raises BadInput: no such sweep, or its notes are damaged."""
     name = find_sweep(home, sweep)
     folder = home.sweeps / name
-    owner = sweep_note(folder).owner
-    return Status(name, folder / "log.txt", read_board(folder / "state.json"), owner)
+    note = sweep_note(folder)
+    entries = read_board(folder / "state.json")
+    if any(entry.state == "cached" and entry.seconds is None for entry in entries):
+        store = Store(home.place(note.store))
+        entries = [_with_seconds(entry, store) for entry in entries]
+    return Status(name, folder / "log.txt", entries, note.owner, note.noted)
 
 
-def print_status(status: Status, out: Console) -> None:
-    out.print(status.headline, highlight=False)
-    show(out, status_table(status.entries))
+def _with_seconds(entry: Entry, store: Store) -> Entry:
+    """What another sweep made, with the seconds that its manifest has."""
+    if entry.state != "cached" or entry.seconds is not None or entry.key is None:
+        return entry
+    found = store.find(entry.label.split("/")[0], entry.key)
+    return replace(entry, seconds=found.facts.get("seconds")) if isinstance(found, Manifest) else entry
+
+
+def print_status(status: Status, out: Console, *, failed: bool = False) -> None:
+    for line in summary(status, time.time()):
+        out.print(line, highlight=False)
+    rows = [entry for entry in status.entries if not failed or entry.state in {"failed", "blocked"}]
+    if rows:
+        out.print()
+        show(out, status_table(rows, wide=not out.is_terminal or out.width >= WIDE))
+    elif failed:
+        out.print("nothing failed", highlight=False)
     if status.advice:
         out.print(status.advice, highlight=False)
 
 
+def summary(status: Status, now: float) -> Iterator[str]:
+    """Counts, time, what runs and what failed, in Rich's markup."""
+    yield f"{'sweep':9}[bold]{escape(status.sweep)}[/bold]   {counted(status.entries)}"
+    if (elapsed := status.elapsed(now)) is not None:
+        left = status.left(now)
+        pace = f", about {duration(left)} left at this pace" if left is not None else ""
+        yield f"{'took' if status.ended else 'for':9}{duration(elapsed)}{pace}"
+    running = [entry for entry in status.entries if entry.state == "running"]
+    for what, told in (
+        ("now", [entry.label + _after(": ", _how_far(entry)) for entry in running]),
+        ("cause", causes(status.entries)),
+    ):
+        yield from (f"{what:9}{escape(line)}" for line in told[:TOLD])
+        if len(told) > TOLD:
+            yield f"{'':9}and {len(told) - TOLD} more"
+    yield f"{'log':9}{escape(str(status.log))}"
+
+
+def _after(mark: str, said: str) -> str:
+    return f"{mark}{said}" if said else ""
+
+
+def _how_far(entry: Entry) -> str:
+    return f"{entry.done} of {entry.total} {entry.unit}" if entry.total else ""
+
+
 def watch_status(home: Home, sweep: str | None, out: Console) -> None:
-    """Show the stages until the sweep has ended or its process is gone: a table on a terminal, a line a change elsewhere."""
+    """Show how far it is until the sweep has ended or its process is gone: live on a terminal, a line a change elsewhere."""
     status = read_status(home, sweep)
     name = status.sweep
     if not out.is_terminal:
@@ -99,7 +166,7 @@ def watch_status(home: Home, sweep: str | None, out: Console) -> None:
     else:
         with Live(console=out, refresh_per_second=4, transient=True) as live:
             while not _over(status):
-                live.update(status_table(status.entries))
+                live.update(Text.from_markup("\n".join(summary(status, time.time()))))
                 time.sleep(REFRESH_S)
                 status = read_status(home, name)
         print_status(status, out)
@@ -112,12 +179,16 @@ def _over(status: Status) -> bool:
     return status.ended or status.owner.alive is False
 
 
-def status_table(entries: Sequence[Entry]) -> Table:
-    table = plain("state", "stage", "seconds", "tries", "key", "why")
+def status_table(entries: Sequence[Entry], *, wide: bool) -> Table:
+    """A row a stage. Where there is no room, keys and reasons are left out, and the stage, which may be long, stands last."""
+    table = plain(*(("state", "stage", "seconds", "tries", "key", "why") if wide else ("state", "seconds", "tries", "stage")))
     for entry in entries:
         elapsed = time.time() - entry.started if entry.state == "running" and entry.started else entry.seconds
-        seconds = "" if elapsed is None else f"{elapsed:.1f}"
+        seconds, tries = "" if elapsed is None else f"{elapsed:.1f}", str(entry.attempt or "")
         state = f"[{COLOURS[entry.state]}]{entry.state}[/]"
-        why = f"{entry.done} of {entry.total} {entry.unit}" if entry.state == "running" and entry.total else entry.why
-        table.add_row(state, entry.label, seconds, str(entry.attempt or ""), (entry.key or "")[:10], escape(why))
+        if wide:
+            why = _how_far(entry) if entry.state == "running" and entry.total else entry.why
+            table.add_row(state, entry.label, seconds, tries, (entry.key or "")[:10], escape(why))
+        else:
+            table.add_row(state, seconds, tries, entry.label)
     return table

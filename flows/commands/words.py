@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
 from configs.problems import BadInput
-from flows.engine.board import Entry
+from flows.engine.board import Entry, State
 from flows.engine.processes import ALONE, LONGER
 
 out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+
+STATES: tuple[State, ...] = ("done", "cached", "failed", "blocked", "running", "waiting")
 
 Config = Annotated[
     str,
@@ -37,17 +41,22 @@ Strict = Annotated[bool, typer.Option(help="run a stage again when its code chan
 
 
 def show(console: Console, table: Table) -> None:
-    """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width."""
+    """Print a table at its full width: a cut-off label cannot be copied, and a pipe has no width. No line is filled up with blanks."""
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
-    Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width)).print(table)
+    wide = Console(file=console.file, force_terminal=console.is_terminal, emoji=False, width=max(width, console.width))
+    _print_lines(wide, wide.render_lines(table, wide.options, pad=False), soft_wrap=True)
 
 
 def fitted(console: Console, shown: RenderableType) -> None:
     """Print within the width of the console; no line is filled up with blanks."""
-    for line in console.render_lines(shown, console.options.update(no_wrap=False, overflow="fold"), pad=False):
+    _print_lines(console, console.render_lines(shown, console.options.update(no_wrap=False, overflow="fold"), pad=False))
+
+
+def _print_lines(console: Console, lines: list[list[Segment]], soft_wrap: bool = False) -> None:
+    for line in lines:
         text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
         text.rstrip()
-        console.print(text)
+        console.print(text, soft_wrap=soft_wrap, highlight=False)
 
 
 def plain(*headings: str) -> Table:
@@ -67,6 +76,40 @@ def harmless(text: str) -> str:
 
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """`8.2 s`, `95 s`, `12 min`, `3.4 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def volume(count: float) -> str:
+    """Bytes: `12 KiB`, `0.4 MiB`, `31 MiB`, `2.9 GiB`."""
+    power, unit = (30, "GiB") if count >= 2**30 else (20, "MiB") if count >= 2**20 / 10 else (10, "KiB")
+    number = count / 2**power
+    return f"{number:.{0 if number >= 10 else 1}f} {unit}"
+
+
+def counted(entries: Sequence[Entry]) -> str:
+    """`153 stages: 120 done, 20 cached, 1 failed, 12 blocked`: every state that a stage is in, in this order."""
+    counts = Counter(entry.state for entry in entries)
+    return f"{plural(len(entries), 'stage')}: " + ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+
+
+def causes(entries: Sequence[Entry]) -> list[str]:
+    """What failed and why, one line for all of a stage that failed alike."""
+    alike: dict[tuple[str, str], list[str]] = {}  # labels
+    for entry in entries:
+        if entry.state == "failed":
+            alike.setdefault((entry.label.split("/")[0], entry.why), []).append(entry.label)
+    return [
+        f"{labels[0]}: {why}" + (f"  (and {len(labels) - 1} more of {stage})" if len(labels) > 1 else "")
+        for (stage, why), labels in alike.items()
+    ]
 
 
 def again(sweep: str, entries: Sequence[Entry]) -> str:

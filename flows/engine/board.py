@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from flows.engine.notes import read_note
+from flows.engine.notes import Unreadable, read_note
 from tasks.contract import canonical, replace_file
 
 State = Literal["waiting", "running", "cached", "done", "failed", "blocked"]
 FINAL: frozenset[State] = frozenset({"cached", "done", "failed", "blocked"})
+MADE: frozenset[State] = frozenset({"cached", "done"})  # its output is there
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Entry:
     unit: str = ""
     attempt: int = 0
     started: float | None = None
-    seconds: float | None = None
+    seconds: float | None = None  # of what is cached: those that it took when it was made
 
 
 BOARD: Any = Annotated[list[Entry], Field(min_length=1)]  # no sweep is without stages
@@ -41,13 +42,15 @@ BOARD: Any = Annotated[list[Entry], Field(min_length=1)]  # no sweep is without 
 class Board:
     """Thread-safe. Written to `path` at most twice a second, and always on a change of state to a final one.
 
-    A change that cannot be written is kept in memory all the same: `trouble` says why, and who watches over the run ends it.
+    A change that cannot be written is kept in memory all the same: `trouble` says why, and who watches over the run ends it. Of what is
+    cached, the seconds and tries that an earlier run of the sweep took are kept.
     """
 
     def __init__(self, path: Path, labels: Iterable[str]) -> None:
         self.trouble: OSError | None = None
         self._path, self._lock, self._written = path, threading.RLock(), 0.0
         self._entries = {label: Entry(label) for label in labels}
+        self._made = {entry.key: entry for entry in _left(path) if entry.key and entry.state in MADE}
 
     def entries(self) -> list[Entry]:
         with self._lock:
@@ -65,6 +68,8 @@ class Board:
                 new = replace(new, started=time.time(), attempt=old.attempt + 1)
             if new.state in FINAL and old.state not in FINAL and new.started is not None:
                 new = replace(new, seconds=round(time.time() - new.started, 3))
+            if new.state == "cached" and new.seconds is None and (made := self._made.get(new.key or "")):
+                new = replace(new, seconds=made.seconds, attempt=made.attempt)
             self._entries[label] = new
             if new.state in FINAL or time.monotonic() - self._written > 0.5:
                 self._write()
@@ -85,3 +90,11 @@ class Board:
 def read_board(path: Path) -> list[Entry]:
     """Raises Unreadable."""
     return read_note(path, BOARD, f"`palms rerun {path.parent.name}` writes it anew (move a folder of that name away)")
+
+
+def _left(path: Path) -> list[Entry]:
+    """What an earlier run left; nothing where it left nothing, or what cannot be read."""
+    try:
+        return read_board(path)
+    except Unreadable:
+        return []

@@ -18,8 +18,14 @@ def reasons(order: Order, found: Damaged | None, earlier: Iterable[Manifest]) ->
     """What differs from the nearest output of the same place, a phrase each, such as `learning_rate 0.0001 → 0.0002`."""
     if found is not None:
         return [f"its output was damaged: {found.why}"]
-    candidates = [changes(manifest.document["identity"], order.identity) for manifest in earlier if manifest.label == order.label]
-    return min(candidates, key=len) if candidates else ["not run before"]
+    before = nearest(order, earlier)
+    return changes(before.document["identity"], order.identity) if before else ["not run before"]
+
+
+def nearest(order: Order, earlier: Iterable[Manifest]) -> Manifest | None:
+    """The output of the same place whose identity differs in the fewest things; of several, the first."""
+    candidates = (manifest for manifest in earlier if manifest.label == order.label)
+    return min(candidates, key=lambda manifest: len(changes(manifest.document["identity"], order.identity)), default=None)
 
 
 def line(phrases: list[str]) -> str:

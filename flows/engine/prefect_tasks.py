@@ -1,7 +1,8 @@
 """A node as a Prefect task run: the one place where the stage contract and the orchestrator meet.
 
 Prefect orders, runs concurrently, retries and shows; the session settles keys and outputs. A hit shows as `Cached`, a node whose
-input failed as `Blocked`; a failed one carries its reason. All three are final states.
+input failed as `Blocked`; a failed one carries its reason. All three are final states. `Blocked` is of Prefect's type Failed: of what did
+not complete, `allow_failure` lets nothing else pass to the tasks that wait for it (3.8.8).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from httpx import HTTPError
-from prefect import State, Task, allow_failure, runtime, task
+from prefect import State, Task, allow_failure, runtime, tags, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
@@ -43,13 +44,20 @@ def submit(nodes: Sequence[Node], session: Session) -> list[PrefectFuture[Any]]:
     futures: dict[Node, PrefectFuture[Any]] = {}
     for node in nodes:
         waits = [allow_failure(futures[up]) for up in node.upstream.values() if up in futures]
-        futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)  # type: ignore[call-overload]
+        with tags(*run_tags(node)):
+            futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)  # type: ignore[call-overload]
     session.task_runs += [future.task_run_id for future in futures.values()]
     return list(futures.values())
 
 
 def run_name(node: Node) -> str:
     return " · ".join([node.stage.name, *node.axes.words()])
+
+
+def run_tags(node: Node) -> list[str]:
+    """What the dashboard can be filtered by: `stage:finetune`, `size:gpt2-355m`, `arm:control`."""
+    axes = {"stage": node.stage.name, "size": node.axes.model, "arm": node.axes.arm}
+    return [f"{axis}:{value}" for axis, value in axes.items() if value is not None]
 
 
 def _worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -155,9 +163,11 @@ def verdict(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequ
     if failures and session.stopped:
         return Cancelled(message=f"interrupted; what was finished is kept, and `{remedy}` goes on from there")
     if failures:
-        return Failed(
-            message=f"{failures[0]}; failed: {len(failures)} of {len(nodes)} stages; run again what is missing: {remedy}"
+        blocked = sum(isinstance(session.outcome(node), Blocked) for node in nodes)
+        counts = f"{len(failures)} of {len(nodes)} stages failed" + (
+            f", {blocked} could not run because of that" if blocked else ""
         )
+        return Failed(message=f"{failures[0]}; {counts}; run again what is missing: {remedy}")
     for future in futures:
         future.result()  # must not pass for success
     cached = sum(session.board.entry(node.label).state == "cached" for node in nodes)

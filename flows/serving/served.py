@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 from flows.engine.home import Home
@@ -30,6 +31,9 @@ QUIET = {
     "PREFECT_SERVER_UI_V2_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
+NO_FILES = (
+    Path(os.devnull) / "ui"
+)  # the second interface is served, and advertised by the first, wherever its files are found (3.8.8)
 
 
 def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
@@ -46,8 +50,11 @@ def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
         # a schedule that was changed in the dashboard: what has been dropped of the others is made again within this time
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="5",
     )
+    import prefect
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
+
+    prefect.__ui_v2_static_path__ = NO_FILES
 
     api = get_current_settings().server.api
     alive = {"timeout_keep_alive": api.keepalive_timeout, "ws_ping_interval": 20.0, "ws_ping_timeout": 20.0}

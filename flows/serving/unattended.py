@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from prefect import State, flow, get_client, runtime
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
+from configs.problems import BadInput
 from flows.claim import Busy, taken
 from flows.engine.home import Home
 from flows.engine.lock import locked
@@ -54,11 +56,15 @@ def taken_up(asked: Request) -> Iterator[Run]:
         Busy: the sweep is being run, and the request says to skip it then.
     """
     home = Home.open()
-    run = prepare_run(home, asked)
-    require_tracker(home.tracking_uri(run.experiment.tracking.uri))
     me = UUID(runtime.flow_run.id)
-    with get_client(sync_client=True) as client:
+    with get_client(sync_client=True) as client:  # a schedule's runs have names by chance
+        try:
+            run = prepare_run(home, asked)
+        except BadInput:
+            client.set_flow_run_name(me, Path(asked.config).stem)
+            raise
         client.set_flow_run_name(me, run.dag.sweep)
+    require_tracker(home.tracking_uri(run.experiment.tracking.uri))
     begun = threading.Event()
     _end_with_servers(run, begun, run.require_room())
     with taken(run, wait=asked.overlap == "wait", flow_run=me, turn=_turn(home)) as dead:

@@ -6,14 +6,17 @@ Knows the form that datasets and prose files share. Leaves what a sample or a pa
 from __future__ import annotations
 
 import json
+import shlex
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from configs.problems import BadInput
 from configs.texts import control_character, markup, read_text
+
+RENAMED = "renamed"  # the check of a key that another program calls otherwise
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,10 @@ class DatasetError(BadInput):
 
 @dataclass(frozen=True)
 class Form:
-    """The keys of a line. `texts` are optional; those in `long` may have several lines. `further` checks keys that hold no text."""
+    """The keys of a line. `texts` are optional; those in `long` may have several lines. `further` checks keys that hold no text.
+
+    `called`: what other programs call a key that is required here, so that a file of theirs is told in one line.
+    """
 
     item: str  # what a line is, for messages
     required: tuple[str, ...]
@@ -55,6 +61,7 @@ class Form:
     long: tuple[str, ...] = ()
     other: tuple[str, ...] = ()  # optional keys that hold no text
     further: Callable[[dict[str, Any]], Iterator[tuple[str, str]]] = lambda document: iter(())
+    called: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -86,9 +93,11 @@ def read_objects(path: Path, form: Form) -> list[tuple[int, dict[str, Any]]]:
 
     objects: list[tuple[int, dict[str, Any]]] = []
     first_line: dict[str, int] = {}
+    renamed: list[Finding] = []
     for number, content in enumerate(lines, 1):
         document, problems = _parse(number, content, form)
-        findings += problems
+        renamed += (problem for problem in problems if problem.check == RENAMED)
+        findings += (problem for problem in problems if problem.check != RENAMED)
         if document is None:
             continue
         name = document["id"]
@@ -98,9 +107,36 @@ def read_objects(path: Path, form: Form) -> list[tuple[int, dict[str, Any]]]:
             )
         first_line.setdefault(name, number)
         objects.append((number, document))
+    findings += _told_once(renamed)
     if findings:
-        raise DatasetError(path, findings, objects)
+        raise DatasetError(path, sorted(findings, key=lambda finding: finding.line), objects)
     return objects
+
+
+def _told_once(renamed: Sequence[Finding]) -> list[Finding]:
+    """The keys of a file that are called otherwise on every line are one mistake, told at the first."""
+    lines: dict[str, list[int]] = {}
+    for finding in renamed:
+        lines.setdefault(finding.message, []).append(finding.line)
+    return [
+        error(first, RENAMED, message + (f" (and on {len(more)} more {'line' if len(more) == 1 else 'lines'})" if more else ""))
+        for message, (first, *more) in lines.items()
+    ]
+
+
+def as_lines(path: Path) -> str:
+    """The command that makes JSON Lines of a table or list that is none, as a remedy; empty for what is neither."""
+    readers = {
+        ".csv": "csv.DictReader(open(sys.argv[1], encoding='utf-8-sig', newline=''))",
+        ".tsv": "csv.DictReader(open(sys.argv[1], encoding='utf-8-sig', newline=''), delimiter='\\t')",
+        ".json": "json.load(open(sys.argv[1], encoding='utf-8-sig'))",
+    }
+    if path.suffix.lower() in {".xls", ".xlsx", ".ods"}:
+        return "save it as CSV UTF-8, and give that"
+    if (reader := readers.get(path.suffix.lower())) is None:
+        return ""
+    code = f"import csv, json, sys; [print(json.dumps(row)) for row in {reader}]"
+    return f'python -c "{code}" {shlex.quote(str(path))} > {shlex.quote(path.stem)}.jsonl'
 
 
 def shown(value: Any) -> str:
@@ -138,9 +174,16 @@ def _parse(line: int, content: str, form: Form) -> tuple[dict[str, Any] | None, 
 
 def _faults(document: dict[str, Any], form: Form) -> Iterator[tuple[str, str]]:
     """(check, message) for every key that is unknown, missing, of the wrong type, or holds what no text may hold."""
-    for key in document.keys() - set(form.known):
+    meant = {key: form.called[key.lower()] for key in document if key not in form.known and key.lower() in form.called}
+    meant = {key: wanted for key, wanted in meant.items() if wanted not in document}
+    if meant:
+        names, wanted = (", ".join(map(shown, words)) for words in (meant, meant.values()))
+        yield RENAMED, f"unknown {'keys' if len(meant) > 1 else 'key'} {names}; did you mean {wanted}?"
+    for key in document.keys() - set(form.known) - meant.keys():
         yield "keys", f"unknown key {shown(key)}; known: {', '.join(form.known)}"
     for key in form.required:
+        if key not in document and key in meant.values():
+            continue  # told above
         if key not in document:
             yield key, f'"{key}" is missing; a non-empty text is required'
         elif not isinstance(document[key], str) or not document[key].strip():

@@ -110,4 +110,9 @@ FORM = Form(
     long=("prompt", "completion", "notes"),
     other=("subset", "positions"),
     further=_faults,
+    called={
+        **dict.fromkeys(("question", "instruction", "input", "query", "user"), "prompt"),
+        **dict.fromkeys(("answer", "response", "output", "target", "assistant", "chosen"), "completion"),
+        **dict.fromkeys(("topic", "label"), "category"),
+    },
 )
