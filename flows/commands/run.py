@@ -22,6 +22,7 @@ from flows.request import request
 from flows.results import comparison
 from flows.serving.direct import run_here
 from flows.serving.interruption import INTERRUPTED
+from flows.serving.links import shown
 from tasks.compare.summary import read_outcome, summary_cells, summary_rows
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     out.print(f"{len(entries)} stages in {time.time() - since:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:
         out.print(f"report      {folder / 'report.html'}", highlight=False)
+    if server := running(run.home, "mlflow"):
+        out.print(f"MLflow      {shown(run.home, server, out)}", highlight=False, markup=False)
     out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
     failed = [entry for entry in entries if entry.state == "failed"]
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)  # labels

@@ -10,7 +10,6 @@ from flows.engine.headline_metrics import OUTCOME, TOXICITY, Comparison
 from flows.engine.tracked import CALIBRATION_NOTE
 from flows.engine.views import ANSWERS, ARMS, CHARTS, TITLES, route, run_route
 
-SINGLE_RUN = "single run"  # the comparison's word for the runs behind a difference that is crossed over seeds
 AXES = ("ladder", "size", "train_samples", "seed")
 MOST_ROWS = 40  # of a table: the tag that holds the note takes 20,000 characters
 REPORT = "compare/report.html"
@@ -26,7 +25,10 @@ def _lines(compared: Comparison, sweep: str, calibration: bool, experiment: str,
     if calibration:
         yield f"*{CALIBRATION_NOTE}*\n"
     for group in (OUTCOME, TOXICITY):
-        if rows := [row for row in compared.rows(group) if row["family"] != SINGLE_RUN]:
+        rows = compared.rows(group)
+        if crossed := [row for row in rows if row["seed"] and not row["seed"].isdigit()]:  # seeds and prompts together
+            rows = crossed
+        if rows:
             yield from _table(compared, group, rows)
     yield "Differences with their 95 % intervals; bold where the test that is adjusted for its family shows one.\n"
     pages = [f"[{TITLES[view]}](#{route(experiment, view)})" for view in (ARMS, CHARTS, ANSWERS)]
