@@ -36,7 +36,7 @@ from flows.engine.servers import (
     running,
 )
 from flows.serving.interruption import SIGNALS
-from flows.serving.links import opened
+from flows.serving.links import opened, shown
 from flows.serving.servers import await_health, start
 
 LOOK_S = 0.5
