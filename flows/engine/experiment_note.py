@@ -11,6 +11,7 @@ from flows.engine.tracked import CALIBRATION_NOTE
 from flows.engine.views import ANSWERS, ARMS, CHARTS, TITLES, route, run_route
 
 AXES = ("ladder", "size", "train_samples", "seed")
+APART = "&emsp;"  # the page sets tables without any room between columns
 MOST_ROWS = 40  # of a table: the tag that holds the note takes 20,000 characters
 REPORT = "compare/report.html"
 
@@ -21,7 +22,7 @@ def experiment_note(compared: Comparison, sweep: str, *, calibration: bool, expe
 
 
 def _lines(compared: Comparison, sweep: str, calibration: bool, experiment: str, run: str) -> Iterator[str]:
-    yield f"#### {compared.finding}\n"
+    yield f"**{compared.finding}**\n"
     if calibration:
         yield f"*{CALIBRATION_NOTE}*\n"
     for group in (OUTCOME, TOXICITY):
@@ -46,7 +47,7 @@ def _table(compared: Comparison, group: str, rows: list[Mapping[str, str]]) -> I
         places.setdefault(tuple(row[axis] for axis in axes), {})[row["contrast"]] = row
     yield f"**{compared.called.get(metric, metric)}** ({suite})\n"
     yield _row([*(axis.replace("_", " ") for axis in axes), *(one.replace("_", " ").replace("-", " − ") for one in contrasts)])
-    yield _row(["---"] * len(axes) + ["---:"] * len(contrasts))
+    yield "| --- " * (len(axes) + len(contrasts)) + "|"
     for place, held in list(places.items())[:MOST_ROWS]:
         yield _row([*place, *(_cell(held.get(one)) for one in contrasts)])
     if len(places) > MOST_ROWS:
@@ -55,7 +56,7 @@ def _table(compared: Comparison, group: str, rows: list[Mapping[str, str]]) -> I
 
 
 def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell + APART for cell in cells)} |"
 
 
 def _cell(row: Mapping[str, str] | None) -> str:

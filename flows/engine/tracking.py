@@ -35,7 +35,7 @@ LAYOUT = 2  # of what a child shows: a child of another layout is superseded
 
 LONGEST = 6000  # characters of a param's value
 BATCH = 1000  # points that MLflow takes at once
-DIGEST = 36  # characters of a dataset's digest
+DIGEST = 12  # characters of a dataset's digest: the page writes them out
 
 _thread = threading.Lock()  # sizes end at the same time
 
@@ -340,6 +340,7 @@ def _described(manifest: Manifest) -> dict[str, str]:
     facts = manifest.facts
     gpus = facts.get("gpus", 0)
     return {
+        "mlflow.source.name": "palms-sweep",
         "mlflow.source.git.commit": str(facts.get("commit")),
         "machine": f"{facts.get('machine')}, {facts.get('cores')} cores, {gpus or 'no'} GPU{'s' if gpus > 1 else ''}",
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),

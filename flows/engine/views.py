@@ -11,7 +11,7 @@ import json
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,8 +22,13 @@ ARMS, CHARTS, ANSWERS = "arms-by-size", "charts", "answers-side-by-side"
 MODES = {CHARTS: {"compareRunsMode": "CHART"}, ANSWERS: {"compareRunsMode": "ARTIFACT"}}  # of the page; else a table
 TITLES = {ARMS: "Arms by size", CHARTS: "Charts", ANSWERS: "Answers side by side"}
 ORDER = "tags.`palms`"  # the text of that tag sorts runs as the table is to show them
-NAME_PX, NUMBER_PX = 200, 118
+PINNED = {
+    "attributes.`Run Name`": 200,
+    "runDateAndNestInfo": 120,
+}  # name and start, which stand first and cannot be hidden, with their widths in pixels
+LETTER_PX, AROUND_PX = 6.7, 26  # of a column's heading
 ALL_RUNS = 100  # that a chart shows
+CARD_PX = 320
 
 
 def route(experiment: str, view: str | None = ARMS) -> str:
@@ -67,12 +72,12 @@ def tags(shown: Shown) -> dict[str, str]:
         "datasetsFilter": [],
         "runsHiddenMode": "SHOWALL",
         "selectedColumns": list(table),
-        "columnOrder": ["Run Name", *table],
-        "columnWidths": {"Run Name": NAME_PX} | table,
+        "columnOrder": [*PINNED, *table],
+        "columnWidths": PINNED | table,
         **_charts(shown),
     }
     of_largest = f"{runs} AND params.size = '{shown.largest}'" if shown.largest else runs
-    states = {ARMS: state, CHARTS: state, ANSWERS: state | {"searchFilter": of_largest}}
+    states = {ARMS: state, CHARTS: state, ANSWERS: state | {"searchFilter": of_largest, "runListHidden": True}}
     return {f"{TAG}{key}": _saved(TITLES[key], one, shown.when) for key, one in states.items()}
 
 
@@ -91,8 +96,8 @@ def _table(shown: Shown) -> dict[str, int]:
         *(f"{CAPABILITY}/{metric}" for metric in CAPABILITIES),
         f"{COST}/seconds",
     ]
-    named = [f"metrics.`{name}`" for name in wanted if name in shown.metrics]
-    return {"params.`size`": 80, "params.`arm`": 130} | dict.fromkeys(named, NUMBER_PX)
+    widths = {f"metrics.`{name}`": int(LETTER_PX * len(name) + AROUND_PX) for name in wanted if name in shown.metrics}
+    return {"params.`size`": 64, "params.`arm`": 112} | widths
 
 
 # ---- charts -----------------------------------------------------------------------------------------------------------------
@@ -103,7 +108,6 @@ class Chart:
     """`against`: the parameter that lies on the x axis of points; bars without, and a line for a curve."""
 
     metric: str
-    title: str
     against: str = ""
     curve: bool = False
     shown: bool = True
@@ -115,7 +119,6 @@ class Chart:
             "deleted": not self.shown,
             "isGenerated": False,
             "runsCountToCompare": ALL_RUNS,
-            "displayName": self.title,
         }
         if self.against:
             x, y = {"key": self.against, "type": "PARAM"}, {"key": self.metric, "type": "METRIC"}
@@ -143,12 +146,21 @@ def _charts(shown: Shown) -> dict[str, Any]:
     """Sections of charts. A metric that none of them shows gets a chart that counts as deleted, or the page would add one of its own."""
     sections = _sections(shown)
     drawn = {chart.metric for _, charts in sections for chart in charts if not chart.against}
-    rest = [Chart(name, name, curve=name.startswith(TRAINING), shown=False) for name in sorted(shown.metrics - drawn)]
+    rest = [Chart(name, curve=name.startswith(TRAINING), shown=False) for name in sorted(shown.metrics - drawn)]
     sections = [*sections[:-1], (sections[-1][0], [*sections[-1][1], *rest])]
     return {
         "isAccordionReordered": True,  # else the page sorts the sections by their names
         "compareRunSections": [
-            {"uuid": f"section-{i}", "name": name, "display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+            {
+                "uuid": f"section-{i}",
+                "name": name,
+                "display": True,
+                "isReordered": True,
+                "deleted": False,
+                "isGenerated": False,
+                "columns": 2,
+                "cardHeight": CARD_PX,
+            }
             for i, (name, _) in enumerate(sections)
         ],
         "compareRunCharts": [
@@ -160,23 +172,22 @@ def _charts(shown: Shown) -> dict[str, Any]:
 
 
 def _sections(shown: Shown) -> list[tuple[str, list[Chart]]]:
-    words = shown.called.get(shown.primary, shown.primary)
-    outcome, toxicity = f"{OUTCOME}/{shown.primary}", f"{TOXICITY}/{TOXICITIES[0]}"
+    """By what they are about; a metric that no run has is in none."""
+    outcome, toxicity, loss = f"{OUTCOME}/{shown.primary}", f"{TOXICITY}/{TOXICITIES[0]}", f"{TRAINING}/loss"
     sections = [
-        (words, [*_levels(outcome, words), *_vs(OUTCOME, words, shown.against)]),
-        ("toxicity", [*_levels(toxicity, "toxicity"), *_vs(TOXICITY, "toxicity", shown.against)]),
-        ("capability", [Chart(f"{CAPABILITY}/{metric}", metric.replace("_", " ")) for metric in CAPABILITIES]),
-        ("cost", [Chart(f"{COST}/seconds", "seconds"), Chart(f"{COST}/peak_memory_gib", "peak memory, GiB")]),
-        ("training", [Chart(f"{TRAINING}/loss", "loss against step", curve=True)]),
+        (shown.called.get(shown.primary, shown.primary), [*_levels(outcome), *_vs(OUTCOME, shown.against)]),
+        ("toxicity", [*_levels(toxicity), *_vs(TOXICITY, shown.against)]),
+        ("capability", [Chart(f"{CAPABILITY}/{metric}") for metric in CAPABILITIES]),
+        ("cost", [Chart(f"{COST}/seconds"), Chart(f"{COST}/peak_memory_gib")]),
+        ("training", [Chart(loss, curve=True)]),
     ]
     there = [(name, [chart for chart in charts if chart.metric in shown.metrics]) for name, charts in sections]
     return [(name[:1].upper() + name[1:], charts) for name, charts in there if charts]
 
 
-def _levels(metric: str, words: str) -> Iterable[Chart]:
-    bars = Chart(metric, f"{words}, by arm")
-    return [bars, replace(bars, title=f"{words}, against parameters", against="parameters")]
+def _levels(metric: str) -> Iterable[Chart]:
+    return [Chart(metric), Chart(metric, against="parameters")]
 
 
-def _vs(group: str, words: str, against: Sequence[str]) -> Iterable[Chart]:
-    return [Chart(f"{group}/vs_{arm}", f"{words}: difference from {arm.replace('_', ' ')}") for arm in against]
+def _vs(group: str, against: Sequence[str]) -> Iterable[Chart]:
+    return [Chart(f"{group}/vs_{arm}") for arm in against]
