@@ -355,7 +355,7 @@ def _short(value: Any) -> str:
 
 def _log_points(client: MlflowClient, run_id: str, points: Sequence[Point], when: int | None) -> None:
     """They carry the time of their results, so that MLflow keeps equal ones once."""
-    logged = [Metric(names.metric(point.name, "all"), point.value, when, point.step) for point in points]
+    logged = [Metric(point.name, point.value, when, point.step) for point in points]
     for start in range(0, len(logged), BATCH):
         client.log_batch(run_id, metrics=logged[start : start + BATCH])
 
