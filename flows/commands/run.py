@@ -107,7 +107,7 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     out.print(f"{len(entries)} stages in {time.time() - since:.0f} s, {cached} of them cached", highlight=False)
     if folder is not None:
         out.print(f"report      {folder / 'report.html'}", highlight=False)
-    if server := running(run.home, "mlflow"):
+    if run.experiment.tracking.uri is None and (server := running(run.home, "mlflow")):
         out.print(f"MLflow      {shown(run.home, server, out)}", highlight=False, markup=False)
     out.print("dashboards  palms up        every number  palms metrics        every stage  palms status", highlight=False)
     failed = [entry for entry in entries if entry.state == "failed"]

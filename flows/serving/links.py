@@ -10,7 +10,7 @@ from rich.console import Console
 from flows.engine import views
 from flows.engine.home import Home
 from flows.engine.secret import authorization
-from flows.engine.servers import LIMIT_S, Server, link
+from flows.engine.servers import ANSWER_LIMIT_S, Server, link
 
 
 def opened(home: Home, server: Server) -> str:
@@ -26,10 +26,14 @@ def shown(home: Home, server: Server, out: Console) -> str:
 
 
 def newest(home: Home, server: Server) -> str:
-    """The page of the comparison that was made last, of those that MLflow's server has; empty where it has none, or is none."""
+    """The page of the comparison that was made last, of those that MLflow's server has; empty where it has none, or does not say."""
     if server.name != "mlflow":
         return ""
-    found = [(json.loads(tags["palms"])["compared"], name, tags) for name, tags in _experiments(home, server) if "palms" in tags]
+    try:
+        asked = _experiments(home, server)
+    except OSError:  # too busy for now: a link to its front page is better than none
+        return ""
+    found = [(json.loads(tags["palms"])["compared"], name, tags) for name, tags in asked if "palms" in tags]
     if not found:
         return ""
     _, experiment, tags = max(found, key=lambda one: one[:2])
@@ -43,6 +47,6 @@ def _experiments(home: Home, server: Server) -> list[tuple[str, dict[str, str]]]
         data=json.dumps({"max_results": 1000, "filter": "tags.palms LIKE '%'"}).encode(),
         headers={"Content-Type": "application/json", "Authorization": authorization(home)},
     )
-    with urlopen(asked, timeout=LIMIT_S) as reply:
+    with urlopen(asked, timeout=ANSWER_LIMIT_S) as reply:
         given = json.load(reply).get("experiments", [])
     return [(one["experiment_id"], {tag["key"]: tag["value"] for tag in one.get("tags", [])}) for one in given]
