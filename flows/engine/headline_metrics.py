@@ -8,7 +8,7 @@ every digit. Pure: reads committed outputs, knows no tracker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,6 +45,11 @@ class Comparison:
     contrasts: tuple[Mapping[str, str], ...]  # rows of contrasts.csv
     verdicts: tuple[Mapping[str, str], ...]  # rows of capability.csv
     reference: str
+
+    def against(self, treated: Sequence[str]) -> tuple[str, ...]:
+        """The arms that these are compared with, in the primary outcome."""
+        named = [Contrast.parse(row["contrast"]) for row in self.rows(OUTCOME)]
+        return tuple(dict.fromkeys(one.reference for one in named if one.treated in treated))
 
     def rows(self, group: str) -> list[Mapping[str, str]]:
         return [row for row in self.contrasts if (row["suite"], row["metric"]) == self.outcomes.get(group)]

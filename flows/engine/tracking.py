@@ -51,7 +51,7 @@ def project_size(tracked: Tracked, model: str) -> None:
         client = MlflowClient(tracked.uri)
         experiment = _experiment(client, tracked)
         runs = runs_of(client, experiment, tracked.sweep)
-        parent = _parent(client, tracked, experiment, runs)
+        parent, _ = _parent(client, tracked, experiment, runs)
         for place, nodes in tracked.children(model):
             _project_child(client, tracked, parent, runs, place, nodes, shared)
 
@@ -197,22 +197,22 @@ def _log_differences(
 def _open_on(client: MlflowClient, tracked: Tracked, experiment: str, parent: Run, found: Comparison, when: int) -> None:
     """Saved views and the note of the experiment's page, which are those of the sweep that was compared last."""
     current = [run for run, mark in runs_of(client, experiment, tracked.sweep) if mark.place != SWEEP and not _superseded(run)]
-    treated = [row for row in found.rows(headline_metrics.OUTCOME) if row["contrast"].partition("-")[0] in tracked.arms.treated]
     shown = views.Shown(
         sweep=tracked.sweep,
         primary=tracked.primary[1],
         metrics=frozenset(name for run in current for name in run.data.metrics),
         called=found.called,
-        against=tuple(dict.fromkeys(row["contrast"].partition("-")[2] for row in treated)),
+        against=found.against(tracked.arms.treated),
         largest=tracked.largest,
         when=when,
     )
     note = experiment_note(found, tracked.sweep, calibration=tracked.calibration, experiment=experiment, run=parent.info.run_id)
     there = client.get_experiment(experiment).tags
     before = json.loads(there.get(MARK, "{}"))
-    ours = {MARK: json.dumps({"sweep": tracked.sweep, "compared": when, "note": digest_of(note)})}
-    if NOTE not in there or digest_of(there[NOTE]) == before.get("note"):  # what somebody wrote by hand stays
-        ours[NOTE] = note
+    stands = there.get(NOTE, "")
+    is_ours = stands in ("", note) or digest_of(stands) == before.get("note")  # what somebody wrote by hand stays
+    ours = {NOTE: note} if is_ours else {}
+    ours[MARK] = json.dumps({"sweep": tracked.sweep, "compared": when, "note": digest_of(note)})
     for name, value in (views.tags(shown) | ours).items():
         if there.get(name) != value:
             client.set_experiment_tag(experiment, name, value)
@@ -228,7 +228,7 @@ def _superseded(run: Run) -> bool:
 def _project_child(
     client: MlflowClient,
     tracked: Tracked,
-    parent: Marked,
+    parent: Run,
     runs: list[Marked],
     place: Axes,
     nodes: Sequence[Node],
@@ -245,11 +245,11 @@ def _project_child(
         name = tracked.run_name(place)
         tags = {
             MARK: mark.text,
-            "mlflow.parentRunId": parent[0].info.run_id,
+            "mlflow.parentRunId": parent.info.run_id,
             "mlflow.runColor": tracked.colours[place.arm or ""],
             **_note(tracked, f"{name}, of sweep {tracked.sweep}."),
         }
-        return client.create_run(parent[0].info.experiment_id, _began(own.values()), tags, name)
+        return client.create_run(parent.info.experiment_id, _began(own.values()), tags, name)
 
     run, mark = current_run(client, runs, place_name(place), digest, make)
     if run.info.status == status and mark.logged:
@@ -339,9 +339,10 @@ def _described(manifest: Manifest) -> dict[str, str]:
     """By what and on what an output was made."""
     facts = manifest.facts
     gpus = facts.get("gpus", 0)
+    commit = {"mlflow.source.git.commit": facts["commit"]} if facts.get("commit") else {}
     return {
+        **commit,
         "mlflow.source.name": "palms-sweep",
-        "mlflow.source.git.commit": str(facts.get("commit")),
         "machine": f"{facts.get('machine')}, {facts.get('cores')} cores, {gpus or 'no'} GPU{'s' if gpus > 1 else ''}",
         "versions": ", ".join(f"{name} {version}" for name, version in facts.get("versions", {}).items()),
     }
@@ -355,7 +356,7 @@ def _short(value: Any) -> str:
 
 def _log_points(client: MlflowClient, run_id: str, points: Sequence[Point], when: int | None) -> None:
     """They carry the time of their results, so that MLflow keeps equal ones once."""
-    logged = [Metric(point.name, point.value, when, point.step) for point in points]
+    logged = [Metric(point.name, point.value, when, point.step) for point in sorted(points)]  # a run's page keeps this order
     for start in range(0, len(logged), BATCH):
         client.log_batch(run_id, metrics=logged[start : start + BATCH])
 
