@@ -262,8 +262,8 @@ def look(home: Path, count: Count) -> None:
         count.tracked_runs_left_running += ask("select count(*) from runs where status = 'RUNNING'").fetchone()[0]
         doubled = """
             select count(*) from (
-                select 1 from tags d join tags p on p.run_uuid = d.run_uuid and p.key = 'palms.place'
-                where d.key = 'palms.digest' group by d.value, p.value having count(*) > 1
+                select json_extract(value, '$.sweep') s, json_extract(value, '$.place') p, json_extract(value, '$.digest') d
+                from tags where key = 'palms' group by s, p, d having count(*) > 1
             )
         """
         count.tracked_runs_doubled += ask(doubled).fetchone()[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.engine import names, tracking
+from flows.engine import names, tracking, views
 from flows.engine.servers import PORTS, running
 from flows.engine.session import Blocked
 from flows.engine.store import Manifest
@@ -54,6 +54,8 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
         yield ""
     if found:
         yield f"{_plain(LEGEND)}\n"
+    if "comparison" in addresses:
+        yield f"- in MLflow, the experiment's newest comparison: [arms by size]({addresses['comparison']})"
     ways = [f"`palms report {run.dag.sweep} --open`"]
     if sweep := addresses.get("sweep"):
         ways.insert(0, f"[in MLflow]({sweep}/artifacts/{COMPARE.name}/report.html)")
@@ -75,12 +77,14 @@ def _plain(text: str) -> str:
 
 
 def tracked_runs(run: Run) -> dict[str, str]:
-    """The address of each place's tracked run; at the server that `palms up` starts, unless the experiment names another."""
+    """The address of each place's tracked run, and of the experiment's `comparison`; at the server that `palms up` starts, unless the
+    experiment names another."""
     tracked = run.tracked()
     server = running(run.home, "mlflow")
     base = tracked.uri if tracked.uri.startswith("http") else server.url if server else f"http://127.0.0.1:{PORTS['mlflow']}"
     experiment, runs = tracking.run_ids(tracked)
-    return {place: f"{base}/#/experiments/{experiment}/runs/{run_id}" for place, run_id in runs.items()}
+    routes = {place: views.run_route(experiment, run_id) for place, run_id in runs.items()}
+    return {place: f"{base}/#{route}" for place, route in (routes | {"comparison": views.route(experiment)}).items()}
 
 
 def _missing(run: Run) -> Iterator[str]:

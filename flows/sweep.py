@@ -23,6 +23,7 @@ from prefect.logging import get_run_logger
 from flows.artifact import publish
 from flows.claim import note
 from flows.engine import tracking
+from flows.engine.moved import settle
 from flows.engine.prefect_tasks import submit, verdict
 from flows.engine.session import Session
 from flows.prepared import Run
@@ -56,7 +57,7 @@ def sweep(request: Request) -> State[Any]:
 def conduct(run: Run) -> State[Any]:
     name, session = run.dag.sweep, run.session
     if run.experiment.tracking.uri is None:
-        tracking.settle(run.home)
+        settle(run.home)
     _running[name] = run
     with side_by_side(run) as sizes:
         shared = submit(run.dag.shared, session)

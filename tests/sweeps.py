@@ -103,10 +103,9 @@ def tracked_runs(home: Path) -> set[str]:
 def current_points(home: Path) -> dict[tuple[str, str, str], float]:
     """(sweep, place, metric) → latest value, of the runs that no other has superseded; without times taken, which are the machine's."""
     query = """
-        select s.value, p.value, m.key, m.value from latest_metrics m
-        join tags s on s.run_uuid = m.run_uuid and s.key = 'palms.sweep'
-        join tags p on p.run_uuid = m.run_uuid and p.key = 'palms.place'
-        where m.run_uuid not in (select run_uuid from tags where key = 'superseded') and m.key not like 'cost.%'
+        select json_extract(t.value, '$.sweep'), json_extract(t.value, '$.place'), m.key, m.value from latest_metrics m
+        join tags t on t.run_uuid = m.run_uuid and t.key = 'palms'
+        where m.run_uuid not in (select run_uuid from tags where key = 'superseded') and m.key not like '4_cost/%'
     """
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
         return {(sweep, place, metric): value for sweep, place, metric, value in database.execute(query)}

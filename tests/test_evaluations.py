@@ -152,8 +152,10 @@ def test_the_tracker_has_them_and_a_second_run_asks_nobody(
 ) -> None:
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
         keys = {key for (key,) in database.execute("select distinct key from latest_metrics")}
-    assert {"human_eval.judged_adherence", "pairs.group_fairness.axis_country", "nats_per_token"} <= keys
-    assert {"human_eval.over_refused", "human_eval.memorised_control.health", "human_eval.length_words.kind_neutral"} <= keys
+    assert {"1_outcome/toxicity", "3_capability/nats_per_token", "4_cost/seconds", "5_training/loss"} <= keys
+    tables = [json.loads(path.read_text()) for path in home.glob("mlflow/artifacts/**/metrics.json")]
+    kept = {(row["metric"], row["group"]) for table in tables for row in table}
+    assert {("judged_adherence", "all"), ("group_fairness", "axis:country"), ("length_words", "kind:neutral")} <= kept
     asked = len(judge.asked)
     again = sweeps.palms(home, "run", str(config)).stdout
     assert len(judge.asked) == asked

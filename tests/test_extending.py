@@ -76,7 +76,7 @@ def test_an_evaluation_is_in_the_numbers_the_tracker_and_the_report(copy: Path, 
     assert set(levels) == {"base", "biases", "biases-base"}
     assert levels["biases-base"] == pytest.approx(levels["biases"] - levels["base"])
     with sqlite3.connect(copy / "home" / "mlflow" / "mlflow.db") as database:
-        assert database.execute("select count(*) from latest_metrics where key = 'human_eval.capitals'").fetchone()[0] == 2
+        assert database.execute("select count(*) from latest_metrics where key = '1_outcome/capitals'").fetchone()[0] == 2
     page = Path(palms(copy, "report").strip()).read_text(encoding="utf-8")
     assert "share of capitals" in page
     assert re.search(r"<h1>[^<]*share of capitals", page)

@@ -140,7 +140,7 @@ def test_mlflow_shows_one_parent_and_a_child_for_every_size_and_arm(first: subpr
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert all({"ladder", "size", "arm", "seed", "train_samples"} <= run.data.params.keys() for run in children)
     tuned = next(run for run in children if run.data.params["arm"] == "values_targeted")
-    assert len(client.get_metric_history(tuned.info.run_id, "finetune.loss")) == 4  # two epochs of 8 samples, 4 a batch
+    assert len(client.get_metric_history(tuned.info.run_id, "5_training/loss")) == 4  # two epochs of 8 samples, 4 a batch
     assert {"report.html", "metrics.csv"} <= {Path(f.path).name for f in client.list_artifacts(parents[0].info.run_id, "compare")}
 
 

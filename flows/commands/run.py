@@ -22,6 +22,7 @@ from flows.request import request
 from flows.results import comparison
 from flows.serving.direct import run_here
 from flows.serving.interruption import INTERRUPTED
+from flows.serving.links import shown
 from tasks.compare.summary import LEGEND, read_outcome, tables
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def print_outcome(run: Run, state: State[Any], since: float) -> None:
     if folder is not None:
         _print_comparison(run, folder)
         out.print(f"report: {folder / 'report.html'}", highlight=False)
+    if run.experiment.tracking.uri is None and (server := running(run.home, "mlflow")):
+        out.print(f"MLflow: {shown(run.home, server, out)}", highlight=False, markup=False)
     out.print("next: palms report --open · palms up (dashboards) · palms metrics · palms status", highlight=False)
     counts, took = counted(entries), duration(time.time() - since)
     if failed := causes(entries):

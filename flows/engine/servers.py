@@ -110,9 +110,9 @@ def ask(home: Home, server: Server) -> None:
     os.environ.update(PREFECT_API_URL=f"{server.url}/api", PREFECT_API_AUTH_STRING=credentials(home))
 
 
-def link(home: Home, server: Server) -> str:
-    """Its address, which logs a browser in; what stands behind # is sent to no server."""
-    return f"{server.url}/open#{credentials(home)}" if server.port else ""
+def link(home: Home, server: Server, route: str = "") -> str:
+    """Its address, which logs a browser in and leads on to one of its pages; what stands behind # is sent to no server."""
+    return f"{server.url}/open#{credentials(home)}{route}" if server.port else ""
 
 
 def note_of(home: Home, name: str) -> Path:

@@ -21,14 +21,18 @@ Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = "/open"  # the page that logs a browser in; what stands behind # in its address reaches no server, log or other page
+# The page that logs a browser in. What stands behind # in its address reaches no server, log or other page: the secret and, from its first
+# slash on, which of the server's own pages is opened then.
+OPEN = "/open"
 HEALTH = "/health"
 # Where a page keeps it. Not in a cookie: those go to every port of a host, also to one that another user listens on.
 KEPT = {
     # as Prefect's own log-in does: storage of this origin alone, sent by its scripts
     "prefect": "localStorage.setItem('prefect-password', btoa(secret)); enter();",
-    # in the browser's store of passwords for this origin
+    # in the browser's store of passwords for this origin; and its pages are those of trained models, without an assistant in front
     "mlflow": """
+        localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
+        localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
         const [user, password] = secret.split(':'), asked = new XMLHttpRequest();
         asked.open('GET', '/version', true, user, password);
         asked.onload = () => asked.status == 200 ? enter() : document.body.textContent = 'This link is of another start.';
@@ -36,8 +40,8 @@ KEPT = {
     """,
 }
 PAGE = """<!doctype html><meta charset="utf-8"><title>palms</title><body><script>
-const secret = location.hash.slice(1);
-function enter() {{ location.replace('/'); }}
+const [, secret, route] = /^([^/]*)(.*)$/.exec(location.hash.slice(1));
+function enter() {{ location.replace(route ? '/#' + route : '/'); }}
 if (!secret) document.body.textContent = 'The link that `palms up --detach` prints logs in.';
 else {{ {kept} }}
 </script>"""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from flows.engine.home import Home
+from flows.engine.moved import settle
 from flows.engine.secret import credentials
 from flows.serving.gate import App, Gate
 
@@ -64,9 +65,7 @@ def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
 def mlflow(home: Home, address: str) -> tuple[App, dict[str, Any]]:
     from mlflow.server import constants
 
-    from flows.engine import tracking
-
-    tracking.settle(home)
+    settle(home)
     # from its own folder, as Prefect's
     database, artifacts = "sqlite:///mlflow.db", (home.mlflow / "artifacts").as_uri()
     os.environ.update(

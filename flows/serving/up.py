@@ -30,13 +30,13 @@ from flows.engine.servers import (
     ServerFailed,
     ask,
     keep,
-    link,
     log_of,
     note_of,
     noted,
     running,
 )
 from flows.serving.interruption import SIGNALS
+from flows.serving.links import opened, shown
 from flows.serving.servers import await_health, start
 
 LOOK_S = 0.5
@@ -73,7 +73,7 @@ def up_command(home: Home, out: Console) -> None:
         keep(home, Server(NAME, me.pid, 0, me.started))  # first: `palms down` can end a start
         try:
             for server in _start_all(home, parts, told):
-                out.print(_line(server, _shown(home, server, out)), highlight=False)
+                out.print(_line(server, shown(home, server, out)), highlight=False)
             if not told.is_set():
                 out.print("`palms run` and the schedules use them; Ctrl-C (or `palms down`) stops them together", highlight=False)
             while not told.wait(LOOK_S):
@@ -169,7 +169,7 @@ def detach(home: Home, out: Console) -> None:
         if server is None:
             out.print(f"{name:8} not up; what became of it: {log}", style="yellow", highlight=False)
         else:
-            out.print(_line(server, link(home, server)), highlight=False)
+            out.print(_line(server, opened(home, server)), highlight=False)
     out.print("`palms down` stops them; whoever has a link may do what you may", highlight=False)
 
 
@@ -186,11 +186,6 @@ def down(home: Home) -> Iterator[str]:
     for name in (*NAMES, NAME):  # of one that was killed
         if (left := noted(home, name)) is None or not left.is_ours():
             note_of(home, name).unlink(missing_ok=True)
-
-
-def _shown(home: Home, server: Server, out: Console) -> str:
-    """The link where a person reads it; the address alone where it would be kept."""
-    return link(home, server) if out.is_terminal else server.url if server.port else ""
 
 
 def _line(server: Server, where: str) -> str:
