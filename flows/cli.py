@@ -25,7 +25,7 @@ from flows.engine.room import NoRoom
 from flows.engine.servers import ServerFailed
 
 WORDS = (
-    *("run", "rerun", "plan", "status", "report", "metrics", "models", "dataset"),
+    *("run", "rerun", "plan", "status", "report", "metrics", "models", "chat", "dataset"),
     *("init", "up", "down", "schedule", "notify", "doctor", "mlflow", "schema"),
 )
 HELP = """
