@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from configs.problems import BadInput
@@ -95,13 +96,13 @@ def export(
     model, version = registered.find(home.root, named)
     if to.exists():
         raise BadInput(f"{to}: exists already; a new folder is required")
-    from model_registry.exporting import NotTheSame, write
+    from model_registry.exporting import NotExported, write
 
     try:
         with writing(to):
             said = write(home.root, model, version, to, form)
-    except NotTheSame as error:
-        err.print(f"[red]error:[/red] {error}", highlight=False)
+    except NotExported as error:
+        err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None
     out.print(f"{to}: {said}", highlight=False, markup=False)
 
