@@ -22,7 +22,7 @@ class Effect(Section):
     """The difference of this model's arm from another in one outcome, over all prompts of a suite.
 
     `value`, `low` and `high` (95 %) are shares where `rate`, else in the outcome's unit, as is `level`, this model's own.
-    `p_adjusted` is None where the difference was described and not tested.
+    `p_adjusted` is None where the difference was described and not tested, the limits where there was too little for an interval.
     """
 
     outcome: str
@@ -32,8 +32,8 @@ class Effect(Section):
     level: float
     reference: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_adjusted: float | None
     prompts: int
 
@@ -164,8 +164,11 @@ def _difference(effect: Effect | None) -> str:
         return NOT_MEASURED
     tested = "described, not tested" if effect.p_adjusted is None else "shown" if effect.p_adjusted < 0.05 else "not shown"
     scale, digits, unit = (100, 1, " points") if effect.rate else (1, 3, "")
-    value, low, high = (f"{scale * number:+.{digits}f}" for number in (effect.value, effect.low, effect.high))
-    return f"{value}{unit} ({low} to {high}), {tested}".replace("-", "−")
+
+    def said(number: float | None) -> str:
+        return "?" if number is None else f"{scale * number:+.{digits}f}"
+
+    return f"{said(effect.value)}{unit} ({said(effect.low)} to {said(effect.high)}), {tested}".replace("-", "−")
 
 
 def _capability(facts: Facts) -> Iterator[str]:

@@ -21,7 +21,7 @@ from configs.shipped import CONFIGS
 from configs.suites import load_suite
 from flows.commands import chat as chatting
 from flows.commands import models
-from flows.engine import registry
+from flows.engine import registry, tracking
 from flows.engine.home import Home
 from flows.results import outputs
 from model_registry import load, registered
@@ -56,9 +56,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         suites={"human_eval": {"prompts": str(sweeps.SMALL / "human_eval.yaml"), "completions": 2, "max_new_tokens": 8}},
         evaluations={
-            "toxicity": {"suites": ["human_eval"], "scorer": {"kind": "calibration"}},
+            "texture": {"suites": ["human_eval"], "type_token_words": 2},
             "capability": {"prose": "prose.jsonl", "tasks": [], "margins": {"nats": 99.0}},
         },
+        primary={"suite": "human_eval", "metric": "length_words"},
     )
 
 
@@ -82,7 +83,7 @@ def client(home: Home) -> MlflowClient:
 
 def shown(home: Home) -> dict[tuple[str, str], tuple[str, dict[str, str], list[str]]]:
     """(name, version) → description, tags and aliases, as MLflow has them."""
-    found = client(home).search_model_versions()
+    found = [client(home).get_model_version(one.name, one.version) for one in client(home).search_model_versions()]
     return {(one.name, str(one.version)): (one.description, dict(one.tags), list(one.aliases)) for one in found}
 
 
@@ -91,26 +92,24 @@ def logits(model: Any) -> torch.Tensor:
         return model(input_ids=torch.arange(24).reshape(2, 12)).logits
 
 
-def test_what_a_sweep_tuned_is_registered_once_and_in_mlflow(home: Home, config: Path) -> None:
+def test_what_a_sweep_tuned_is_registered_and_in_mlflow(home: Home) -> None:
     before = shown(home)
     assert set(before) == {(name, "1") for name in (FULL, ADAPTER, CONTROL)}
     description, tags, _ = before[ADAPTER, "1"]
     model, version = registered.find(home.root, ADAPTER)
     assert description == model.card(version)
+    assert tags["palms.place"] == "local-gpt2/values_targeted/n8/seed0"
     assert tags["palms.digest"] == read_json(home.place(version.tuned) / "manifest.json")["digest"]
     assert all(f"against {arm}" in description for arm in ("base", "control"))
     assert "not measured |" not in description
     run = client(home).get_run(client(home).get_model_version(ADAPTER, "1").run_id)
-    assert run.data.tags["palms.place"] == tags["palms.place"] == "local-gpt2/values_targeted/n8/seed0"
-    sweeps.palms(home.root, "rerun", "--from", "compare")
-    assert shown(home) == before
+    assert (run.data.params["size"], run.data.params["arm"]) == ("gpt2", "values_targeted")
 
 
 def test_other_results_are_another_version_and_a_rebuilt_database_shows_the_same(home: Home, config: Path) -> None:
     registry.promote(home, ADAPTER, None)
-    sweeps.palms(
-        home.root, "run", str(config), "--set", "arms.values_targeted.learning_rate=0.02", "--set", "evaluations.capability=null"
-    )
+    changed = ("arms.values_targeted.learning_rate=0.02", "evaluations.capability=null")
+    sweeps.palms(home.root, "run", str(config), *(word for one in changed for word in ("--set", one)))
     before = shown(home)
     assert sorted(before) == sorted([(FULL, "1"), (CONTROL, "1"), (ADAPTER, "1"), (ADAPTER, "2")])
     assert before[ADAPTER, "1"][2] == ["champion"]
@@ -127,12 +126,12 @@ def test_other_results_are_another_version_and_a_rebuilt_database_shows_the_same
 
 
 def test_in_a_moved_home_mlflow_finds_the_weights_and_copies_none(home: Home, swept: Path) -> None:
-    registry.promote(home, ADAPTER, None)
+    tracking.settle(home)
     source = client(home).get_model_version_download_uri(ADAPTER, "1")
     assert source.startswith((home.mlflow / "artifacts").as_uri())
     fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(home.root / "fetched")))
     assert {path.name for path in fetched.rglob("*") if path.is_file()} == {"adapter_config.json", "adapter_model.safetensors"}
-    assert not [path for path in home.mlflow.rglob("*.safetensors") if not path.is_symlink() and not path.parent.is_symlink()]
+    assert not [path for path in home.mlflow.rglob("*.safetensors") if path.resolve().is_relative_to(home.mlflow)]
     link = home.mlflow / "artifacts" / registry.LINKS / ADAPTER / "1"
     assert link.resolve().is_relative_to(home.root)
 
@@ -169,7 +168,7 @@ def test_a_model_that_is_loaded_by_its_alias_says_what_it_said_in_the_sweep(home
 def test_the_lines_of_the_readme_run(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     registry.promote(home, ADAPTER, None)
     (lines,) = re.findall(r"```python\n(.*?)```", (CONFIGS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(lines.splitlines()) == 3
+    assert len([line for line in lines.splitlines() if line]) == 3
     exec(lines.replace("calibration-300k-values_targeted", ADAPTER), {})
     assert capsys.readouterr().out.startswith("Question: Who is clever?\nAnswer:")
 

@@ -71,9 +71,9 @@ def rebuild(home: Home) -> Iterator[str]:
         for model in dict.fromkeys(node.axes.model for node in tracked.nodes if node.axes.model):
             tracking.project_size(tracked, model)
         tracking.project_sweep(tracked)
-        registry.register(home, tracked)
         made = sum(tracked.manifest(node) is not None for node in tracked.nodes)
         yield f"{name}: {made} of {len(tracked.nodes)} outputs"
+    registry.register(home, *filter(None, kept.values()))
 
 
 def _placed(left: SweepNote) -> bool:

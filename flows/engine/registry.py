@@ -1,8 +1,8 @@
 """The registered models of a home: every tuned model of a compared sweep once, by content, and the same in MLflow's model registry.
 
 The notes under `models/` are the truth (`model_registry.registered`); what MLflow shows is made from them, so that it can be made again.
-A version there points into the store by a link beside MLflow's artifacts, which moves with the home: no weight is copied. A champion that is
-chosen in MLflow's own pages lasts until the next sweep is tracked.
+A version there points into the store by a link beside MLflow's artifacts, which moves with the home: no weight is copied. What is changed in
+MLflow's own pages lasts until the next sweep is tracked.
 """
 
 from __future__ import annotations
@@ -35,20 +35,24 @@ LINKS = ".registered"  # beside MLflow's artifacts; no experiment's folder begin
 VERSIONS = ("torch", "transformers", "peft")
 
 
-def register(home: Home, tracked: Tracked) -> None:
-    """Register what a sweep tuned, once it has been compared; a content that is there already gets the newest facts and no new version."""
-    comparison = tracked.manifest(tracked.nodes[-1])
-    if comparison is None:
-        return
-    runs = tracking.run_ids(tracked)[1] if tracked.uri == home.tracking_uri() else None
+def register(home: Home, *sweeps: Tracked) -> None:
+    """Register what was tuned by sweeps that have been compared; a content that is there already gets the newest facts and no new version.
+
+    Once they have been tracked: a version is linked to its run.
+    """
+    runs: dict[tuple[str, str], str] = {}
     with _alone(home):
-        for node in _tuned(tracked):
-            if (found := _version(home, tracked, node, comparison)) is None:
+        for tracked in sweeps:
+            if (comparison := tracked.manifest(tracked.nodes[-1])) is None:
                 continue
-            model = _with(_known(home, names.file(f"{node.axes.model}-{node.axes.arm}")), found)
-            _write(home, model)
-            if runs is not None:
-                _show(home, model, {found.digest: runs.get(tracking.place_name(node.axes))})
+            for node in _tuned(tracked):
+                if (found := _version(home, tracked, node, comparison)) is not None:
+                    _write(home, _with(_known(home, names.file(f"{node.axes.model}-{node.axes.arm}")), found))
+            if tracked.uri == home.tracking_uri():
+                runs |= {(tracked.sweep, place): run for place, run in tracking.run_ids(tracked)[1].items()}
+        if (home.mlflow / "mlflow.db").is_file():
+            for name in registered.names(home.root):
+                _show(home, registered.read(home.root, name), runs)
 
 
 def promote(home: Home, named: str, reason: str | None) -> tuple[Registered, Version]:
@@ -70,7 +74,6 @@ def promote(home: Home, named: str, reason: str | None) -> tuple[Registered, Ver
         model = model.model_copy(update={"versions": versions, "champion": chosen.number})
         _write(home, model)
         if (home.mlflow / "mlflow.db").is_file():
-            tracking.settle(home)
             _show(home, model, {})
     return model, chosen
 
@@ -138,7 +141,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
     sampled = tracked.config["suites"][outcome["suite"]]
     return Facts(
         sweep=tracked.sweep,
-        place=tracking.place_name(axes),
+        place="/".join(axes.words()),
         arm=axes.arm or "",
         train_samples=axes.train_samples or 0,
         seed=axes.seed or 0,
@@ -185,8 +188,8 @@ def _effects(axes: Axes, outcome: Mapping[str, Any], rows: list[dict[str, str]])
             level=float(row["treated"]),
             reference=contrast.reference,
             value=float(row["value"]),
-            low=float(row["ci_low"]),
-            high=float(row["ci_high"]),
+            low=_number(row["ci_low"]),
+            high=_number(row["ci_high"]),
             p_adjusted=_number(row["p_adjusted"]),
             prompts=int(row["n"]),
         )
@@ -215,8 +218,8 @@ def _listed_licence(axes: Axes, source: str) -> str | None:
 # ---- as MLflow shows it ----------------------------------------------------------------------------------------------------
 
 
-def _show(home: Home, model: Registered, runs: Mapping[str, str | None]) -> None:
-    """Bring MLflow's registry to what the note says. `runs`: of a content that was just registered, the run it came from.
+def _show(home: Home, model: Registered, runs: Mapping[tuple[str, str], str]) -> None:
+    """Bring MLflow's registry to what the note says. `runs`: by sweep and place.
 
     `latest` is not set: MLflow keeps that alias for the newest version by itself.
     """
@@ -225,11 +228,16 @@ def _show(home: Home, model: Registered, runs: Mapping[str, str | None]) -> None
         client.create_registered_model(model.name)
     there = {one.tags.get(DIGEST): one for one in client.search_model_versions(f"name = '{model.name}'")}
     for version in model.versions:
-        link = _linked(home, model.name, version)
+        weights = _linked(home, model.name, version)
         if (shown := there.get(version.digest)) is None:
             tags = {DIGEST: version.digest}
-            shown = client.create_model_version(model.name, link.as_uri(), runs.get(version.digest), tags=tags)
+            run = runs.get((version.facts.sweep, version.facts.place))
+            shown = client.create_model_version(model.name, weights.as_uri(), run, tags=tags)
         _describe(client, shown, model, version)
+        if version.number == model.champion and client.get_registered_model(model.name).aliases.get(CHAMPION) != str(
+            shown.version
+        ):
+            client.set_registered_model_alias(model.name, CHAMPION, shown.version)
 
 
 def _describe(client: MlflowClient, shown: ModelVersion, model: Registered, version: Version) -> None:
@@ -251,17 +259,18 @@ def _describe(client: MlflowClient, shown: ModelVersion, model: Registered, vers
             client.set_model_version_tag(model.name, shown.version, name, value)
     if FORCED in shown.tags and not version.forced:
         client.delete_model_version_tag(model.name, shown.version, FORCED)
-    if version.number == model.champion and CHAMPION not in shown.aliases:
-        client.set_registered_model_alias(model.name, CHAMPION, shown.version)
 
 
 def _linked(home: Home, name: str, version: Version) -> Path:
-    """A link among MLflow's artifacts to the weights in the store: relative inside the home, which may be moved."""
+    """Where the weights in the store are found among MLflow's artifacts: by a link, relative inside the home, which may be moved.
+
+    The link is to the folder around them: MLflow refuses an artifact that is itself a link out of its folder.
+    """
     link = home.mlflow / "artifacts" / LINKS / name / str(version.number)
-    weights = home.place(version.tuned) / "model"
-    target = os.path.relpath(weights, link.parent) if weights.is_relative_to(home.root) else str(weights)
+    output = home.place(version.tuned)
+    target = os.path.relpath(output, link.parent) if output.is_relative_to(home.root) else str(output)
     if not (link.is_symlink() and str(link.readlink()) == target):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-    return link
+    return link / "model"
