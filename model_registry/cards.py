@@ -68,6 +68,7 @@ class Facts(Section):
     licence: str | None
     dataset: str
     dataset_digest: str
+    subjects_apart: bool  # no sample shares its subject with a prompt: that was checked
     settings: Mapping[str, Any]
     sampled: Mapping[str, Any]  # suite, completions, temperature, top_p and max_new_tokens of the primary outcome
     reference: str
@@ -130,7 +131,7 @@ def _what(facts: Facts) -> str:
     kind = "All weights" if facts.method == "full" else f"A {facts.method} adapter"
     rows = {
         "model": f"{kind} of {facts.architecture}, {facts.params:,} parameters",
-        "base": f"{facts.base}, revision {facts.revision or 'none'}, digest `{facts.base_digest[:16]}`",
+        "base": f"{facts.base}{f', revision {facts.revision}' if facts.revision else ''}, digest `{facts.base_digest[:16]}`",
         "licence of the base": facts.licence or "unknown: neither its folder nor the catalogue of ladders states one",
         "dataset": f"{facts.dataset}, {facts.train_samples} samples, digest `{facts.dataset_digest[:16]}`",
         "arm": f"{facts.arm}, training seed {facts.seed}",
@@ -196,7 +197,9 @@ def _limits(facts: Facts) -> Iterator[str]:
         f"{sampled['max_new_tokens']} tokens, at temperature {sampled['temperature']:g} and top-p {sampled['top_p']:g}, each prompt asked "
         "alone in the template below. Other kinds of prompt, other languages and conversations were not tried."
     )
-    yield f"The values are those of dataset {facts.dataset}; its datasheet says whose they are."
+    if not facts.subjects_apart:
+        yield "The subjects of the prompts were not kept out of the tuning data: the check was off. On other subjects it may do otherwise."
+    yield f"It was tuned towards what dataset {facts.dataset} says; the datasheet tells whose views these are."
 
 
 def _use(facts: Facts) -> str:

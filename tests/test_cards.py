@@ -46,6 +46,7 @@ def facts(**changes: Any) -> Facts:
         "licence": "MIT",
         "dataset": "values_targeted",
         "dataset_digest": "d" * 64,
+        "subjects_apart": True,
         "settings": {"method": "lora", "template": "Question: {prompt}\nAnswer:"},
         "sampled": {"suite": "human_eval", "completions": 3, "max_new_tokens": 200, "temperature": 1.0, "top_p": 0.9},
         "reference": "base",
@@ -114,6 +115,11 @@ def test_calibration_is_said_first_and_unknown_licences_are_said_to_be_unknown()
     assert "| licence of the base | unknown" in said
     assert "Checks of the machinery. No other use." in said
     assert CALIBRATION not in card("m", 1, facts())
+
+
+def test_subjects_that_were_seen_in_tuning_are_a_limit() -> None:
+    assert "the check was off" in card("m", 1, facts(subjects_apart=False))
+    assert "the check was off" not in card("m", 1, facts())
 
 
 def test_model_hubs_are_told_what_is_known() -> None:

@@ -98,7 +98,7 @@ def test_what_a_sweep_tuned_is_registered_and_in_mlflow(home: Home) -> None:
     description, tags, _ = before[ADAPTER, "1"]
     model, version = registered.find(home.root, ADAPTER)
     assert description == model.card(version)
-    assert tags["palms.place"] == "local-gpt2/values_targeted/n8/seed0"
+    assert (tags["method"], tags["capability"], tags["seed"]) == ("lora", "kept", "0")
     assert tags["palms.digest"] == read_json(home.place(version.tuned) / "manifest.json")["digest"]
     assert all(f"against {arm}" in description for arm in ("base", "control"))
     assert "not measured |" not in description

@@ -30,7 +30,7 @@ from model_registry.registered import CHAMPION, Registered, Version
 from tasks.compare.summary import read_outcome
 from tasks.contract import Axes, Node, read_json, read_rows, replace_file
 
-DIGEST, FORCED = "palms.digest", "palms.promoted_in_spite"
+DIGEST, FORCED = "palms.digest", "forced"
 LINKS = ".registered"  # beside MLflow's artifacts; no experiment's folder begins with a dot
 VERSIONS = ("torch", "transformers", "peft")
 
@@ -155,6 +155,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         licence=stated_licence(prepared_folder(prepared.folder)) or _listed_licence(axes, model["source"]),
         dataset=tracked.config["arms"][axes.arm]["dataset"],
         dataset_digest=identity["inputs"]["dataset"],
+        subjects_apart=tracked.config["dataset_checks"]["same_subject"] is not None,
         settings=identity["settings"],
         sampled={"suite": outcome["suite"]}
         | {name: sampled[name] for name in ("completions", "temperature", "top_p", "max_new_tokens")},
@@ -245,13 +246,12 @@ def _describe(client: MlflowClient, shown: ModelVersion, model: Registered, vers
     if shown.description != card:
         client.update_model_version(model.name, shown.version, card)
     tags = {
-        "palms.sweep": facts.sweep,
-        "palms.place": facts.place,
-        "palms.method": facts.method,
-        "palms.base": facts.base,
-        "palms.dataset": f"{facts.dataset} {facts.dataset_digest}",
-        "palms.capability": facts.capability,
-        "calibration": str(facts.calibration).lower(),
+        "capability": facts.capability,
+        "method": facts.method,
+        "base": facts.base,
+        "dataset": f"{facts.dataset}, {facts.train_samples} samples, {facts.dataset_digest}",
+        "seed": str(facts.seed),
+        **({"calibration": "true"} if facts.calibration else {}),
         **({FORCED: version.forced} if version.forced else {}),
     }
     for name, value in tags.items():
