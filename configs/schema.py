@@ -69,7 +69,7 @@ class Ladder(Section):
     """Sizes of one model family: of a ladder in the catalogue, or one folder (or hub id) a size."""
 
     ladder: Name
-    sizes: tuple[SizeName, ...] = Field((), description="rungs of a ladder in the catalogue (`palms models list`)")
+    sizes: tuple[SizeName, ...] = Field((), description="rungs of a ladder in the catalogue (`palms models ladders`)")
     models: dict[SizeName, str] = Field({}, description="size name: model folder (relative to this file) or hub id")
 
     @model_validator(mode="after")

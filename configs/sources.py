@@ -39,7 +39,7 @@ class Classifier(ModelSource):
     """Any sequence-classification model: of a hub id, or of a folder."""
 
     kind: Literal["classifier"]
-    model: str = Field(description="hub id (owner/name), a folder relative to this file, or a name of `palms models list`")
+    model: str = Field(description="hub id (owner/name), a folder relative to this file, or a name of `palms models ladders`")
     revision: str = Field("main", description="branch, tag or commit of a hub model")
     classes: dict[str, Name] = Field(
         {}, description="label of the model: what it stands for here (`toxicity`, `positive`); a catalogued model has its own"

@@ -14,7 +14,7 @@ from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.compare.summary import CONTRASTS, read_outcome
 from tasks.compare.truth import EXACT, PLANTED
-from tasks.contract import read_json, read_rows
+from tasks.contract import Axes, Node, Stage, read_json, read_rows
 
 COLUMNS = (
     "sweep",
@@ -33,6 +33,24 @@ COLUMNS = (
     "train_samples",
 )
 NUMBERS = {"params": int, "seed": int, "value": float, "ci_low": float, "ci_high": float, "n": int, "train_samples": int}
+
+
+def outputs(home: Home, sweep: str) -> list[tuple[Node, Manifest | None]]:
+    """Every node of a sweep in the order of its DAG, with its output as far as the store holds one; nodes know their stage's name and axes.
+
+    Raises:
+        Unreadable: a note of the sweep is damaged, or its store is not there.
+    """
+    folder = home.sweeps / sweep
+    left = sweep_note(folder)
+    store = Store(store_of(home, folder, left))
+    rows = []
+    for entry in read_board(folder / "state.json"):
+        name = entry.label.split("/")[0]
+        found = store.find(name, entry.key) if entry.key else None
+        node = Node(Stage(name, "", ""), Axes(**left.places[entry.label]), None)
+        rows.append((node, found if isinstance(found, Manifest) else None))
+    return rows
 
 
 def comparison(home: Home, sweep: str | None) -> tuple[str, Path]:

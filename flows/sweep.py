@@ -22,7 +22,7 @@ from prefect.logging import get_run_logger
 
 from flows.artifact import publish
 from flows.claim import note
-from flows.engine import tracking
+from flows.engine import registry, tracking
 from flows.engine.moved import settle
 from flows.engine.prefect_tasks import submit, verdict
 from flows.engine.session import Session
@@ -96,6 +96,7 @@ def track_size(sweep_id: str, model: str) -> None:
 def track_sweep(sweep_id: str) -> None:
     with _noted(_running[sweep_id]) as run:
         tracking.project_sweep(run.tracked())
+        registry.register(run.home, run.tracked())
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 from configs.problems import BadInput
 from model_registry.digests import sha256_file
+from model_registry.home import home_folder
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 BASE = "base.json"  # beside an adapter: the digests of the files that it was tuned on
@@ -111,10 +112,24 @@ def noted_place(path: Path) -> str:
 
 
 def located(noted: str) -> Path:
-    """Where that is now."""
+    """Where that is now: in this process's cache of the hub, or in the home's own, which a process that is no `palms` does not have."""
+    if not noted.startswith(HUB):
+        return Path(noted)
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return Path(HF_HUB_CACHE, noted.removeprefix(HUB)) if noted.startswith(HUB) else Path(noted)
+    found = [cache / noted.removeprefix(HUB) for cache in (Path(HF_HUB_CACHE), home_folder() / "hub" / "hub")]
+    return next((path for path in found if path.exists()), found[0])
+
+
+def stated_licence(folder: Path) -> str | None:
+    """The licence that a model folder states, in its configuration or at the head of its README."""
+    licence = _read_object(folder / CONFIG).get("license")
+    if isinstance(licence, str) and licence.strip():
+        return licence.strip()
+    readme = folder / "README.md"
+    head = readme.read_text(encoding="utf-8", errors="replace").split("\n---")[0] if readme.is_file() else ""
+    found = re.search(r"^license:[ \t]*[\"']?([\w.+-]+)", head, re.MULTILINE) if head.startswith("---") else None
+    return found[1] if found else None
 
 
 def prepared_folder(path: Path) -> Path:

@@ -126,8 +126,9 @@ def load_arm(prepared: Path, tuned: Path | None, *, precision: str, device: str)
     return load_model(weights, precision=precision, device=device, adapter=adapter)
 
 
-def put_adapter(model: PreTrainedModel, adapter: Path) -> Any:
-    """A PEFT model: `model` with the adapter on it. `unload()` gives `model` back as it was.
+def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
+    """A PEFT model: `model` with the adapter on it, beside those that it has; the one named last is used. `unload()` gives the model
+    without any back as it was.
 
     Raises:
         ValueError: the adapter's weights are not safetensors, or are not those that its configuration puts on this model.
@@ -139,22 +140,28 @@ def put_adapter(model: PreTrainedModel, adapter: Path) -> Any:
         raise ValueError(f"{adapter}: adapter_model.safetensors is missing; an adapter in safetensors is required")
     try:
         with safe_open(weights, "pt") as stream:
-            given = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-        adapted = PeftModel(model, PeftConfig.from_pretrained(str(adapter)))
+            given = {key: tuple(stream.get_slice(key).get_shape()) for key in stream.keys()}  # noqa: SIM118
+        config = PeftConfig.from_pretrained(str(adapter))
+        if isinstance(model, PeftModel):
+            adapted = model
+            adapted.add_adapter(name, config)
+        else:
+            adapted = PeftModel(model, config, name)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{adapter}: no adapter of this model ({first_line}); one that was tuned on it is required") from None
     wanted = {
-        name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
+        key: tuple(weight.shape)
+        for key, weight in get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False).items()
     }
     # PEFT leaves out what it does not find and passes over what it does not know
-    if wrong := sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name)):
-        name = wrong[0]
-        how = f"{given.get(name, 'missing')} where {wanted.get(name, 'none')} belongs"
+    if wrong := sorted(key for key in given.keys() | wanted.keys() if given.get(key) != wanted.get(key)):
+        how = f"{given.get(wrong[0], 'missing')} where {wanted.get(wrong[0], 'none')} belongs"
         raise ValueError(
-            f"{weights}: {len(wrong)} keys are not those of this model ({name}: {how}); the adapter of this base is required"
+            f"{weights}: {len(wrong)} keys are not those of this model ({wrong[0]}: {how}); the adapter of this base is required"
         )
-    adapted.load_adapter(str(adapter), "default", is_trainable=False)
+    adapted.load_adapter(str(adapter), name, is_trainable=False)
+    adapted.set_adapter(name)
     return adapted.eval()
 
 

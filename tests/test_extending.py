@@ -105,7 +105,7 @@ def test_a_method_of_tuning_trains_what_it_says(copy: Path, swept: Path) -> None
 
 
 def test_a_ladder_is_listed(copy: Path) -> None:
-    assert re.search(r"house +small", palms(copy, "models", "list"))
+    assert re.search(r"house +small", palms(copy, "models", "ladders"))
 
 
 def test_a_command_is_listed_and_does_what_it_says(copy: Path) -> None:

@@ -18,6 +18,7 @@ WORDS = [
     *("dataset validate", "dataset compare DATASET", "dataset compare", "dataset nearest", "dataset nearest DATASET --suite"),
     *("dataset validate DATASET --positions", "dataset validate DATASET --suite", "init x --in", "plan calibration --set"),
     *("plan calibration --power --difference", "metrics --format", "rerun --from", "rerun --size"),
+    *("models promote", "models export", "models export x --to", "chat", "chat --arm"),
 ]
 NAMES = [
     "",

@@ -15,14 +15,13 @@ import typer
 
 from configs.problems import BadInput
 from flows.commands.words import out
-from flows.engine.board import read_board
 from flows.engine.home import Home
-from flows.engine.notes import SweepNote, store_of, sweep_note, tracker_of
+from flows.engine.notes import SweepNote, sweep_note, tracker_of
 from flows.engine.servers import running
-from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
 from flows.prepared import began, known_sweeps
-from tasks.contract import Axes, Node, Stage
+from flows.results import outputs
+from tasks.contract import Axes
 
 app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 
@@ -45,7 +44,7 @@ def rebuild(home: Home) -> Iterator[str]:
     Raises:
         BadInput: the tracking server is up, a sweep is running, or a sweep was noted by a version that left too little.
     """
-    from flows.engine import tracking  # MLflow with it: after the environment is settled
+    from flows.engine import registry, tracking  # MLflow with it: after the environment is settled
 
     if running(home, "mlflow"):
         raise BadInput("the MLflow server is up and would write on; `palms down` first")
@@ -74,6 +73,7 @@ def rebuild(home: Home) -> Iterator[str]:
         tracking.project_sweep(tracked)
         made = sum(tracked.manifest(node) is not None for node in tracked.nodes)
         yield f"{name}: {made} of {len(tracked.nodes)} outputs"
+    registry.register(home, *filter(None, kept.values()))
 
 
 def _placed(left: SweepNote) -> bool:
@@ -87,16 +87,7 @@ def noted(home: Home, folder: Path) -> Tracked | None:
     left = sweep_note(folder)
     if (uri := tracker_of(home, folder, left)) != home.tracking_uri():
         return None
-    store = Store(store_of(home, folder, left))
-    outputs: dict[Node, Manifest] = {}
-    nodes = []
-    for entry in read_board(folder / "state.json"):
-        stage = entry.label.split("/")[0]
-        node = Node(Stage(stage, "", ""), Axes(**left.places[entry.label]), None)
-        nodes.append(node)
-        found = store.find(stage, entry.key) if entry.key else None
-        if isinstance(found, Manifest):
-            outputs[node] = found
+    made = outputs(home, folder.name)
     return Tracked(
         sweep=folder.name,
         name=left.tracked_as,
@@ -105,6 +96,6 @@ def noted(home: Home, folder: Path) -> Tracked | None:
         calibration=left.calibration,
         config=left.experiment,
         params=left.params,
-        nodes=nodes,
-        outcome=outputs.get,
+        nodes=[node for node, _ in made],
+        outcome=dict(made).get,
     )

@@ -2,6 +2,7 @@
 
 store/      stage outputs            sweeps/<id>/  state, log and report of a sweep
 mlflow/     tracking database        prefect/      orchestration database        hub/  downloaded models
+models/     registered models
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from configs.problems import BadInput
+from model_registry.home import home_folder
 
 
 @cache
@@ -28,7 +30,7 @@ class Home:
     @classmethod
     def named(cls) -> Home:
         """The one that a command would use, whether or not it has been made."""
-        return cls(Path(os.environ.get("PALMS_HOME") or ".palms").expanduser().absolute())
+        return cls(home_folder())
 
     @classmethod
     def open(cls) -> Home:

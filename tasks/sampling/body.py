@@ -48,7 +48,7 @@ def sample(model: Any, words: Tokenization, job: Job) -> None:
     turn = words.turn(settings.template if suite.form == "question" else SLOT)
     tokens = _tokens(suite, words, turn, settings.max_new_tokens)
     prefill = min(map(len, tokens.values()))
-    ends = frozenset([words.end, turn.end, *_as_list(model.generation_config.eos_token_id)])
+    ending = ends(model, words, turn)
     # Rows of about one length stand together, so that no batch waits long for its longest prompt. Batches are always the same
     # ones: after a restart an incomplete one is drawn again as a whole.
     work = sorted(product(suite.prompts, range(settings.completions)), key=lambda item: len(tokens[item[0].id]))
@@ -68,7 +68,7 @@ def sample(model: Any, words: Tokenization, job: Job) -> None:
             rows,
             shape=settings.decode_batch,
             prefill=prefill,
-            ends=ends,
+            ends=ending,
             filler=words.end,
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -110,5 +110,7 @@ def _tokens(suite: Suite, words: Tokenization, turn: Turn, new: int) -> dict[str
     return found
 
 
-def _as_list(value: int | list[int] | None) -> list[int]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def ends(model: Any, words: Tokenization, turn: Turn) -> frozenset[int]:
+    """The tokens that end an answer: the tokenizer's, the template's and those that the model itself names."""
+    named = model.generation_config.eos_token_id
+    return frozenset([words.end, turn.end, *(named if isinstance(named, list) else [] if named is None else [named])])

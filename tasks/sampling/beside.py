@@ -1,0 +1,98 @@
+"""Several arms of one base in one process, asked the same thing: a base with as many adapters as arms have one, each switched on in turn.
+
+An arm that is a whole model is held beside it. All arms draw with the same random numbers, as in a sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
+from model_registry.tokenization import load_tokenization
+from tasks.contract import Numerics
+from tasks.sampling.body import ends
+from tasks.sampling.engines.decode import Row, decode
+from tasks.sampling.streams import uniforms
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How answers are drawn: as in the settings of sampling."""
+
+    template: str
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+
+class Beside:
+    """The arms of one prepared model, loaded once.
+
+    Args:
+        prepared: the output of the prepare stage.
+        tuned: by arm, what fine-tuning wrote; None for one that is not tuned.
+
+    Raises:
+        ValueError: a model cannot be loaded, or does not read prompts in the template.
+    """
+
+    def __init__(self, prepared: Path, tuned: Mapping[str, Path | None], manner: Manner, numerics: Numerics) -> None:
+        make_deterministic()
+        folder = prepared_folder(prepared)
+        self.manner, self.arms = manner, tuple(tuned)
+        self._words = load_tokenization(folder)
+        self._turn = self._words.turn(manner.template)
+        self._base: Any = None
+        self._adapters: set[str] = set()
+        self._whole: dict[str, Any] = {}
+        for arm, place in tuned.items():
+            weights, adapter = arm_folders(prepared, place)
+            if weights != folder:
+                self._whole[arm] = load_model(weights, precision=numerics.precision, device=numerics.device)
+                continue
+            if self._base is None:
+                self._base = load_model(folder, precision=numerics.precision, device=numerics.device)
+            if adapter is not None:
+                self._base = put_adapter(self._base, adapter, arm)
+                self._adapters.add(arm)
+
+    def answers(self, prompt: str, repeat: int = 0) -> Iterator[tuple[str, str]]:
+        """Arm and answer, in the order of the arms; `repeat` counts how often the prompt was asked before.
+
+        Raises:
+            ValueError: the model cannot read this prompt, or it leaves no room for an answer.
+        """
+        manner, words = self.manner, self._words
+        asked = words.asked(self._turn, prompt, manner.max_new_tokens)
+        row = Row(asked, uniforms(manner.seed, prompt, repeat, manner.max_new_tokens))
+        for arm in self.arms:
+            model, switched = self._of(arm)
+            with switched:
+                (drawn,) = decode(
+                    model,
+                    [row],
+                    shape=1,
+                    prefill=len(asked),
+                    ends=ends(model, words, self._turn),
+                    filler=words.end,
+                    temperature=manner.temperature,
+                    top_p=manner.top_p,
+                )
+            yield arm, words.text(asked, drawn.tokens)
+
+    def unloaded(self) -> Any:
+        """The base without adapters, as it was loaded; None where every arm is a whole model. Nothing can be asked afterwards."""
+        return self._base.unload() if self._adapters else self._base
+
+    def _of(self, arm: str) -> tuple[Any, AbstractContextManager[Any]]:
+        if arm in self._whole:
+            return self._whole[arm], nullcontext()
+        if arm in self._adapters:
+            self._base.set_adapter(arm)
+            return self._base, nullcontext()
+        return self._base, self._base.disable_adapter() if self._adapters else nullcontext()
