@@ -21,8 +21,9 @@ from configs.shipped import CONFIGS
 from configs.suites import load_suite
 from flows.commands import chat as chatting
 from flows.commands import models
-from flows.engine import registry, tracking
+from flows.engine import registry
 from flows.engine.home import Home
+from flows.engine.moved import settle
 from flows.results import outputs
 from model_registry import load, registered
 from model_registry.folders import stated_licence
@@ -126,7 +127,7 @@ def test_other_results_are_another_version_and_a_rebuilt_database_shows_the_same
 
 
 def test_in_a_moved_home_mlflow_finds_the_weights_and_copies_none(home: Home, swept: Path) -> None:
-    tracking.settle(home)
+    settle(home)
     source = client(home).get_model_version_download_uri(ADAPTER, "1")
     assert source.startswith((home.mlflow / "artifacts").as_uri())
     fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(home.root / "fetched")))
