@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -87,6 +88,7 @@ def _page(
         made_with=identity.made_with(found),
         commands=identity.commands(found),
         named=named(found),
+        experiment=yaml.safe_dump(dict(settings.experiment), sort_keys=False, allow_unicode=True) if settings.experiment else "",
         exploratory=", ".join(wording.arm_words(one) for one in (*settings.arms.exploratory, *settings.late)),
         reading=_reading(found),
         arm_words=wording.arm_words,
