@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any
 
-import yaml
 from pydantic import WithJsonSchema
 
 from configs.problems import BadInput, accepted
@@ -133,7 +132,7 @@ class Nodes:
         chosen = compare.settings(
             self.experiment,
             sweep=sweep_id(self.experiment, self.inputs),
-            document=yaml.safe_dump(sweep_document(self.experiment, self.inputs), sort_keys=False, allow_unicode=True),
+            document=sweep_document(self.experiment, self.inputs),
             positions=tuple(self.inputs.given.statements.items()),
             measures=tuple(measured(self.experiment, self.inputs.given)),
             parts=parts,

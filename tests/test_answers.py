@@ -76,7 +76,7 @@ def test_examples_stand_at_the_quartiles_whatever_was_answered(tmp_path: Path) -
 
 def test_examples_where_little_is_there(tmp_path: Path) -> None:
     assert page.examples(Imagined(tmp_path / "none").found()) is None
-    assert page.section(Imagined(tmp_path / "nothing").found()) == ""
+    assert page.section(Imagined(tmp_path / "nothing").found(), 1000) == ""
     alone = Imagined(tmp_path / "alone")
     alone.sampled(axes("control"), {p: ["well"] for p in names(2)})
     found = page.examples(alone.found())
@@ -93,12 +93,15 @@ def test_a_large_sweep_fits_the_page(tmp_path: Path) -> None:
         for arm in ARMS.names:
             home.sampled(axes(arm, f"s{size}"), {p: [" ".join(rng.choices(words, k=125))] for p in names(160)})
     found = home.found()
-    packed, longest = page.pack(found, list(answers(found.sources, OUTCOME)))
-    assert len(packed) < 1_400_000
-    assert longest < 2000
+    held = list(answers(found.sources, OUTCOME))
+    (wide, whole), (packed, longest) = (page.pack(found, held, room) for room in (3_000_000, 700_000))
+    assert len(packed) < 700_000 < len(wide)
+    assert (whole, longest) == (2000, 250)
     suite = json.loads(zlib.decompress(base64.b64decode(packed)))["suites"][0]
     assert [len(suite["answers"]), *{len(arm) for size in suite["answers"] for arm in size}] == [7, 160]
-    assert f"longer than {longest} characters are cut" in page.section(found)
+    told = page.section(found, 700_000)
+    assert len(told.encode()) < 700_000
+    assert f"longer than {longest} characters are cut" in told
 
 
 # ---- in a browser -----------------------------------------------------------------------------------------------------------

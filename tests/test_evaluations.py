@@ -142,7 +142,7 @@ def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.C
         "share copied from control (4-word runs)",
         "<h2>Length and variety</h2>",
         "Differences between arms in length of an answer in words by size",
-        "Named before sampling",
+        "<b>Confirmatory</b>, named before sampling",
     ):
         assert shown in page
 
@@ -168,9 +168,10 @@ def test_another_outcome_over_the_same_completions_is_marked(
     sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence")
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
     assert "named after their arms had been sampled, where the preregistration named toxicity on human_eval" in page
-    assert "Exploratory, without a test: the difference from base is" in page
+    assert "<h1>Exploratory, without a test: rating by the automatic judge with " in page
+    assert "described against base and control.</h1>" in page
     assert "before sampling but for values-targeted vs base and values-targeted vs control, which are exploratory" in page
-    assert "was not shown to move rating" not in page
+    assert "was shown with" not in page.partition("</h1>")[0]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_a_measure_without_a_model_may_be_the_primary_outcome(
     ran = sweeps.palms(home, "run", str(config), "--set", f"primary.metric={metric}").stdout
     assert f": {words} on human_eval (primary outcome)" in ran
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
-    assert f"{words} on human_eval. Arms are paired by prompt" in page
+    assert f"{words} on rated prompts. Arms are paired by prompt" in page
 
 
 def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(

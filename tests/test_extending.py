@@ -80,7 +80,7 @@ def test_an_evaluation_is_in_the_numbers_the_tracker_and_the_report(copy: Path, 
     page = Path(palms(copy, "report").strip()).read_text(encoding="utf-8")
     assert "share of capitals" in page
     assert re.search(r"<h1>[^<]*share of capitals", page)
-    assert "Nothing can be said" not in page
+    assert "Nothing can be compared" not in page
 
 
 def test_a_rerun_may_begin_at_it(copy: Path, swept: Path) -> None:

@@ -11,7 +11,7 @@ from tasks.contract import Stage
 
 ROOT = Path(__file__).parents[2]
 OURS = ("tasks", "model_registry", "configs")
-DATA = {".yaml", ".json", ".html", ".j2", ".css"}
+DATA = {".yaml", ".json", ".html", ".j2", ".css", ".js"}
 
 
 @cache

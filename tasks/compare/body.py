@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from configs.contrasts import listed
 from tasks.compare import capability, contrasts, trends, upstream
@@ -36,5 +37,5 @@ def _compare(job: Job) -> None:
     found = Comparison(sources, differences, slopes, capability.verdicts(sources, settings), settings)
     tables.write(job.work, found)
     job.progress(2, 3, "steps")
-    write_report(job.work, found, examples=answers.first_screen(found), answers=answers.section(found))
+    write_report(job.work, found, examples=answers.first_screen(found), answers=partial(answers.section, found))
     job.progress(3, 3, "steps")

@@ -6,7 +6,9 @@ Knows in which order the tables, the figures and the report are made. Leaves rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from configs.contrasts import Arms, Contrast
 from configs.schema import Experiment
@@ -31,7 +33,7 @@ class Settings:
     """What is compared, and how.
 
     Attributes:
-        sweep, experiment: the sweep's id, and what it is of: the experiment with its files by their content, as YAML.
+        sweep, experiment: the sweep's id, and what it is of: the experiment with its files by their content.
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
         arms: the arms in their order, the reference arm, and the confirmatory and exploratory contrasts.
         measures: what was measured, in words; further metrics are called by their names.
@@ -55,7 +57,7 @@ class Settings:
     primary_metric: str
     arms: Arms
     sweep: str = ""
-    experiment: str = ""
+    experiment: Mapping[str, Any] = field(default_factory=dict)
     measures: tuple[Measure, ...] = ()
     parts: tuple[Part, ...] = ()
     calibration: bool = False
@@ -97,7 +99,7 @@ def settings(
     experiment: Experiment,
     *,
     sweep: str,
-    document: str,
+    document: Mapping[str, Any],
     positions: tuple[tuple[str, str], ...],
     measures: tuple[Measure, ...],
     parts: tuple[Part, ...],

@@ -53,7 +53,11 @@ const card = (all, suite, size, prompt, shown) => {
     if (all.texts[number] === "") make("div", "an empty answer", told, {class: "answer-text none"});
     else {
       const box = said("div", all.texts[number] + (cut ? " …" : ""), told, "answer-text");
-      if (box.textContent.length > 600) box.tabIndex = 0;  // it scrolls
+      if (box.textContent.length > 600) {  // it scrolls, by the keyboard too
+        box.tabIndex = 0;
+        box.setAttribute("role", "group");
+        box.setAttribute("aria-label", `the answer of ${arm.words}`);
+      }
     }
     if (cut) make("div", `${cut.toLocaleString("en")} more characters`, told, {class: "answer-cut"});
     const marks = make("div", "", told, {class: "answer-marks"});

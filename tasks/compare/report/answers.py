@@ -26,8 +26,17 @@ from tasks.compare.contrasts import largest, one_run
 from tasks.compare.report import figures, wording
 from tasks.drawing.palette import variable
 
-PACKED = 1_400_000  # characters that answers may take of the page, which has some 0.9 MB beside them
-LONGEST = (2000, 1000, 500, 250, 100)  # characters of an answer and of a prompt: the first that fits
+LONGEST = (
+    2000,
+    1400,
+    1000,
+    700,
+    500,
+    350,
+    250,
+    180,
+    120,
+)  # characters of an answer and of a prompt: the first that fits, else the last
 BRIEF = 240  # characters of an answer on the first screen
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -98,12 +107,12 @@ def first_screen(found: Comparison) -> Markup:
     )
 
 
-def section(found: Comparison) -> Markup:
-    """The folded part of the page that holds every prompt, with its script; empty where nothing was sampled."""
+def section(found: Comparison, room: int) -> Markup:
+    """The folded part of the page that holds every prompt, with its script, in `room` bytes; empty where nothing was sampled."""
     held = list(_answers(found))
     if not held:
         return Markup()
-    packed, longest = pack(found, held)
+    packed, longest = pack(found, held, room - len(_file("answers.js")) - len(_file("answers.html.j2")))
     return _rendered(
         "answers.html.j2",
         packed=packed,
@@ -136,12 +145,12 @@ def draws(at: Answers) -> str:
     return f"{most} completions" if most > 1 else "one completion"
 
 
-def pack(found: Comparison, held: Sequence[Answers]) -> tuple[str, int]:
-    """The document as base64 of its deflated JSON, with answers no longer than fits; and how long that is, in characters."""
+def pack(found: Comparison, held: Sequence[Answers], room: int) -> tuple[str, int]:
+    """The document as base64 of its deflated JSON, with answers no longer than fits into `room` characters; and how long that is."""
     for longest in LONGEST:
         text = json.dumps(document(found, held, longest), ensure_ascii=False, separators=(",", ":"))
         packed = base64.b64encode(zlib.compress(text.encode("utf-8", "replace"), 9)).decode("ascii")
-        if len(packed) <= PACKED:
+        if len(packed) <= room:
             break
     return packed, longest
 

@@ -6,10 +6,11 @@ rest in `sections`; the page asks nothing of the network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -26,12 +27,20 @@ from tasks.drawing.palette import variable
 from tasks.drawing.panel import inline
 
 REPORT, FIGURES = "report.html", "figures"
+LARGEST = 3_000_000  # bytes of the page: answers are cut to what the rest leaves
 
 
-def write_report(folder: Path, found: Comparison, *, examples: Markup = Markup(""), answers: Markup = Markup("")) -> None:
+def write_report(
+    folder: Path,
+    found: Comparison,
+    *,
+    examples: Markup = Markup(""),
+    answers: Callable[[int], Markup] = lambda room: Markup(""),
+) -> None:
     """Write report.html, and each of its drawings as figures/NAME.svg.
 
-    examples: what stands on the first screen below the matrix; answers: a folded part before the others. Both are finished HTML.
+    examples: what stands on the first screen below the matrix; answers: a folded part before the others, in as many bytes as the page has
+    room for. Both are finished HTML.
     """
     found = within_scale(found)
     charts = list(first.charts(found))
@@ -41,7 +50,8 @@ def write_report(folder: Path, found: Comparison, *, examples: Markup = Markup("
     for panel in drawn:
         (folder / FIGURES / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     drawings = {panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(drawn)}
-    page = _page(found, charts, shown, drawings, examples, answers)
+    room = LARGEST - len(_page(found, charts, shown, drawings, examples, Markup("")).encode())
+    page = _page(found, charts, shown, drawings, examples, answers(room))
     (folder / REPORT).write_text(page, encoding="utf-8")
 
 
@@ -78,6 +88,7 @@ def _page(
         made_with=identity.made_with(found),
         commands=identity.commands(found),
         named=named(found),
+        experiment=yaml.safe_dump(dict(settings.experiment), sort_keys=False, allow_unicode=True) if settings.experiment else "",
         exploratory=", ".join(wording.arm_words(one) for one in (*settings.arms.exploratory, *settings.late)),
         reading=_reading(found),
         arm_words=wording.arm_words,
