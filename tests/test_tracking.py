@@ -98,6 +98,7 @@ def test_effects_stand_against_parameter_count_and_training_against_steps(folder
     def curve(place: str, name: str) -> dict[int, float]:
         return {point.step: point.value for point in client.get_metric_history(current(runs, place).info.run_id, name)}
 
+    assert curve("sweep", "4_cost/tuning_seconds") == {0: 4 * 2.5}
     assert curve("sweep", "1_outcome/values_targeted-control") == {30_000: 0.8, 300_000: 0.8}
     assert curve(VALUES, "5_training/loss") == {1: 2.0, 2: 1.0}
 

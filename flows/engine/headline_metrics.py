@@ -98,13 +98,11 @@ def cost(made: Mapping[Node, Manifest]) -> Iterator[Point]:
     """Seconds of all stages together, peak memory of the largest in GiB, and how fast tuning went, its start-up included."""
     yield _point(f"{COST}/seconds", sum(manifest.facts["seconds"] for manifest in made.values()))
     yield _point(f"{COST}/peak_memory_gib", max(manifest.facts["peak_memory_gib"] for manifest in made.values()))
-    for node, manifest in made.items():
-        if node.stage.name == FINETUNE.name:
-            seconds = manifest.facts["seconds"]
-            yield _point(f"{COST}/tuning_seconds", seconds)
-            tokens = next((row.value for row in manifest.metrics if row.metric == "tokens_seen"), None)
-            if tokens is not None and seconds > 0:
-                yield _point(f"{COST}/tuning_tokens_per_second", tokens / seconds)
+    tuned = [manifest for node, manifest in made.items() if node.stage.name == FINETUNE.name]
+    if seconds := sum(manifest.facts["seconds"] for manifest in tuned):
+        tokens = sum(row.value for manifest in tuned for row in manifest.metrics if row.metric == "tokens_seen")
+        yield _point(f"{COST}/tuning_seconds", seconds)
+        yield _point(f"{COST}/tuning_tokens_per_second", tokens / seconds)
 
 
 def curves(made: Mapping[Node, Manifest]) -> Iterator[Point]:
