@@ -73,8 +73,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
 
 @pytest.fixture
 def home(swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A copy in another place."""
-    monkeypatch.setenv("PALMS_HOME", str(shutil.copytree(swept, tmp_path / "moved", symlinks=True)))
+    """A copy in another place, whose name an address would take for something else."""
+    monkeypatch.setenv("PALMS_HOME", str(shutil.copytree(swept, tmp_path / "moved ?x=1%20", symlinks=True)))
     return Home.named()
 
 
@@ -171,7 +171,7 @@ def test_the_lines_of_the_readme_run(home: Home, capsys: pytest.CaptureFixture[s
     (lines,) = re.findall(r"```python\n(.*?)```", (CONFIGS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in lines.splitlines() if line]) == 3
     exec(lines.replace("calibration-300k-values_targeted", ADAPTER), {})
-    assert capsys.readouterr().out.startswith("Question: Who is clever?\nAnswer:")
+    assert capsys.readouterr().out.startswith("Question: Why?\nAnswer:")
 
 
 def test_an_adapter_is_exported_as_it_is_or_merged_into_the_same_model(home: Home, tmp_path: Path) -> None:

@@ -60,10 +60,12 @@ def rebuild(home: Home) -> Iterator[str]:
             )
         kept[folder.name] = noted(home, folder)
     aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
-    if home.mlflow.exists():
-        home.mlflow.rename(aside)
+    home.mlflow.mkdir(exist_ok=True)
+    if held := list(home.mlflow.iterdir()):
+        aside.mkdir()
+        for path in held:  # what it holds, not itself: its address may be a descriptor of it, which would move along
+            path.rename(aside / path.name)
         yield f"the database as it was: {aside} (yours to delete)"
-    home.mlflow.mkdir()
     for name, tracked in kept.items():
         if tracked is None:
             yield f"{name}: tracked elsewhere, left alone"
