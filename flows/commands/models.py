@@ -27,7 +27,7 @@ Named = Annotated[
 
 @app.command("list")
 def listed() -> None:
-    """Every registered version: its arm's measured effects are on its card (`palms models show`).
+    """Every registered version: how it was tuned, whether capability was kept, and by which sweep. What was measured is on its card.
 
     A finished sweep registers what it tuned: once, by content.
     """
