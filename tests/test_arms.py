@@ -175,12 +175,15 @@ def test_a_sweep_tells_the_same_under_other_names(tmp_path: Path) -> None:
     def table(text: str) -> list[list[str]]:
         lines = text.splitlines()
         first = next(place for place, line in enumerate(lines) if line.startswith("calibration: "))
-        return [called_back(line).split() for line in lines[first : lines.index(LEGEND)] if line]
+        # other arms were not named before sampling, so nothing of theirs is shown by a test: without the stars
+        said = [called_back(line).replace("*", "").split() for line in lines[first : lines.index(LEGEND)]]
+        return [words for words in said if words]
 
     assert table(told.stdout) == table(again.stdout)
     assert len(table(told.stdout)) == 2 * (2 + len(NAMES))  # of both outcomes: title, headings, a row an arm
     (first, second) = [sorted(called_back(text).splitlines()) for text in sweeps.artifacts(home)]
-    addresses = re.compile(r"\(http[^)]*\)|calibration-[0-9a-f]{10}|`[^`]*`")
+    # without addresses, and without stars and finding, which hang on tests
+    addresses = re.compile(r"\(http[^)]*\)|calibration-[0-9a-f]{10}|`[^`]*`|\\\*|^\*\*.*")
     assert [addresses.sub("", line).split() for line in first] == [addresses.sub("", line).split() for line in second]
     points: dict[str, dict[tuple[str, str], float]] = {}
     for (sweep, place, metric), value in sweeps.current_points(home).items():
