@@ -123,6 +123,9 @@ const probe = () => {
   told.all = ids().length;
   told.texts = said().map((one) => one.textContent);
   told.inside = said().reduce((sum, one) => sum + one.children.length, 0);
+  const examples = [...document.querySelectorAll("#examples .answer-text")];
+  told.examples = [...new Set(examples.map((one) => one.textContent))];
+  told.inside += examples.reduce((sum, one) => sum + one.children.length, 0);
   told.directions = [...new Set(said().filter((one) => !one.classList.contains("none")).map((one) => one.dir))];
   told.rtl = said().filter((one) => one.textContent.startsWith("ש")).map((one) => getComputedStyle(one).direction)[0];
   told.cut = document.querySelector("#answers-list .answer-cut").textContent;
@@ -180,6 +183,7 @@ def test_hostile_answers_are_shown_as_they_are_and_filters_work(report: Path, tm
     assert (told["wrong"], told["ran"], told["inside"]) == ([], False, 0)
     assert (told["first"], told["all"]) == (20, 24)
     assert {HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3], "x" * 2000 + " …", "an empty answer"} <= set(told["texts"])
+    assert told["examples"] == ["an empty answer", HOSTILE[1], HOSTILE[0]]
     assert (told["directions"], told["rtl"], told["cut"]) == (["auto"], "rtl", "98,000 more characters")
     assert "on position" in told["marks"][0]
     assert "toxicity 0.125" in told["marks"][0]
