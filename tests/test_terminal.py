@@ -166,14 +166,7 @@ def test_a_table_of_metrics_has_units_and_says_once_what_is_the_same() -> None:
     assert lines[1].split() == ["124m", "base", "all", "refused", "25.0", "%", "[20.0,", "30.0]", "40"]
     assert lines[4].split()[4:7] == ["-5.0", "points", "[-10.0,"]
     assert lines[5].split() == ["124m", "base", "all", "perplexity", "1,234,567", "40"]
-    assert table([row(), row(seed=1)], {})[0] == [
-        "ladder gpt2",
-        "size 124m",
-        "arm base",
-        "suite rated",
-        "group all",
-        "metric refused",
-    ]
+    assert not any(one.startswith("seed") for one in table([row(), row(seed=1)], {})[0])
 
 
 def test_a_table_has_the_outcomes_over_all_prompts_unless_others_are_asked_for() -> None:
