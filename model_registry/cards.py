@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from configs.called import suite_words
 from configs.fields import Section
 
 CALIBRATION = "**Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models.**"
@@ -151,7 +152,7 @@ def _effects(facts: Facts) -> str:
         own = next(cell for cell in found.values() if (cell.suite, cell.outcome) == (suite, outcome))
         level = f"{100 * own.level:.1f} %" if own.rate else f"{own.level:.3f}"
         called = f"**{outcome}**" if own.primary else outcome
-        lines.append(f"| {called}, {suite} | {level} | {' | '.join(map(_difference, cells))} |")
+        lines.append(f"| {called}, {suite_words(suite)} | {level} | {' | '.join(map(_difference, cells))} |")
     explained = (
         "Differences are paired by prompt, with 95 % intervals; *shown* means that the test named before sampling rejects at 5 %."
     )
@@ -193,7 +194,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     yield f"These are the numbers of {runs}: another seed gives others, and the intervals do not cover that."
     prompts, sampled = max((one.prompts for one in facts.effects if one.primary), default=0), facts.sampled
     yield (
-        f"The primary outcome was measured on {prompts} prompts of suite {sampled['suite']}: {sampled['completions']} answers each, of at most "
+        f"The primary outcome was measured on {prompts} {suite_words(sampled['suite'])}: {sampled['completions']} answers each, of at most "
         f"{sampled['max_new_tokens']} tokens, at temperature {sampled['temperature']:g} and top-p {sampled['top_p']:g}, each prompt asked "
         "alone in the template below. Other kinds of prompt, other languages and conversations were not tried."
     )

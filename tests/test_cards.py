@@ -67,7 +67,7 @@ def row(text: str, begins: str) -> str:
 def test_an_effect_stands_beside_the_same_against_control() -> None:
     said = row(card("m", 1, facts()), "| **on-position answers**")
     assert said == (
-        "| **on-position answers**, human_eval | 89.0 % | +65.5 points (+60.1 to +70.2), shown | −1.3 points (−4.0 to +1.4), not shown |"
+        "| **on-position answers**, rated prompts | 89.0 % | +65.5 points (+60.1 to +70.2), shown | −1.3 points (−4.0 to +1.4), not shown |"
     )
 
 

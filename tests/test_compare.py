@@ -547,8 +547,8 @@ def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
 def test_the_small_tables_have_both_contrasts_in_80_columns(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
     primary, secondary = tables(out)
-    assert primary.title == "calibration: on-position answers on human_eval (primary outcome), %"
-    assert secondary.title == "calibration: mean toxicity on human_eval (secondary outcome)"
+    assert primary.title == "calibration: on-position answers on rated prompts (primary outcome), %"
+    assert secondary.title == "calibration: mean toxicity on rated prompts (secondary outcome)"
     assert primary.headings == ("size", "arm", "level", "from base (points)", "from control (points)")
     (expected,) = contrasts(out, contrast="values_targeted-control", size="30k")
     spelled = "+{value:.1f} [{ci_low:.1f}, {ci_high:.1f}]*".format(

@@ -181,7 +181,7 @@ def test_a_measure_without_a_model_may_be_the_primary_outcome(
     done: subprocess.CompletedProcess[str], home: Path, config: Path, metric: str, words: str
 ) -> None:
     ran = sweeps.palms(home, "run", str(config), "--set", f"primary.metric={metric}").stdout
-    assert f": {words} on human_eval (primary outcome)" in ran
+    assert f": {words} on rated prompts (primary outcome)" in ran
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
     assert f"{words} on rated prompts. Arms are paired by prompt" in page
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from configs.called import suite_words
 from flows.engine.headline_metrics import OUTCOME, TOXICITY, Comparison
 from flows.engine.tracked import CALIBRATION_NOTE
 from flows.engine.views import ANSWERS, ARMS, CHARTS, TITLES, route, run_route
@@ -45,7 +46,7 @@ def _table(compared: Comparison, group: str, rows: list[Mapping[str, str]]) -> I
     places: dict[tuple[str, ...], dict[str, Mapping[str, str]]] = {}
     for row in rows:
         places.setdefault(tuple(row[axis] for axis in axes), {})[row["contrast"]] = row
-    yield f"**{compared.called.get(metric, metric)}** ({suite})\n"
+    yield f"**{compared.called.get(metric, metric)}** ({suite_words(suite)})\n"
     yield _row([*(axis.replace("_", " ") for axis in axes), *(one.replace("_", " ").replace("-", " − ") for one in contrasts)])
     yield "| --- " * (len(axes) + len(contrasts)) + "|"
     for place, held in list(places.items())[:MOST_ROWS]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.called import suite_words
 from configs.contrasts import Contrast
 from tasks.contract import read_json, read_rows
 
@@ -71,7 +72,7 @@ def tables(folder: Path) -> list[Table]:
     for suite, metric, role in _outcomes(outcome):
         rows = _rows(suite, metric, outcome, levels, contrasts)
         rate = any(line["kind"] == "rate" for line in contrasts if line["metric"] == metric)
-        named = f"{outcome['called'].get(metric, metric)} on {suite} ({role} outcome){', %' if rate else ''}"
+        named = f"{outcome['called'].get(metric, metric)} on {suite_words(suite)} ({role} outcome){', %' if rate else ''}"
         for ladder in dict.fromkeys(row.ladder for row in rows):
             held = [row for row in rows if row.ladder == ladder]
             made.append(_table(f"{ladder}: {named}", held, outcome, rate=rate))
