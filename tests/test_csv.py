@@ -155,5 +155,5 @@ def test_what_could_not_be_tracked_is_failed_and_tracked_by_a_rerun(swept: Path)
     assert "RUNNING" not in sweeps.tracked_runs(swept)
     artifacts.unlink()
     aside.rename(artifacts)
-    assert "stages in" in sweeps.palms(swept, "rerun").stdout
+    assert "17 stages: 17 cached" in sweeps.palms(swept, "rerun").stdout
     assert sweeps.tracked_runs(swept) == {"FINISHED"}
