@@ -19,7 +19,7 @@ from model_registry.calibration import data
 from model_registry.calibration.grammar import Grammar, load_grammar
 from tasks.compare import upstream
 from tasks.compare.confusion import confusions
-from tasks.compare.report.tables import confusions as table
+from tasks.compare.report.truth_tables import confusions as table
 from tasks.contract import Axes, write_json, write_rows
 from tasks.statistics import rate_level
 from tests.arms import ARMS
