@@ -218,7 +218,7 @@ def test_the_table_spells_every_count(tmp_path: Path) -> None:
     sources = outputs(tmp_path)
     made = table(confusions(sources), sources)
     ((size, suite, arm, _, _, *cells),) = [[cell.text for cell in row] for row in made.rows]
-    assert (size, suite, arm) == ("30k", "human_eval", "base")
+    assert (size, suite, arm) == ("30k", "rated prompts", "base")
     assert cells[:6] == ["4", "1", "1", "8", "1", "1"]
     assert (cells[6], cells[8]) == ("87.5%", "75.0%")
     assert len(made.head) == len(made.rows[0])
