@@ -142,7 +142,7 @@ def test_the_experiment_opens_on_the_finding_and_its_views(folder: Path, runs: l
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     tags = experiment(client).tags
     note = tags["mlflow.note.content"]
-    assert note.splitlines()[0] == f"**{finished.FINDING}**"
+    assert note.splitlines()[0] == f"**Calibration, not about real models: {finished.FINDING}**"
     assert "say nothing about real models" in note
     rows = [
         [cell.strip() for cell in line.replace("&emsp;", "").split("|")[1:-1]] for line in note.splitlines() if "300k" in line

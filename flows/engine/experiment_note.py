@@ -23,7 +23,7 @@ def experiment_note(compared: Comparison, sweep: str, *, calibration: bool, expe
 
 
 def _lines(compared: Comparison, sweep: str, calibration: bool, experiment: str, run: str) -> Iterator[str]:
-    yield f"**{compared.finding}**\n"
+    yield f"**{'Calibration, not about real models: ' if calibration else ''}{compared.finding}**\n"
     if calibration:
         yield f"*{CALIBRATION_NOTE}*\n"
     for group in (OUTCOME, TOXICITY):
