@@ -131,7 +131,11 @@ def test_in_a_moved_home_mlflow_finds_the_weights_and_copies_none(home: Home, sw
     source = client(home).get_model_version_download_uri(ADAPTER, "1")
     assert source.startswith((home.mlflow / "artifacts").as_uri())
     fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(home.root / "fetched")))
-    assert {path.name for path in fetched.rglob("*") if path.is_file()} == {"adapter_config.json", "adapter_model.safetensors", "base.json"}
+    assert {path.name for path in fetched.rglob("*") if path.is_file()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "base.json",
+    }
     assert not [path for path in home.mlflow.rglob("*.safetensors") if path.resolve().is_relative_to(home.mlflow)]
     link = home.mlflow / "artifacts" / registry.LINKS / ADAPTER / "1"
     assert link.resolve().is_relative_to(home.root)
