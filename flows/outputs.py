@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,39 +22,59 @@ from flows.prepared import find_sweep
 from tasks.compare import upstream
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.compare.stage import Settings
-from tasks.contract import Axes
+from tasks.contract import Axes, Node
+from tasks.contract import Stage as Declared
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """`places` and `keys` by label; what has no key was not made."""
+    """`keys` by label, in the order of the DAG; what has none was not made."""
 
-    sweep: str
+    folder: Path  # the sweep's notes
     note: SweepNote
     store: Store
-    places: Mapping[str, Axes]
-    keys: Mapping[str, str]
+    keys: Mapping[str, str | None]
 
     @classmethod
     def of(cls, home: Home, sweep: str | None) -> Outputs:
         """Raises BadInput: no such sweep, or what it noted cannot be read."""
-        name = find_sweep(home, sweep)
-        folder = home.sweeps / name
+        folder = home.sweeps / find_sweep(home, sweep)
         note = sweep_note(folder)
+        keys = {entry.label: entry.key for entry in read_board(folder / "state.json")}
+        return cls(folder, note, Store(store_of(home, folder, note)), keys)
+
+    @property
+    def sweep(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def places(self) -> Mapping[str, Axes]:
+        """Where each output stands, by label. Raises BadInput: another version noted it, in other words."""
         known = {field.name for field in fields(Axes)}
-        if not all(set(place) <= known for place in note.places.values()):
-            raise BadInput(_older(name))
-        keys = {entry.label: entry.key for entry in read_board(folder / "state.json") if entry.key}
-        places = {label: Axes(**place) for label, place in note.places.items()}
-        return cls(name, note, Store(store_of(home, folder, note)), places, keys)
+        if not all(set(place) <= known for place in self.note.places.values()):
+            raise BadInput(self._older())
+        return {label: Axes(**place) for label, place in self.note.places.items()}
+
+    @cached_property
+    def made(self) -> dict[Node, Manifest | None]:
+        """Every node, with its output as far as the store holds a whole one; nodes know their stage's name and axes."""
+        return {
+            Node(Declared(stage, "", ""), self.places[label], None): found if isinstance(found, Manifest) else None
+            for label in self.keys
+            for stage, found in [self._find(label)]
+        }
 
     def manifest(self, label: str) -> Manifest | None:
         """The output of a label; None where it was not made. Raises BadInput for one that is damaged."""
-        stage, key = label.split("/")[0], self.keys.get(label)
-        found = self.store.find(stage, key) if key else None
+        stage, found = self._find(label)
         if isinstance(found, Damaged):
-            raise BadInput(f"sweep {self.sweep}: {label} is damaged: {found.why}; `palms rerun {self.sweep}`")
+            place = self.store.folder(stage, self.keys[label] or "")
+            raise BadInput(f"sweep {self.sweep}: {label} is damaged: {place}: {found.why}; `palms rerun {self.sweep}`")
         return found
+
+    def _find(self, label: str) -> tuple[str, Manifest | Damaged | None]:
+        stage, key = label.split("/")[0], self.keys.get(label)
+        return stage, self.store.find(stage, key) if key else None
 
     @cached_property
     def comparison(self) -> Manifest | None:
@@ -73,7 +94,7 @@ class Outputs:
                 return TypeAdapter(Settings).validate_python(self.comparison.document["identity"]["settings"])
             experiment = SCHEMA.model_validate(dict(self.note.experiment))
         except ValidationError:
-            raise BadInput(_older(self.sweep)) from None
+            raise BadInput(self._older()) from None
         return Settings(experiment.name, experiment.primary.suite, experiment.primary.metric, experiment.comparison)
 
     def sources(self, labels: Collection[str]) -> upstream.Sources:
@@ -81,6 +102,5 @@ class Outputs:
         folders = {label: found.folder for label in labels if (found := self.manifest(label))}
         return upstream.read(folders, self.places, self.settings.arms, self.settings.measures)
 
-
-def _older(sweep: str) -> str:
-    return f"sweep {sweep}: written by another version, which left too little; `palms rerun {sweep}` first"
+    def _older(self) -> str:
+        return f"sweep {self.sweep}: written by another version, which left too little; `palms rerun {self.sweep}` first"

@@ -24,7 +24,7 @@ from flows.commands import models
 from flows.engine import registry
 from flows.engine.home import Home
 from flows.engine.moved import settle
-from flows.results import outputs
+from flows.outputs import Outputs
 from model_registry import load, registered
 from model_registry.folders import stated_licence
 from model_registry.loading import load_arm, load_model
@@ -146,7 +146,9 @@ def test_a_model_that_is_loaded_by_its_alias_says_what_it_said_in_the_sweep(home
     registry.promote(home, name, "for this test")
     model, tokenizer = load(f"{name}@champion")
     version = registered.find(home.root, name)[1]
-    made = [(node, manifest) for node, manifest in outputs(home, version.facts.sweep) if node.stage.name == "sampling"]
+    made = [
+        (node, manifest) for node, manifest in Outputs.of(home, version.facts.sweep).made.items() if node.stage.name == "sampling"
+    ]
     (sampled,) = [manifest for node, manifest in made if node.axes.arm == version.facts.arm and manifest]
     settings, suite = sampled.document["identity"]["settings"], load_suite(sweeps.SMALL / "human_eval.yaml")
     words = tiny.words(tokenizer, 1024)
@@ -203,7 +205,7 @@ def digest(model: Any) -> str:
 
 def test_arms_are_asked_side_by_side_and_leave_the_base_as_it_was(home: Home) -> None:
     sweep = next(path.name for path in home.sweeps.iterdir())
-    chosen = chatting.choose(outputs(home, sweep), sweep, [], None)
+    chosen = chatting.choose(Outputs.of(home, sweep), [], None)
     assert list(chosen.tuned) == ["base", "values_targeted", "control", "whole"]
     manner = Manner(template="Question: {prompt}\nAnswer:", max_new_tokens=12, temperature=1.0, top_p=1.0, seed=0)
     beside = Beside(chosen.prepared, chosen.tuned, manner, chosen.numerics)

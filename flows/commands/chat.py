@@ -15,15 +15,13 @@ import typer
 from rich.markup import escape
 
 from configs.problems import BadInput, accepted
-from flows.commands.words import Sweep, err, out
+from flows.commands.words import Sweep, err, harmless, out
 from flows.engine import machine
 from flows.engine.home import Home
-from flows.engine.notes import SweepNote, sweep_note
-from flows.engine.store import Manifest
+from flows.engine.notes import SweepNote
 from flows.engine.tracked import CALIBRATION_NOTE
-from flows.prepared import find_sweep
-from flows.results import outputs
-from tasks.contract import Node, Numerics
+from flows.outputs import Outputs
+from tasks.contract import Numerics
 
 if TYPE_CHECKING:
     from tasks.sampling.beside import Beside
@@ -44,17 +42,16 @@ def chat(
     """
     home = Home.named()
     home.settle_environment()
-    name = find_sweep(home, sweep)
-    note = sweep_note(home.sweeps / name)
-    chosen = choose(outputs(home, name), name, arms or [], size)
-    told = f"{name}, {chosen.size}: {', '.join(chosen.tuned)}"
+    left = Outputs.of(home, sweep)
+    chosen = choose(left, arms or [], size)
+    told = f"{left.sweep}, {chosen.size}: {', '.join(chosen.tuned)}"
     err.print(told, style="dim", highlight=False, markup=False)
-    if note.calibration:
+    if left.note.calibration:
         err.print(CALIBRATION_NOTE, style="yellow", highlight=False)
     try:
-        asked = _loaded(chosen, note)
+        asked = _loaded(chosen, left.note)
     except ValueError as error:
-        raise BadInput(f"sweep {name}: {error}") from None
+        raise BadInput(f"sweep {left.sweep}: {error}") from None
     if prompt is not None:
         try:
             _answer(asked, prompt, 0)
@@ -81,12 +78,13 @@ class Chosen:
     seed: int
 
 
-def choose(made: Sequence[tuple[Node, Manifest | None]], sweep: str, arms: Sequence[str], size: str | None) -> Chosen:
+def choose(left: Outputs, arms: Sequence[str], size: str | None) -> Chosen:
     """The arms that are asked, each as tuned on the most samples with the first seed.
 
     Raises:
         BadInput: the sweep has no such size or arm, or has not come to tuning it.
     """
+    made, sweep = left.made.items(), left.sweep
     sampled = {node.axes: manifest for node, manifest in made if node.stage.name == "sampling"}
     sizes = list(dict.fromkeys(axes.model for axes in sampled if axes.model))
     fitting = [one for one in sizes if size in (None, one, one.partition("-")[2])]
@@ -151,6 +149,6 @@ def _lines() -> Iterator[str]:
 def _answer(asked: Beside, prompt: str, repeat: int) -> None:
     width = max(map(len, asked.arms)) + 2
     for arm, text in asked.answers(prompt, repeat):
-        said = "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text.strip())
+        said = harmless(text.strip())
         out.print(f"{arm:{width}}", style="bold", end="", highlight=False, markup=False)
         out.print(said.replace("\n", "\n" + " " * width), highlight=False, markup=False)

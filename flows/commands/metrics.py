@@ -14,7 +14,7 @@ from rich.table import Table
 from configs.problems import BadInput, accepted
 from flows.commands.words import Sweep, out, plain, show
 from flows.engine.home import Home
-from flows.results import COLUMNS, metric_rows, outcome_metrics, units
+from flows.results import COLUMNS, comparison, metric_rows, outcome_metrics, units
 from tasks.contract import csv_text
 
 OVERALL = "all"  # the group of all prompts
@@ -41,8 +41,8 @@ def metrics(
     Columns: sweep, ladder, size, params, arm, seed, suite, group, metric, value, ci_low, ci_high, n, train_samples.
     Examples:  palms metrics --metric toxicity --suite human_eval   |   palms metrics --format csv > metrics.csv
     """
-    home = Home.named()
-    rows = metric_rows(home, sweep)
+    name, folder = comparison(Home.named(), sweep)
+    rows = metric_rows(name, folder)
     wanted = {"metric": metric, "suite": suite, "arm": arm, "size": size, "group": group}
     chosen = chosen_rows(rows, {column: values for column, values in wanted.items() if values})
     if output == "csv":
@@ -50,8 +50,8 @@ def metrics(
     elif output == "json":
         sys.stdout.write(json.dumps(chosen, indent=1, ensure_ascii=False) + "\n")
     else:
-        outcomes = None if any(wanted.values()) else outcome_metrics(home, sweep)
-        _print(default_rows(chosen, outcomes, grouped=bool(group)), units(home, sweep), len(rows))
+        outcomes = None if any(wanted.values()) else outcome_metrics(folder)
+        _print(default_rows(chosen, outcomes, grouped=bool(group)), units(folder), len(rows))
 
 
 def default_rows(rows: Sequence[dict[str, Any]], metrics: Collection[str] | None, *, grouped: bool) -> list[dict[str, Any]]:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import fields
-from pathlib import Path
 
 import typer
 
 from configs.problems import BadInput
 from flows.commands.words import out
 from flows.engine.home import Home
-from flows.engine.notes import SweepNote, sweep_note, tracker_of
+from flows.engine.notes import sweep_note, tracker_of
 from flows.engine.servers import running
 from flows.engine.tracked import Tracked
+from flows.outputs import Outputs
 from flows.prepared import began, known_sweeps
-from flows.results import outputs
-from tasks.contract import Axes
 
 app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 
@@ -54,11 +51,7 @@ def rebuild(home: Home) -> Iterator[str]:
         left = sweep_note(folder)
         if not left.ended and left.owner.alive is not False:
             raise BadInput(f"sweep {folder.name} is running (pid {left.owner.pid}); wait for it, or end it")
-        if not _placed(left):
-            raise BadInput(
-                f"{folder}/sweep.json: written by another version, which left too little; `palms rerun {folder.name}` first"
-            )
-        kept[folder.name] = noted(home, folder)
+        kept[folder.name] = noted(home, Outputs.of(home, folder.name))
     aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
     home.mlflow.mkdir(exist_ok=True)
     if held := list(home.mlflow.iterdir()):
@@ -78,26 +71,19 @@ def rebuild(home: Home) -> Iterator[str]:
     registry.register(home, *filter(None, kept.values()))
 
 
-def _placed(left: SweepNote) -> bool:
-    """Whether a sweep noted where each of its outputs stands, in the words of this version."""
-    known = {field.name for field in fields(Axes)}
-    return all(set(place) <= known for place in left.places.values())
-
-
-def noted(home: Home, folder: Path) -> Tracked | None:
+def noted(home: Home, left: Outputs) -> Tracked | None:
     """A sweep as it noted itself, with its outputs as the store holds them; None if its tracker is not this home's database."""
-    left = sweep_note(folder)
-    if (uri := tracker_of(home, folder, left)) != home.tracking_uri():
+    if (uri := tracker_of(home, left.folder, left.note)) != home.tracking_uri():
         return None
-    made = outputs(home, folder.name)
+    made = left.made
     return Tracked(
-        sweep=folder.name,
-        name=left.tracked_as,
+        sweep=left.sweep,
+        name=left.note.tracked_as,
         uri=uri,
         artifacts=home.mlflow / "artifacts",
-        calibration=left.calibration,
-        config=left.experiment,
-        params=left.params,
-        nodes=[node for node, _ in made],
-        outcome=dict(made).get,
+        calibration=left.note.calibration,
+        config=left.note.experiment,
+        params=left.note.params,
+        nodes=list(made),
+        outcome=made.get,
     )

@@ -62,6 +62,6 @@ def _make(path: Path) -> None:
     try:
         os.link(name, path)
     except FileExistsError:
-        pass
+        pass  # the other one's is the secret
     finally:
         Path(name).unlink()
