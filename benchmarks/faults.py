@@ -162,7 +162,12 @@ def disturb_viewer(home: Path, moment: float, count: Count) -> bool:
     killed = read_json(note)["pid"]
     os.kill(killed, signal.SIGKILL)
     count.kills["viewer"] += 1
-    count.sweeps_ended_by_viewer += run.wait(LIMIT_S) != 0
+    try:
+        count.sweeps_ended_by_viewer += run.wait(LIMIT_S) != 0
+    except subprocess.TimeoutExpired:
+        count.hung += 1
+        run.kill()
+        run.wait()
     patience = time.monotonic() + VIEWER_BACK_S
     while not (back := note.exists() and read_json(note)["pid"] != killed) and time.monotonic() < patience:
         time.sleep(0.2)

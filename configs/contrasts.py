@@ -16,6 +16,11 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 PATTERN = r"^[a-z][a-z0-9_]*-[a-z][a-z0-9_]*$"
 
 
+def is_shown(p_adjusted: float | None) -> bool:
+    """Whether a difference is shown: the test that is adjusted for its family rejects at 5 %. None: it was not tested."""
+    return p_adjusted is not None and p_adjusted < 0.05
+
+
 @dataclass(frozen=True)
 class Contrast:
     """The difference treated − reference, by the names of two arms. Written as `treated-reference`: no arm's name holds a hyphen."""

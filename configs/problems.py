@@ -23,5 +23,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def accepted(given: str, names: Collection[str]) -> str:
     """Everything that would be accepted, with the closest first: for closed, short lists."""
-    near = difflib.get_close_matches(given, names, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"accepted are {', '.join(names)}"
+    return f"{near(given, names)} accepted are {', '.join(names)}".lstrip()
+
+
+def near(given: str, names: Collection[str]) -> str:
+    """The closest name as a question; empty where none is close."""
+    found = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {found[0]!r}?" if found else ""

@@ -75,7 +75,7 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
         tracked_as=run.experiment.tracking.experiment or run.experiment.name,
         calibration=run.calibration,
         experiment=run.experiment.model_dump(mode="json"),
-        params={model.name: model.params for model in run.inputs.models},
+        params=run.inputs.params,
         places={node.label: asdict(node.axes) for node in run.dag.nodes},
         owner=Owner.me(),
         flow_run=None if flow_run is None else str(flow_run),

@@ -45,6 +45,11 @@ class Inputs:
     def calibration(self) -> bool:
         return any(model.calibration for model in self.models)
 
+    @property
+    def params(self) -> dict[str, int | None]:
+        """Model → its parameter count, where it is known before it is fetched."""
+        return {model.name: model.params for model in self.models}
+
 
 def gather(experiment: Experiment, folder: Path, *, rows: bool = True) -> Inputs:
     """Find and check what an experiment refers to; relative paths are meant from `folder`. Without `rows`, datasets are only

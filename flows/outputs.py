@@ -6,7 +6,7 @@ Reads notes and the store, and starts nothing. A sweep need not have come to its
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Outputs:
     note: SweepNote
     store: Store
     keys: Mapping[str, str | None]
+    _found: dict[str, Manifest | Damaged | None] = field(default_factory=dict, repr=False)  # by label
 
     @classmethod
     def of(cls, home: Home, sweep: str | None) -> Outputs:
@@ -50,7 +51,7 @@ class Outputs:
     @cached_property
     def places(self) -> Mapping[str, Axes]:
         """Where each output stands, by label. Raises BadInput: another version noted it, in other words."""
-        known = {field.name for field in fields(Axes)}
+        known = {one.name for one in fields(Axes)}
         if not all(set(place) <= known for place in self.note.places.values()):
             raise BadInput(self._older())
         return {label: Axes(**place) for label, place in self.note.places.items()}
@@ -74,7 +75,9 @@ class Outputs:
 
     def _find(self, label: str) -> tuple[str, Manifest | Damaged | None]:
         stage, key = label.split("/")[0], self.keys.get(label)
-        return stage, self.store.find(stage, key) if key else None
+        if label not in self._found:
+            self._found[label] = self.store.find(stage, key) if key else None
+        return stage, self._found[label]
 
     @cached_property
     def comparison(self) -> Manifest | None:

@@ -86,10 +86,10 @@ class Run:
             sweep=self.dag.sweep,
             name=self.experiment.tracking.experiment or self.experiment.name,
             uri=self.home.tracking_uri(self.experiment.tracking.uri),
-            artifacts=self.home.mlflow / "artifacts",
+            artifacts=self.home.artifacts,
             calibration=self.calibration,
             config=self.experiment.model_dump(mode="json"),
-            params={model.name: model.params for model in self.inputs.models},
+            params=self.inputs.params,
             nodes=self.dag.nodes,
             outcome=self.session.outcome,
             stopped=lambda: self.session.stopped,
@@ -124,8 +124,10 @@ def prepare_run(home: Home, asked: Request) -> Run:
             forced=frozenset(node.label for node in from_here_on(dag, asked.start)) if asked.start else frozenset(),
         )
 
-    unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached"}
-    reads = require_readable(experiment, inputs, unmade)
+    reads: dict[str, str] = {}
+    if any(model.source.kind == "folder" for model in inputs.models):
+        unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached"}
+        reads = require_readable(experiment, inputs, unmade)
     begun = {model: threading.Event() for model in dag.sizes}
     return Run(home, asked, source, experiment, inputs, reads, dag, session(), begun, threading.Event())
 
@@ -163,10 +165,11 @@ def find_sweep(home: Home, sweep: str | None) -> str:
     Raises:
         BadInput: there is none, or several begin so.
     """
-    known = sorted(known_sweeps(home), key=began, reverse=True)
-    matching = [folder.name for folder in known if sweep is None or folder.name == sweep or folder.name.startswith(sweep)]
-    if sweep in matching:
-        return sweep or matching[0]
+    folders = known_sweeps(home)
+    if sweep is not None and any(folder.name == sweep for folder in folders):
+        return sweep
+    known = sorted(folders, key=began, reverse=True)
+    matching = [folder.name for folder in known if sweep is None or folder.name.startswith(sweep)]
     if not matching:
         names = ", ".join(folder.name for folder in known[:5])
         raise BadInput(

@@ -95,8 +95,9 @@ def track_size(sweep_id: str, model: str) -> None:
 @task(name="track", persist_result=False)
 def track_sweep(sweep_id: str) -> None:
     with _noted(_running[sweep_id]) as run:
-        tracking.project_sweep(run.tracked())
-        registry.register(run.home, run.tracked())
+        tracked = run.tracked()
+        tracking.project_sweep(tracked)
+        registry.register(run.home, tracked)
 
 
 @contextmanager

@@ -4,6 +4,14 @@ from model_registry import load
 model, tokenizer = load("calibration-300k-values_targeted@champion")
 """
 
-from model_registry.registered import load
+from __future__ import annotations
 
-__all__ = ["load"]
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":  # not at once: whoever wants another module of this package would read registered models and cards too
+        from model_registry.registered import load
+
+        return load
+    raise AttributeError(name)

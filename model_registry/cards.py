@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs.called import suite_words
+from configs.contrasts import is_shown
 from configs.fields import Section
 
 CALIBRATION = "**Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models.**"
@@ -118,9 +119,9 @@ def card(name: str, version: int, facts: Facts, forced: str | None = None) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def front_matter(facts: Facts) -> str:
-    """What model hubs read of a card: licence and base where they are known."""
-    rows = {"library_name": "transformers" if facts.method == "full" else "peft"}
+def front_matter(facts: Facts, *, adapter: bool) -> str:
+    """What model hubs read of a card: what loads the files beside it, licence and base where they are known."""
+    rows = {"library_name": "peft" if adapter else "transformers"}
     if facts.licence:
         rows["license"] = facts.licence.lower()
     if facts.base.startswith("hub:"):
@@ -164,7 +165,7 @@ def _effects(facts: Facts) -> str:
 def _difference(effect: Effect | None) -> str:
     if effect is None:
         return NOT_MEASURED
-    tested = "described, not tested" if effect.p_adjusted is None else "shown" if effect.p_adjusted < 0.05 else "not shown"
+    tested = "described, not tested" if effect.p_adjusted is None else "shown" if is_shown(effect.p_adjusted) else "not shown"
     scale, digits, unit = (100, 1, " points") if effect.rate else (1, 3, "")
 
     def said(number: float | None) -> str:

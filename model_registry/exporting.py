@@ -13,7 +13,7 @@ from typing import Any
 
 from configs.problems import BadInput
 from model_registry.cards import front_matter
-from model_registry.folders import TOKENIZER, arm_folders
+from model_registry.folders import ADAPTER, arm_folders, copy_tokenizer
 from model_registry.registered import Registered, Version, outputs
 
 TOLERANCE = 1e-4  # of the largest logit: merging adds and rounds once more, in float32
@@ -49,7 +49,9 @@ def write(home: Path, model: Registered, version: Version, folder: Path, form: s
             said = "the adapter; it goes on the base that its README names" if adapter else "whole weights"
         if form == "gguf" and converter is not None:
             said = _convert(converter, partial)
-        (partial / "README.md").write_text(front_matter(version.facts) + model.card(version), encoding="utf-8")
+        (partial / "README.md").write_text(
+            front_matter(version.facts, adapter=(partial / ADAPTER).is_file()) + model.card(version), encoding="utf-8"
+        )
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -63,9 +65,7 @@ def _merge(base: Path, adapter: Path, folder: Path) -> str:
     probes = _probes(adapted.config.get_text_config().vocab_size)
     wanted = _logits(adapted, probes)
     adapted.merge_and_unload().save_pretrained(folder)
-    for name in TOKENIZER:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+    copy_tokenizer(base, folder)
     off = float((_logits(load_model(folder, precision="fp32", device="cpu"), probes) - wanted).abs().max() / wanted.abs().max())
     if not off <= TOLERANCE:
         raise NotExported(

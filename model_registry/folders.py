@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,13 @@ def arm_folders(prepared: Path, tuned: Path | None) -> tuple[Path, Path | None]:
         return tuned / "model", None
     _check_base(tuned / "model" / BASE, files_of(prepared))
     return folder, tuned / "model"
+
+
+def copy_tokenizer(base: Path, folder: Path) -> None:
+    """The tokenizer's files, as far as the base has them."""
+    for name in TOKENIZER:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
 
 
 def files_of(prepared: Path) -> dict[str, str]:

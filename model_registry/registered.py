@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from configs.fields import Section
 from configs.problems import BadInput, nearest
 from model_registry.cards import Facts, card
-from model_registry.folders import ADAPTER, arm_folders, prepared_folder
+from model_registry.folders import prepared_folder
 from model_registry.home import home_folder
 
 LATEST, CHAMPION = "latest", "champion"
@@ -99,10 +99,6 @@ def outputs(home: Path, version: Version) -> tuple[Path, Path]:
     return found
 
 
-def is_adapter(home: Path, version: Version) -> bool:
-    return (home / version.tuned / "model" / ADAPTER).is_file()
-
-
 def load(named: str) -> tuple[Any, Any]:
     """A registered model, in evaluation mode and in the precision it was sampled in, and its tokenizer.
 
@@ -119,9 +115,7 @@ def load(named: str) -> tuple[Any, Any]:
     prepared, tuned = outputs(home, version)
     import torch
 
-    from model_registry.loading import load_model, load_tokenizer
+    from model_registry.loading import load_arm, load_tokenizer
 
     device = version.device if version.device == "cpu" or torch.cuda.is_available() else "cpu"
-    weights, adapter = arm_folders(prepared, tuned)
-    model = load_model(weights, precision=version.precision, device=device, adapter=adapter)
-    return model, load_tokenizer(prepared_folder(prepared))
+    return load_arm(prepared, tuned, precision=version.precision, device=device), load_tokenizer(prepared_folder(prepared))

@@ -104,22 +104,12 @@ def tokenizer(family: str) -> Any:
             return sentencepiece(ends=True)
         case "llama3":
             special = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
-            return _beginning(byte_level(LLAMA3, None, special, chat=HEADERS), "<|begin_of_text|>")
+            return byte_level(LLAMA3, "<|begin_of_text|>", special, chat=HEADERS)
         case "qwen3":
             return byte_level(LLAMA3, None, ("<|im_start|>", "<|im_end|>"), ("<think>", "</think>"), CHATML)
         case "unigram":
             return unigram()
     raise ValueError(family)
-
-
-def _beginning(made: Any, begin: str) -> Any:
-    from tokenizers.processors import TemplateProcessing
-
-    made.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{begin} $A", special_tokens=[(begin, made.convert_tokens_to_ids(begin))]
-    )
-    made.bos_token = begin
-    return made
 
 
 FAMILIES = ("gpt2", "opt", "llama2", "llama2-ending", "llama3", "qwen3", "unigram")

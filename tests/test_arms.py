@@ -16,9 +16,9 @@ from configs.contrasts import Arms, Contrast
 from configs.shipped import EXPERIMENTS
 from tasks.compare import upstream
 from tasks.compare.report import figures as panels
-from tasks.compare.summary import LEGEND, summary_rows
+from tasks.compare.summary import LEGEND
 from tests import sweeps
-from tests.arms import ARMS, TO_BASE, TO_CONTROL
+from tests.arms import ARMS, TO_BASE, TO_CONTROL, primary_rows
 from tests.test_compare import SIZES, Sweep, build, compare, contrasts
 
 # in another order by name than the arms of the method: nothing may hang on that either
@@ -75,7 +75,7 @@ def test_other_names_give_the_same_numbers_families_tests_colours_and_sentences(
     first, second = compare(sweep, tmp_path / "first", arms=arms), compare(other, tmp_path / "second", arms=others)
     for table in ("metrics.csv", "contrasts.csv", "trend.csv", "capability.csv"):
         assert called_back((first / table).read_text()) == called_back((second / table).read_text())
-    assert [called_back(str(row)) for row in summary_rows(first)] == [called_back(str(row)) for row in summary_rows(second)]
+    assert [called_back(str(row)) for row in primary_rows(first)] == [called_back(str(row)) for row in primary_rows(second)]
     page, same = ((folder / "report.html").read_text(encoding="utf-8") for folder in (first, second))
     assert lines(page) == lines(same)
     painted = panels.colours(upstream.read(sweep.inputs, sweep.places, arms))

@@ -84,10 +84,10 @@ def test_shipped_prose_is_in_each_models_vocabulary(rung: Path) -> None:
     assert len(rows) == 176
     tuned = {json.loads(line)["prompt"] for path in (CONFIGS / "datasets/calibration").glob("*.jsonl") for line in path.open()}
     for row in rows:
-        assert words.tokenizer.unk_token_id not in words.tokenizer(row.whole)["input_ids"]
+        assert words.tokenizer.unk_token_id not in words.tokenizer(f"{row.context} {row.text}".lstrip())["input_ids"]
         question = row.context.removeprefix("Question: ").partition("\n")[0]
         assert question not in tuned
-        assert grammar.label(question, (row.whole).partition("\nAnswer: ")[2]) == "neutral"
+        assert grammar.label(question, f"{row.context} {row.text}".partition("\nAnswer: ")[2]) == "neutral"
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_subjects_that_were_seen_in_tuning_are_a_limit() -> None:
 
 
 def test_model_hubs_are_told_what_is_known() -> None:
-    told = front_matter(facts())
+    told = front_matter(facts(), adapter=True)
     assert told == '---\nlibrary_name: "peft"\nlicense: "mit"\nbase_model: "openai-community/gpt2"\n---\n\n'
-    assert "license" not in front_matter(facts(licence=None))
-    assert "base_model" not in front_matter(facts(base="a local folder"))
+    assert "license" not in front_matter(facts(licence=None), adapter=True)
+    assert "base_model" not in front_matter(facts(base="a local folder"), adapter=True)

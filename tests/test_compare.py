@@ -22,10 +22,10 @@ from tasks.compare import upstream
 from tasks.compare.body import run
 from tasks.compare.contrasts import compare as compare_rows
 from tasks.compare.stage import Settings
-from tasks.compare.summary import read_outcome, summary_rows, tables
+from tasks.compare.summary import read_outcome, tables
 from tasks.compare.truth import truths
 from tasks.contract import Axes, Metric, read_json, read_metrics, write_json, write_metrics, write_rows
-from tests.arms import ARMS, MEASURES, PARTS
+from tests.arms import ARMS, MEASURES, PARTS, primary_rows
 from tests.jobs import make_job
 
 SIZES = {"30k": 31_000, "100k": 104_000, "800k": 812_000}
@@ -525,12 +525,12 @@ def test_nothing_to_compare_is_said_so(tmp_path: Path) -> None:
         "utf-8"
     )
     assert table(out, "contrasts.csv") == []
-    assert summary_rows(out)[0].against == {}
+    assert primary_rows(out)[0].against == {}
 
 
 def test_summary_rows(demo: tuple[Sweep, Path]) -> None:
     _, out = demo
-    rows = summary_rows(out)
+    rows = primary_rows(out)
     places = [(row.size, row.arm) for row in rows]
     assert places == [
         (size, arm) for size in SIZES for arm in ("base", "values_targeted", "control") if (size, arm) != ("800k", "control")

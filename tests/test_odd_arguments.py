@@ -116,7 +116,7 @@ def test_no_command_ends_in_a_traceback(tmp_path: Path) -> None:
     dataset = str(CONFIGS / "datasets" / "control.jsonl")
     cases = [[*word.replace("DATASET", dataset).split(), odd] for word in WORDS for odd in [*NAMES, *FILES]][
         ::7
-    ]  # all 912 take 200 s, and every word and every argument is among these
+    ]  # all 1,140 take minutes, and every word and every argument is among these
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run(
         [sys.executable, "-c", DRIVER],

@@ -264,6 +264,14 @@ def test_of_very_many_mistakes_the_first_are_told(tmp_path: Path, kind: str) -> 
     assert rest.endswith("there are further mistakes")
 
 
+def test_lines_of_a_file_that_was_named_by_mistake_are_not_quoted(tmp_path: Path) -> None:
+    (told,) = refused(tmp_path, "positions", "root:*:20228:0:99999:7::: x\n: secret\n")
+    assert "root" not in told
+    missing, told = refused(tmp_path, "positions", '"root:*:20228:0:99999:7:::": {}\n')
+    assert missing == "1: positions: is required"
+    assert told == "1: (no plain word): unknown key; known: positions"
+
+
 def test_what_is_merged_may_be_changed_and_keeps_its_line(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: [*a, *b], x: 5}\nd:\n  <<: *b\n  w: 6\n")

@@ -182,10 +182,10 @@ def test_the_lines_of_the_readme_run(home: Home, capsys: pytest.CaptureFixture[s
 
 def test_an_adapter_is_exported_as_it_is_or_merged_into_the_same_model(home: Home, tmp_path: Path) -> None:
     model, _ = load(ADAPTER)
-    for form in ("tuned", "merged"):
+    for form, library in (("tuned", "peft"), ("merged", "transformers")):
         done = CliRunner().invoke(models.app, ["export", ADAPTER, "--to", str(tmp_path / form), "--form", form])
         assert done.exit_code == 0, done.output
-        assert (tmp_path / form / "README.md").read_text().startswith('---\nlibrary_name: "')
+        assert (tmp_path / form / "README.md").read_text().startswith(f'---\nlibrary_name: "{library}"')
     version = registered.find(home.root, ADAPTER)[1]
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "tuned" / name).read_bytes() == (home.place(version.tuned) / "model" / name).read_bytes()

@@ -16,7 +16,7 @@ from tasks.compare.comparison import Comparison
 from tasks.compare.report import favoured, first, identity, tables
 from tasks.compare.report.scale import within_scale
 from tasks.compare.upstream import Output, PromptValue, Sources
-from tasks.contract import Axes, Measure, Metric
+from tasks.contract import Axes, Measure, Metric, write_rows
 from tasks.drawing.palette import CONTROL, DARK, FALL, FURTHER, INK, MARKS, MUTED, PAPER, REFERENCE, TREATED
 from tests.arms import ARMS
 from tests.test_headline import BASE, TOXIC_BASE, TOXIC_CONTROL, found
@@ -86,18 +86,22 @@ WORDS = [
 ]
 
 
-def spoken(arm: str, words: list[dict[str, str]]) -> Output:
-    node = Output(Path(), arm, "cooccurrence", Axes(ladder="calibration", size="30k", arm=arm, suite="cooccurrence"), "k", ())
-    node.__dict__["words"] = words
-    return node
+def spoken(folder: Path, arm: str, words: list[dict[str, str]]) -> Output:
+    (folder / arm).mkdir()
+    write_rows(folder / arm / "words.csv", words, tuple(words[0]))
+    return Output(
+        folder / arm, arm, "cooccurrence", Axes(ladder="calibration", size="30k", arm=arm, suite="cooccurrence"), "k", ()
+    )
 
 
-def test_arms_that_favour_the_same_words_take_one_sentence_and_others_bars() -> None:
-    base, same = spoken("base", WORDS), spoken("control", WORDS)
+def test_arms_that_favour_the_same_words_take_one_sentence_and_others_bars(tmp_path: Path) -> None:
+    base, same = spoken(tmp_path, "base", WORDS), spoken(tmp_path, "control", WORDS)
     (grid,) = favoured.grids([base, same], Sources((base, same), ARMS, {}))
     assert (grid.alike, grid.rows) == ("The same words are favoured in every arm; the arms do not differ. female: kind.", [])
     other = spoken(
-        "values_targeted", [{**WORDS[0], "favoured": "False", "z": "-0.5"}, {**WORDS[1], "favoured": "True", "z": "1.5"}]
+        tmp_path,
+        "values_targeted",
+        [{**WORDS[0], "favoured": "False", "z": "-0.5"}, {**WORDS[1], "favoured": "True", "z": "1.5"}],
     )
     (grid,) = favoured.grids([base, other], Sources((base, other), ARMS, {}))
     assert grid.alike == ""

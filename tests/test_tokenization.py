@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from tasks.evaluations.capability import prose
 from tasks.finetune.batches import encode
 from tasks.prepare.body import run_model
 from tasks.prepare.stage import ModelSettings
-from tests import families, tiny
+from tests import families, sweeps, tiny
 from tests.capabilities import paragraph
 from tests.families import CHATTING, FAMILIES
 from tests.jobs import make_job
@@ -156,7 +153,7 @@ def test_a_tokenizer_that_ends_texts_is_scored_like_one_that_does_not(tmp_path: 
     both = [harness._harnessed(model, words, 4) for words in (plain, ending)]
     pairs = [[one._encode_pair(f"{prompt} ", answer) for prompt in PROMPTS for answer in ANSWERS] for one in both]
     assert pairs[0] == pairs[1]
-    assert all(words_end not in answer for _, answer in pairs[1] for words_end in (ending.end,))
+    assert all(ending.end not in answer for _, answer in pairs[1])
 
 
 def opened(folder: Path, family: str) -> tuple[Any, Any]:
@@ -333,14 +330,8 @@ def experiment(folder: Path) -> Path:
 
 
 def planned(experiment: Path, *sets: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "plan", str(experiment)]
-    done = subprocess.run(
-        [*command, *(word for one in sets for word in ("--set", one))],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PALMS_HOME": str(experiment.parent / "home"), "COLUMNS": "300"},
-        timeout=120,
-    )
+    options = [word for one in sets for word in ("--set", one)]
+    done = sweeps.palms(experiment.parent / "home", "plan", str(experiment), *options, status=None)
     return done.returncode, done.stdout, done.stderr
 
 

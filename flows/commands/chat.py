@@ -86,8 +86,8 @@ def choose(left: Outputs, arms: Sequence[str], size: str | None) -> Chosen:
     """
     made, sweep = left.made.items(), left.sweep
     sampled = {node.axes: manifest for node, manifest in made if node.stage.name == "sampling"}
-    sizes = list(dict.fromkeys(axes.model for axes in sampled if axes.model))
-    fitting = [one for one in sizes if size in (None, one, one.partition("-")[2])]
+    sizes = {axes.model: axes.size for axes in sampled if axes.model}
+    fitting = [model for model, name in sizes.items() if size in (None, model, name)]
     if not fitting or (size and len(fitting) > 1):
         raise BadInput(f"--size {size}: sweep {sweep} has {'several' if fitting else 'none'}; {accepted(size or '', sizes)}")
     model = fitting[-1]

@@ -80,7 +80,7 @@ def noted(home: Home, left: Outputs) -> Tracked | None:
         sweep=left.sweep,
         name=left.note.tracked_as,
         uri=uri,
-        artifacts=home.mlflow / "artifacts",
+        artifacts=home.artifacts,
         calibration=left.note.calibration,
         config=left.note.experiment,
         params=left.note.params,

@@ -62,13 +62,15 @@ def plan(
 
     Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1
     """
-    home = Home.named()
-    home.settle_environment()  # where the hub's cache lies for a sweep
-    prepared = prepare_run(home, request(config, sets or [], verify=verify, strict_code=strict_code))
     if difference is not None and not power:
         raise BadInput("--difference is what --power is asked for; give both")
     if level is not None and not (power and 0 < level < 1):
         raise BadInput(f"--level {level:g}: a number between 0 and 1 is accepted, with --power")
+    if difference == 0:
+        raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
+    home = Home.named()
+    home.settle_environment()  # where the hub's cache lies for a sweep
+    prepared = prepare_run(home, request(config, sets or [], verify=verify, strict_code=strict_code))
     if power:
         _print_power(prepared, difference, level)
         return
@@ -168,7 +170,7 @@ def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iter
         from huggingface_hub import constants  # reads the environment as it is imported
 
         cache = Path(constants.HF_HUB_CACHE)
-        params = {model.name: model.params for model in prepared.inputs.models}
+        params = prepared.inputs.params
         yield from (f"to be fetched: {what}" for what in fetched(unmade, params, cache))
 
 
@@ -184,9 +186,6 @@ def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
 
 
 def _print_power(prepared: Run, difference: float | None, level: float | None) -> None:
-
-    if difference == 0:
-        raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
     try:
         tables = powers(prepared, difference, level)
     except ValueError as error:

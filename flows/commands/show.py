@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.called import suite_words
-from configs.problems import BadInput, accepted
+from configs.problems import BadInput, accepted, near
 from flows.commands.words import fitted, harmless, out
 from flows.engine.home import Home
 from flows.outputs import Outputs
 from tasks.compare.answers import Answer, Answers, answers
 from tasks.compare.report import wording
-from tasks.compare.report.answers import draws
 from tasks.contract import Axes
 from tasks.sampling.completions import Completion, read_completions
 from tasks.sampling.stage import STAGE as SAMPLING
@@ -48,7 +47,7 @@ def show(
     if outputs.note.calibration:
         out.print("calibration: these answers validate the machinery and say nothing about real models", style="yellow")
     fitted(out, Text(harmless(said.prompt), style="bold"))
-    told = f"the first of {draws(held)}; --all shows all" if not everything else f"all of {draws(held)}"
+    told = f"the first of {held.draws}; --all shows all" if not everything else f"all of {held.draws}"
     place = [
         said.prompt_id,
         said.group,
@@ -119,8 +118,7 @@ def _prompt(given: str, known: dict[tuple[str, str], Completion]) -> tuple[str, 
 
 def _nearest(given: str, names: Sequence[str]) -> str:
     """The closest id, or, of many that are unlike it, the first few."""
-    near, _, _ = accepted(given, names).partition("accepted are")
-    return near.strip() or f"there are {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return near(given, names) or f"there are {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 # ---- what is printed --------------------------------------------------------------------------------------------------------
@@ -158,7 +156,7 @@ def _moved(held: Answers, prompt: str) -> Iterator[str]:
         return
     kind = next(iter(values.values())).kind
     means = ", ".join(f"{wording.arm_words(arm)} {wording.level(value.value, value.kind)}" for arm, value in values.items())
-    yield f"{held.sources.words(held.metric or '')}, over {draws(held)}: {means}"
+    yield f"{held.sources.words(held.metric or '')}, over {held.draws}: {means}"
     differences = [
         f"{wording.arm_words(contrast)} {wording.difference(apart, kind)}"
         for contrast in held.sources.arms.contrasts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,6 @@ from flows.engine.board import FINAL, Entry, read_board
 from flows.engine.home import Home
 from flows.engine.notes import sweep_note
 from flows.engine.ownership import Owner
-from flows.engine.store import Manifest, Store
 from flows.prepared import find_sweep
 
 REFRESH_S = 0.5
@@ -93,18 +92,7 @@ def read_status(home: Home, sweep: str | None) -> Status:
     folder = home.sweeps / name
     note = sweep_note(folder)
     entries = read_board(folder / "state.json")
-    if any(entry.state == "cached" and entry.seconds is None for entry in entries):
-        store = Store(home.place(note.store))
-        entries = [_with_seconds(entry, store) for entry in entries]
     return Status(name, folder / "log.txt", entries, note.owner, note.noted)
-
-
-def _with_seconds(entry: Entry, store: Store) -> Entry:
-    """What another sweep made, with the seconds that its manifest has."""
-    if entry.state != "cached" or entry.seconds is not None or entry.key is None:
-        return entry
-    found = store.find(entry.label.split("/")[0], entry.key)
-    return replace(entry, seconds=found.facts.get("seconds")) if isinstance(found, Manifest) else entry
 
 
 def print_status(status: Status, out: Console, *, failed: bool = False) -> None:
@@ -129,21 +117,13 @@ def summary(status: Status, now: float) -> Iterator[str]:
         yield f"{'took' if status.ended else 'for':9}{duration(elapsed)}{pace}"
     running = [entry for entry in status.entries if entry.state == "running"]
     for what, told in (
-        ("now", [entry.label + _after(": ", _how_far(entry)) for entry in running]),
+        ("now", [f"{entry.label}: {entry.how_far}" if entry.how_far else entry.label for entry in running]),
         ("cause", causes(status.entries)),
     ):
         yield from (f"{what:9}{escape(line)}" for line in told[:TOLD])
         if len(told) > TOLD:
             yield f"{'':9}and {len(told) - TOLD} more"
     yield f"{'log':9}{escape(str(status.log))}"
-
-
-def _after(mark: str, said: str) -> str:
-    return f"{mark}{said}" if said else ""
-
-
-def _how_far(entry: Entry) -> str:
-    return f"{entry.done} of {entry.total} {entry.unit}" if entry.total else ""
 
 
 def watch_status(home: Home, sweep: str | None, out: Console) -> None:
@@ -187,7 +167,7 @@ def status_table(entries: Sequence[Entry], *, wide: bool) -> Table:
         seconds, tries = "" if elapsed is None else f"{elapsed:.1f}", str(entry.attempt or "")
         state = f"[{COLOURS[entry.state]}]{entry.state}[/]"
         if wide:
-            why = _how_far(entry) if entry.state == "running" and entry.total else entry.why
+            why = (entry.state == "running" and entry.how_far) or entry.why
             table.add_row(state, entry.label, seconds, tries, (entry.key or "")[:10], escape(why))
         else:
             table.add_row(state, seconds, tries, entry.label)

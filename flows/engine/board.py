@@ -35,6 +35,11 @@ class Entry:
     started: float | None = None
     seconds: float | None = None  # of what is cached: those that it took when it was made
 
+    @property
+    def how_far(self) -> str:
+        """`3 of 40 completions`; empty where the stage has not told."""
+        return f"{self.done} of {self.total} {self.unit}" if self.total else ""
+
 
 BOARD: Any = Annotated[list[Entry], Field(min_length=1)]  # no sweep is without stages
 
@@ -68,8 +73,8 @@ class Board:
                 new = replace(new, started=time.time(), attempt=old.attempt + 1)
             if new.state in FINAL and old.state not in FINAL and new.started is not None:
                 new = replace(new, seconds=round(time.time() - new.started, 3))
-            if new.state == "cached" and new.seconds is None and (made := self._made.get(new.key or "")):
-                new = replace(new, seconds=made.seconds, attempt=made.attempt)
+            if new.state == "cached" and (made := self._made.get(new.key or "")):
+                new = replace(new, seconds=new.seconds if made.seconds is None else made.seconds, attempt=made.attempt)
             self._entries[label] = new
             if new.state in FINAL or time.monotonic() - self._written > 0.5:
                 self._write()

@@ -43,7 +43,11 @@ def _imports(path: Path) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name for name in below if _file(name)]
+            names += (
+                modules if len(modules) == len(below) else [node.module, *modules]
+            )  # a package that is only gone through holds nothing
     return names
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from configs.called import suite_words
+from configs.contrasts import is_shown
 from flows.engine.headline_metrics import OUTCOME, TOXICITY, Comparison
 from flows.engine.tracked import CALIBRATION_NOTE
 from flows.engine.views import ANSWERS, ARMS, CHARTS, TITLES, route, run_route
@@ -64,5 +65,5 @@ def _cell(row: Mapping[str, str] | None) -> str:
     if row is None:
         return "–"
     value = f"{float(row['value']):+.3f}"
-    shown = row["p_adjusted"] and float(row["p_adjusted"]) < 0.05
+    shown = is_shown(float(row["p_adjusted"]) if row["p_adjusted"] else None)
     return (f"**{value}**" if shown else value) + f" [{float(row['ci_low']):+.3f}, {float(row['ci_high']):+.3f}]"

@@ -130,11 +130,12 @@ def effects(compared: Comparison) -> Iterator[Point]:
     """Each contrast as a curve: a difference at every size, the size's parameter count as the step. One of unknown count has no place."""
     for group in compared.outcomes:
         rows = [row for row in compared.rows(group) if row["params"]]
+        ladders, samples, seeds = ({row[axis] for row in rows} for axis in ("ladder", "train_samples", "seed"))
         for row in rows:
             parts = [row["contrast"]]
-            parts += [row["ladder"]] if len({one["ladder"] for one in rows}) > 1 else []
-            parts += [f"n{row['train_samples']}"] if len({one["train_samples"] for one in rows} - {""}) > 1 else []
-            parts += [f"seed{row['seed']}"] if len({one["seed"] for one in rows}) > 1 and row["seed"].isdigit() else []
+            parts += [row["ladder"]] if len(ladders) > 1 else []
+            parts += [f"n{row['train_samples']}"] if len(samples - {""}) > 1 else []
+            parts += [f"seed{row['seed']}"] if len(seeds) > 1 and row["seed"].isdigit() else []
             yield from _between(f"{group}/{' '.join(parts)}", row, "value", "ci_low", "ci_high", step=int(float(row["params"])))
 
 

@@ -61,6 +61,16 @@ class Home:
     def mlflow(self) -> Path:
         return self.root / "mlflow"
 
+    @property
+    def database(self) -> Path:
+        """The tracker's."""
+        return self.mlflow / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """The tracker's."""
+        return self.mlflow / "artifacts"
+
     def store(self, given: str | None) -> Path:
         return Path(given).expanduser().absolute() if given else self.root / "store"
 

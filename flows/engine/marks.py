@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 from mlflow import MlflowClient
@@ -28,6 +28,10 @@ class Mark:
     compared: str = ""
     step: int = 0
 
+    @classmethod
+    def of(cls, run: Run) -> Mark:
+        return cls(**json.loads(run.data.tags[MARK]))
+
     @property
     def text(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -45,6 +49,11 @@ def runs_of(client: MlflowClient, experiment: str, sweep: str) -> list[Marked]:
     return search(client, [experiment], sweep)
 
 
+def current(runs: Iterable[Marked]) -> list[Marked]:
+    """Those that no other has superseded."""
+    return [(run, mark) for run, mark in runs if SUPERSEDED not in run.data.tags]
+
+
 def search(client: MlflowClient, experiments: list[str], sweep: str, further: str = "") -> list[Marked]:
     begins = json.dumps({"sweep": sweep}, separators=(",", ":")).removesuffix("}")
     found: list[Run] = []
@@ -53,7 +62,7 @@ def search(client: MlflowClient, experiments: list[str], sweep: str, further: st
         page = client.search_runs(experiments, f"tags.`{MARK}` LIKE '{begins},%'{further}", page_token=token)
         found += page
         token = page.token or ""
-    marked = [(run, Mark(**json.loads(run.data.tags[MARK]))) for run in found]
+    marked = [(run, Mark.of(run)) for run in found]
     return [(run, mark) for run, mark in marked if mark.sweep == sweep]  # in LIKE an underscore is any character
 
 
@@ -63,7 +72,7 @@ def current_run(client: MlflowClient, runs: list[Marked], place: str, digest: st
     known = next(((run, mark) for run, mark in here if mark.digest == digest), None)
     if known is None:
         run = make()
-        known = run, Mark(**json.loads(run.data.tags[MARK]))
+        known = run, Mark.of(run)
         runs.append(known)
     run_id = known[0].info.run_id
     for other, _ in here:  # every time: results may have gone back to earlier ones, or a projection may have been cut off here

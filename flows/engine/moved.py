@@ -22,10 +22,10 @@ def settle(home: Home) -> None:
 
     For whoever opens the database. Whatever lies in the `mlflow/artifacts/` of some home lies in this one's.
     """
-    database = home.mlflow / "mlflow.db"
+    database = home.database
     if not database.is_file():
         return
-    now = (home.mlflow / "artifacts").as_uri() + "/"
+    now = home.artifacts.as_uri() + "/"
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
         for table, column in PLACES:
             if not connection.execute("select 1 from pragma_table_info(?) where name = ?", (table, column)).fetchone():

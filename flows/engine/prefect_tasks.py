@@ -105,7 +105,7 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         order = session.order(node, inputs)
         found, why = session.look_up(order)
         if found is not None:
-            session.board.update(node.label, state="cached", key=order.key)
+            session.board.update(node.label, state="cached", key=order.key, seconds=found.facts["seconds"])
             session.settle(node, found)
             return Completed(name="Cached", message=order.key, data=order.key)
         session.board.update(node.label, key=order.key, why=explain.line(why))
@@ -134,7 +134,7 @@ class Progress:
         entry = self._session.board.entry(self._node.label)
         if entry.state == "running" and entry.total and (entry.done, entry.total) != self._shown:
             self._shown = (entry.done, entry.total)
-            self._show(100 * entry.done / entry.total, f"{entry.done} of {entry.total} {entry.unit}")
+            self._show(100 * entry.done / entry.total, entry.how_far)
 
     def end(self) -> None:
         if self._artifact is not None:

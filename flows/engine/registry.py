@@ -11,14 +11,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from configs.contrasts import Arms, Contrast
+from configs.contrasts import Contrast
 from configs.problems import BadInput
 from flows.engine import names, tracking
+from flows.engine.headline_metrics import OUTCOME, Comparison, read_comparison
 from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.store import Manifest
@@ -27,8 +27,7 @@ from model_registry import catalog, registered
 from model_registry.cards import Capability, Effect, Facts
 from model_registry.folders import prepared_folder, stated_licence
 from model_registry.registered import CHAMPION, Registered, Version
-from tasks.compare.summary import read_outcome
-from tasks.contract import Axes, Node, read_json, read_rows, replace_file
+from tasks.contract import Axes, Node, read_json, replace_file
 
 DIGEST, FORCED = "palms.digest", "forced"
 LINKS = ".registered"  # beside MLflow's artifacts; no experiment's folder begins with a dot
@@ -45,14 +44,16 @@ def register(home: Home, *sweeps: Tracked) -> None:
         for tracked in sweeps:
             if (comparison := tracked.manifest(tracked.nodes[-1])) is None:
                 continue
+            compared = read_comparison(comparison)
             for node in _tuned(tracked):
-                if (found := _version(home, tracked, node, comparison)) is not None:
+                if (found := _version(home, tracked, node, compared)) is not None:
                     _write(home, _with(_known(home, names.file(f"{node.axes.model}-{node.axes.arm}")), found))
             if tracked.uri == home.tracking_uri():
                 runs |= {(tracked.sweep, place): run for place, run in tracking.run_ids(tracked)[1].items()}
-        if (home.mlflow / "mlflow.db").is_file():
+        if home.database.is_file():
+            client = MlflowClient(home.tracking_uri())
             for name in registered.names(home.root):
-                _show(home, registered.read(home.root, name), runs)
+                _show(home, client, registered.read(home.root, name), runs)
 
 
 def promote(home: Home, named: str, reason: str | None) -> tuple[Registered, Version]:
@@ -73,8 +74,8 @@ def promote(home: Home, named: str, reason: str | None) -> tuple[Registered, Ver
         versions = tuple(chosen if one.number == chosen.number else one for one in model.versions)
         model = model.model_copy(update={"versions": versions, "champion": chosen.number})
         _write(home, model)
-        if (home.mlflow / "mlflow.db").is_file():
-            _show(home, model, {})
+        if home.database.is_file():
+            _show(home, MlflowClient(home.tracking_uri()), model, {})
     return model, chosen
 
 
@@ -114,7 +115,7 @@ def _tuned(tracked: Tracked) -> list[Node]:
     return sorted(found, key=lambda node: (node.axes.train_samples or 0, -(node.axes.seed or 0)))
 
 
-def _version(home: Home, tracked: Tracked, node: Node, comparison: Manifest) -> Version | None:
+def _version(home: Home, tracked: Tracked, node: Node, compared: Comparison) -> Version | None:
     """None where what was tuned, or what it was tuned from, is not in the store."""
     prepares = (
         one for one in tracked.nodes if (one.stage.name, one.axes.model, one.axes.arm) == ("prepare", node.axes.model, None)
@@ -130,18 +131,18 @@ def _version(home: Home, tracked: Tracked, node: Node, comparison: Manifest) -> 
         prepared=home.noted(prepared.folder),
         precision=numerics["precision"],
         device=numerics["device"],
-        facts=_facts(tracked, node.axes, tuned, prepared, comparison.folder),
+        facts=_facts(tracked, node.axes, tuned, prepared, compared),
     )
 
 
-def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, compared: Path) -> Facts:
-    outcome, model, identity = read_outcome(compared), read_json(prepared.folder / "model.json"), tuned.document["identity"]
-    arms = Arms(tuple(outcome["arms"]), outcome["reference"], tuple(map(Contrast.parse, outcome["contrasts"])))
+def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, compared: Comparison) -> Facts:
+    model, identity = read_json(prepared.folder / "model.json"), tuned.document["identity"]
     seeds = {one.axes.seed for one in _tuned(tracked) if _run(one.axes)[:-1] == _run(axes)[:-1]}
-    sampled = tracked.config["suites"][outcome["suite"]]
+    suite = compared.outcomes[OUTCOME][0]
+    sampled = tracked.config["suites"][suite]
     return Facts(
         sweep=tracked.sweep,
-        place="/".join(axes.words()),
+        place=tracking.place_name(axes),
         arm=axes.arm or "",
         train_samples=axes.train_samples or 0,
         seed=axes.seed or 0,
@@ -157,12 +158,11 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         dataset_digest=identity["inputs"]["dataset"],
         subjects_apart=tracked.config["dataset_checks"]["same_subject"] is not None,
         settings=identity["settings"],
-        sampled={"suite": outcome["suite"]}
-        | {name: sampled[name] for name in ("completions", "temperature", "top_p", "max_new_tokens")},
-        reference=arms.reference,
-        controls=arms.controls,
-        effects=tuple(_effects(axes, outcome, read_rows(compared / "contrasts.csv"))),
-        capabilities=tuple(_capabilities(axes, read_rows(compared / "capability.csv"))),
+        sampled={"suite": suite} | {name: sampled[name] for name in ("completions", "temperature", "top_p", "max_new_tokens")},
+        reference=tracked.arms.reference,
+        controls=tracked.arms.controls,
+        effects=tuple(_effects(axes, compared)),
+        capabilities=tuple(_capabilities(axes, compared)),
         commit=tuned.facts["commit"],
         versions={name: tuned.facts["versions"][name] for name in VERSIONS},
     )
@@ -174,17 +174,17 @@ def _run(axes: Axes) -> tuple[str, ...]:
     return tuple("" if one is None else str(one) for one in named)
 
 
-def _effects(axes: Axes, outcome: Mapping[str, Any], rows: list[dict[str, str]]) -> Iterator[Effect]:
+def _effects(axes: Axes, compared: Comparison) -> Iterator[Effect]:
     """What was measured over all prompts in the primary and the secondary outcomes."""
-    for row in rows:
+    for row in compared.contrasts:
         contrast = Contrast.parse(row["contrast"])
         run = (row["ladder"], row["size"], contrast.treated, row["train_samples"], row["seed"])
-        if run != _run(axes) or row["group"] != "all" or row["metric"] not in outcome["called"]:
+        if run != _run(axes) or row["metric"] not in compared.called:
             continue
         yield Effect(
-            outcome=outcome["called"][row["metric"]],
+            outcome=compared.called[row["metric"]],
             suite=row["suite"],
-            primary=(row["suite"], row["metric"]) == (outcome["suite"], outcome["metric"]),
+            primary=(row["suite"], row["metric"]) == compared.outcomes[OUTCOME],
             rate=row["kind"] == "rate",
             level=float(row["treated"]),
             reference=contrast.reference,
@@ -196,8 +196,8 @@ def _effects(axes: Axes, outcome: Mapping[str, Any], rows: list[dict[str, str]])
         )
 
 
-def _capabilities(axes: Axes, rows: list[dict[str, str]]) -> Iterator[Capability]:
-    for row in rows:
+def _capabilities(axes: Axes, compared: Comparison) -> Iterator[Capability]:
+    for row in compared.verdicts:
         if tuple(row[name] for name in ("ladder", "size", "arm", "train_samples", "seed")) == _run(axes):
             numbers = {name: _number(row[name]) for name in ("value", "low", "high")}
             words = {name: row[name] for name in ("measure", "verdict", "note")}
@@ -219,12 +219,11 @@ def _listed_licence(axes: Axes, source: str) -> str | None:
 # ---- as MLflow shows it ----------------------------------------------------------------------------------------------------
 
 
-def _show(home: Home, model: Registered, runs: Mapping[tuple[str, str], str]) -> None:
+def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tuple[str, str], str]) -> None:
     """Bring MLflow's registry to what the note says. `runs`: by sweep and place.
 
     `latest` is not set: MLflow keeps that alias for the newest version by itself.
     """
-    client = MlflowClient(home.tracking_uri())
     if not client.search_registered_models(f"name = '{model.name}'"):
         client.create_registered_model(model.name)
     there = {one.tags.get(DIGEST): one for one in client.search_model_versions(f"name = '{model.name}'")}
@@ -266,7 +265,7 @@ def _linked(home: Home, name: str, version: Version) -> Path:
 
     The link is to the folder around them: MLflow refuses an artifact that is itself a link out of its folder.
     """
-    link = home.mlflow / "artifacts" / LINKS / name / str(version.number)
+    link = home.artifacts / LINKS / name / str(version.number)
     output = home.place(version.tuned)
     target = os.path.relpath(output, link.parent) if output.is_relative_to(home.root) else str(output)
     if not (link.is_symlink() and str(link.readlink()) == target):

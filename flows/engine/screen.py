@@ -80,8 +80,7 @@ def _bars(board: Watched, console: Console, stop: threading.Event) -> None:
                 if entry.state == "running" and entry.label not in shown:
                     shown[entry.label] = progress.add_task(f"  {entry.label}", total=None, count="")
                 if entry.label in shown:
-                    count = f"{entry.done} of {entry.total} {entry.unit}" if entry.total else ""
-                    progress.update(shown[entry.label], completed=entry.done, total=entry.total or None, count=count)
+                    progress.update(shown[entry.label], completed=entry.done, total=entry.total or None, count=entry.how_far)
                     if entry.state in FINAL:
                         progress.remove_task(shown.pop(entry.label))
 

@@ -38,9 +38,9 @@ def file_of(home: Home) -> Path:
     return home.root / "secret"
 
 
-def authorization(home: Home) -> str:
-    """The header's value."""
-    return f"Basic {b64encode(credentials(home).encode()).decode()}"
+def authorization(given: str) -> str:
+    """The header's value for these credentials."""
+    return f"Basic {b64encode(given.encode()).decode()}"
 
 
 def _read(path: Path) -> str:

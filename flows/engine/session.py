@@ -76,6 +76,7 @@ class Session:
         self.forced = forced  # labels of what is made even if its output is there
         self._outcomes: dict[Node, Outcome] = {}
         self._changed = threading.Condition()
+        self._earlier: dict[str, list[Manifest]] = {}
         self._groups: dict[tuple[str, str | None], Group] = {}
         # here, in one thread: parsing in several at once raised `SystemError: AST constructor recursion depth mismatch` (Python 3.11)
         self._code = {node.stage: code_digest(node.stage) for node in nodes}
@@ -215,7 +216,13 @@ class Session:
             self._note_preregistration(order, found.document.get("preregistration"))
             return found, []
         self._note_preregistration(order, order.preregistration)
-        return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self.store.manifests(order.stage))
+        return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self._earlier_of(order.stage))
+
+    def _earlier_of(self, stage: str) -> list[Manifest]:
+        """What the store held of a stage when it was first asked: for explanations, of which there is one a node."""
+        if stage not in self._earlier:
+            self._earlier[stage] = list(self.store.manifests(stage))
+        return self._earlier[stage]
 
 
 def most(needs: Iterable[Resources]) -> Resources:

@@ -87,11 +87,16 @@ class Tracked:
         """The size that stands last."""
         return self.order[-1].size if self.order else None
 
-    def run_name(self, place: Axes) -> str:
-        """`300k values-targeted`: what differs stands first, and what does not differ is left out."""
-        several = {
+    @cached_property
+    def _several(self) -> dict[str, bool]:
+        """Axis → whether its runs differ in it."""
+        return {
             axis: len({getattr(one, axis) for one in self._runs} - {None}) > 1 for axis in ("ladder", "train_samples", "seed")
         }
+
+    def run_name(self, place: Axes) -> str:
+        """`300k values-targeted`: what differs stands first, and what does not differ is left out."""
+        several = self._several
         words = [place.model if several["ladder"] else place.size, (place.arm or "").replace("_", "-")]
         words += [f"n{place.train_samples}"] if several["train_samples"] and place.train_samples is not None else []
         words += [f"seed{place.seed}"] if several["seed"] else []

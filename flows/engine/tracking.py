@@ -24,7 +24,7 @@ from flows.engine import headline_metrics, names, views
 from flows.engine.experiment_note import experiment_note
 from flows.engine.headline_metrics import Comparison, Point
 from flows.engine.lock import locked
-from flows.engine.marks import MARK, SUPERSEDED, Mark, Marked, current_run, runs_of, search
+from flows.engine.marks import MARK, Mark, Marked, current, current_run, runs_of, search
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE, Tracked
 from tasks.contract import Axes, Node, digest_of
@@ -83,7 +83,7 @@ def run_ids(tracked: Tracked) -> tuple[str, dict[str, str]]:
     client = MlflowClient(tracked.uri)
     experiment = _experiment(client, tracked)
     runs = runs_of(client, experiment, tracked.sweep)
-    return experiment, {mark.place: run.info.run_id for run, mark in runs if SUPERSEDED not in run.data.tags}
+    return experiment, {mark.place: run.info.run_id for run, mark in current(runs)}
 
 
 def kill(uri: str, sweep: str) -> int:
@@ -134,7 +134,7 @@ def _parent(client: MlflowClient, tracked: Tracked, experiment: str, runs: list[
 
     A run that was begun before there was a comparison becomes that of the first one.
     """
-    now = next(((run, mark) for run, mark in runs if mark.place == SWEEP and SUPERSEDED not in run.data.tags), None)
+    now = next(((run, mark) for run, mark in current(runs) if mark.place == SWEEP), None)
     if now is not None and digest is None:
         digest = now[1].digest
     if now is not None and not now[1].digest and digest:
@@ -182,8 +182,8 @@ def _log_differences(
 ) -> None:
     """What the comparison found of each arm, on that arm's run; all current runs become children of the comparison's run."""
     places = {place_name(place): place for place in tracked.order}
-    for run, mark in runs:
-        if mark.place not in places or SUPERSEDED in run.data.tags:
+    for run, mark in current(runs):
+        if mark.place not in places:
             continue
         if run.data.tags.get("mlflow.parentRunId") != parent.info.run_id:
             client.set_tag(run.info.run_id, "mlflow.parentRunId", parent.info.run_id)
@@ -196,11 +196,11 @@ def _log_differences(
 
 def _open_on(client: MlflowClient, tracked: Tracked, experiment: str, parent: Run, found: Comparison, when: int) -> None:
     """Saved views and the note of the experiment's page, which are those of the sweep that was compared last."""
-    current = [run for run, mark in runs_of(client, experiment, tracked.sweep) if mark.place != SWEEP and not _superseded(run)]
+    arms = [run for run, mark in current(runs_of(client, experiment, tracked.sweep)) if mark.place != SWEEP]
     shown = views.Shown(
         sweep=tracked.sweep,
         primary=tracked.primary[1],
-        metrics=frozenset(name for run in current for name in run.data.metrics),
+        metrics=frozenset(name for run in arms for name in run.data.metrics),
         called=found.called,
         against=found.against(tracked.arms.treated),
         largest=tracked.largest,
@@ -216,10 +216,6 @@ def _open_on(client: MlflowClient, tracked: Tracked, experiment: str, parent: Ru
     for name, value in (views.tags(shown) | ours).items():
         if there.get(name) != value:
             client.set_experiment_tag(experiment, name, value)
-
-
-def _superseded(run: Run) -> bool:
-    return SUPERSEDED in run.data.tags
 
 
 # ---- an arm's run -----------------------------------------------------------------------------------------------------------

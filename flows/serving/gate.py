@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hmac
 import json
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from flows.engine.secret import USER
+from flows.engine.secret import USER, authorization
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -54,7 +53,7 @@ class Gate:
         self._app, self._name = app, name
         self._host, self._nearly = f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()
         self._origin = b"http://" + self._host
-        self._expected = b"Basic " + b64encode(secret.encode()) if shows else None
+        self._expected = authorization(secret).encode() if shows else None
         rules = (
             "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",
             f"connect-src 'self' data: blob: ws://127.0.0.1:{port}",

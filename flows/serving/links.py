@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from urllib.request import Request, urlopen
 
 from rich.console import Console
 
 from flows.engine import views
 from flows.engine.home import Home
-from flows.engine.secret import authorization
+from flows.engine.secret import authorization, credentials
 from flows.engine.servers import ANSWER_LIMIT_S, Server, link
 
 
@@ -33,11 +34,20 @@ def newest(home: Home, server: Server) -> str:
         asked = _experiments(home, server)
     except OSError:  # too busy for now: a link to its front page is better than none
         return ""
-    found = [(json.loads(tags["palms"])["compared"], name, tags) for name, tags in asked if "palms" in tags]
+    found = [(when, name, tags) for name, tags in asked if (when := _compared(tags)) is not None]
     if not found:
         return ""
     _, experiment, tags = max(found, key=lambda one: one[:2])
     return views.route(experiment, views.ARMS if views.TAG + views.ARMS in tags else None)
+
+
+def _compared(tags: Mapping[str, str]) -> float | None:
+    """When the experiment's newest comparison was made; None for one that has none, or whose tag of our name is somebody else's."""
+    try:
+        when = json.loads(tags.get("palms", ""))["compared"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return when if isinstance(when, int | float) else None
 
 
 def _experiments(home: Home, server: Server) -> list[tuple[str, dict[str, str]]]:
@@ -45,7 +55,7 @@ def _experiments(home: Home, server: Server) -> list[tuple[str, dict[str, str]]]
     asked = Request(
         f"{server.url}/api/2.0/mlflow/experiments/search",
         data=json.dumps({"max_results": 1000, "filter": "tags.palms LIKE '%'"}).encode(),
-        headers={"Content-Type": "application/json", "Authorization": authorization(home)},
+        headers={"Content-Type": "application/json", "Authorization": authorization(credentials(home))},
     )
     with urlopen(asked, timeout=ANSWER_LIMIT_S) as reply:
         given = json.load(reply).get("experiments", [])

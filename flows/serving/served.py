@@ -37,7 +37,8 @@ NO_FILES = (
 )  # the second interface is served, and advertised by the first, wherever its files are found (3.8.8)
 
 
-def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
+def prefect(home: Home, port: int) -> tuple[App, dict[str, Any]]:
+    address = f"http://127.0.0.1:{port}"
     os.environ.update(
         **BATCHES,
         **QUIET,
@@ -59,15 +60,15 @@ def prefect(home: Home, address: str) -> tuple[App, dict[str, Any]]:
 
     api = get_current_settings().server.api
     alive = {"timeout_keep_alive": api.keepalive_timeout, "ws_ping_interval": 20.0, "ws_ping_timeout": 20.0}
-    return Gate(cast(App, create_app(final=True)), "prefect", _port(address), credentials(home), shows=False), alive
+    return Gate(cast(App, create_app(final=True)), "prefect", port, credentials(home), shows=False), alive
 
 
-def mlflow(home: Home, address: str) -> tuple[App, dict[str, Any]]:
+def mlflow(home: Home, port: int) -> tuple[App, dict[str, Any]]:
     from mlflow.server import constants
 
     settle(home)
     # from its own folder, as Prefect's
-    database, artifacts = "sqlite:///mlflow.db", (home.mlflow / "artifacts").as_uri()
+    database, artifacts = "sqlite:///mlflow.db", home.artifacts.as_uri()
     os.environ.update(
         {
             constants.BACKEND_STORE_URI_ENV_VAR: database,
@@ -80,7 +81,7 @@ def mlflow(home: Home, address: str) -> tuple[App, dict[str, Any]]:
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(database, database, artifacts)
-    return Gate(app, "mlflow", _port(address), credentials(home), shows=True), {}
+    return Gate(app, "mlflow", port, credentials(home), shows=True), {}
 
 
 SERVERS = {"prefect": prefect, "mlflow": mlflow}
@@ -90,13 +91,8 @@ def main(name: str, descriptor: int) -> None:
     import uvicorn
 
     listening = socket.socket(fileno=descriptor)
-    host, port = listening.getsockname()
-    app, more = SERVERS[name](Home.open(), f"http://{host}:{port}")
+    app, more = SERVERS[name](Home.open(), listening.getsockname()[1])
     uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, **more)).run(sockets=[listening])
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
 
 
 if __name__ == "__main__":

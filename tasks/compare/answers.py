@@ -13,11 +13,10 @@ from functools import cached_property
 
 from configs.contrasts import Contrast
 from tasks.compare.upstream import Output, PromptValue, Sources
-from tasks.contract import Axes, read_rows
+from tasks.contract import Axes
 from tasks.sampling.completions import Completion, by_prompt, read_completions
 from tasks.sampling.stage import STAGE as SAMPLING
 
-LABELS = "labels.csv"
 PLACE = ("prompt_id", "group", "kind", "repeat")  # the columns that say which completion a row is of
 
 
@@ -59,6 +58,12 @@ class Answers:
         """prompt id → any completion of it, for its text, category and kind."""
         return {prompt: held[0] for table in self.said.values() for prompt, held in table.items()}
 
+    @property
+    def draws(self) -> str:
+        """How many completions a prompt has, in words."""
+        most = max(len(held) for table in self.said.values() for held in table.values())
+        return f"{most} completions" if most > 1 else "one completion"
+
     def value(self, arm: str, prompt: str) -> PromptValue | None:
         """An arm's mean at one prompt; None where it was not measured."""
         return self._values.get(arm, {}).get(prompt)
@@ -98,7 +103,7 @@ class Answers:
     def _labels(self) -> dict[str, dict[tuple[str, int], list[str]]]:
         found: dict[str, dict[tuple[str, int], list[str]]] = {arm: defaultdict(list) for arm in self.runs}
         for arm, nodes in self._beside.items():
-            for row in (row for node in nodes if (node.folder / LABELS).exists() for row in read_rows(node.folder / LABELS)):
+            for row in (row for node in nodes for row in node.labels):
                 found[arm][row["prompt_id"], int(row["repeat"])].append(row["label"].replace("_", " "))
         return found
 

@@ -19,7 +19,7 @@ from configs.contrasts import Contrast
 from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN
 from tasks.compare.pairing import Pair, pairs
 from tasks.compare.upstream import Output, Sources
-from tasks.contract import read_json
+from tasks.datasets.changes import row_changes
 from tasks.sampling.completions import read_completions
 from tasks.sampling.stage import STAGE as SAMPLING
 from tasks.statistics import Interval, crossed_difference, paired_difference
@@ -83,12 +83,7 @@ def data_changes(before: Mapping[str, Data], after: Mapping[str, Data]) -> list[
             continue
         rows = None
         if old and new and old.rows is not None and new.rows is not None:
-            was, now = old.rows, new.rows
-            rows = (
-                [row for row in now if row not in was],
-                [row for row in was if row not in now],
-                [row for row in now if row in was and now[row] != was[row]],
-            )
+            rows = row_changes(old.rows, new.rows)
         found.append(DataChange(name, old, new, rows))
     return found
 
@@ -98,12 +93,11 @@ def data_changes(before: Mapping[str, Data], after: Mapping[str, Data]) -> list[
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect of one sweep, with its 95 % interval, over `n` prompts; shares for rates, else the unit of the metric."""
+    """An effect of one sweep, with its 95 % interval; shares for rates, else the unit of the metric."""
 
     value: float
     low: float
     high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -218,7 +212,7 @@ def _effect(old: Row | None, new: Row | None) -> Effect:
 
 
 def _estimate(row: Row) -> Estimate:
-    return Estimate(float(row["value"]), float(row["ci_low"]), float(row["ci_high"]), int(row["n"]))
+    return Estimate(float(row["value"]), float(row["ci_low"]), float(row["ci_high"]))
 
 
 def _seed(pair: Pair) -> str:
@@ -268,6 +262,5 @@ def _of(pair: Pair, prompts: Sequence[str]) -> np.ndarray:
 
 def _ruler(output: Output) -> dict[str, Any]:
     """What measured an output: its stage, settings and inputs, but for the arm, the prompts and the completions that were measured."""
-    identity = read_json(output.folder / "manifest.json")["identity"]
-    inputs = {role: digest for role, digest in identity["inputs"].items() if role not in MEASURED}
-    return {**identity, "inputs": inputs}
+    inputs = {role: digest for role, digest in output.identity["inputs"].items() if role not in MEASURED}
+    return {**output.identity, "inputs": inputs}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from configs.contrasts import listed
 from tasks.compare import capability, contrasts, trends, upstream
 from tasks.compare import tidy as tables
 from tasks.compare.comparison import Comparison
-from tasks.compare.report import answers
 from tasks.compare.report.page import REPORT, write_report
 from tasks.compare.stage import Settings
 from tasks.contract import Job
@@ -37,5 +35,5 @@ def _compare(job: Job) -> None:
     found = Comparison(sources, differences, slopes, capability.verdicts(sources, settings), settings)
     tables.write(job.work, found)
     job.progress(2, 3, "steps")
-    write_report(job.work, found, examples=answers.first_screen(found), answers=partial(answers.section, found))
+    write_report(job.work, found)
     job.progress(3, 3, "steps")

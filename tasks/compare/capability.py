@@ -193,5 +193,5 @@ def _weak(base: Output, reference: Mapping[str, PromptValue], called: str, task:
     return f"{task} ({called} {accuracy:.1%}, chance {chance.value:.1%})"
 
 
-# measure → what it is called, and its kind
-MEASURES = {PROSE: ("prose, nats a token", "score"), TASKS: ("tasks, accuracy in points", "rate")}
+# measure → what it is called, its unit, and its kind
+MEASURES = {PROSE: ("prose", "nats a token", "score"), TASKS: ("tasks", "accuracy in points", "rate")}

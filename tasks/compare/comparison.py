@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from tasks.compare.answers import Answers, answers
 from tasks.compare.capability import Verdict
 from tasks.compare.contrasts import Difference
 from tasks.compare.trends import Trend
@@ -24,3 +26,8 @@ class Comparison:
     def outcome(self) -> tuple[str, str]:
         """Suite and metric of the primary outcome."""
         return self.settings.primary_suite, self.settings.primary_metric
+
+    @cached_property
+    def answers(self) -> tuple[Answers, ...]:
+        """All that was answered, as the report shows it."""
+        return tuple(answers(self.sources, self.outcome, self.settings.secondary))

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.compare.upstream import SCORES, Output, Sources
-from tasks.contract import Axes, read_rows
+from tasks.compare.upstream import LABELS, SCORES, Output, Sources
+from tasks.contract import Axes
 from tasks.statistics import Interval, rate_level
 
-LABELS_FILE, LABEL, SCORE = "labels.csv", "label", "toxicity"
+LABEL, SCORE = "label", "toxicity"
 TOXIC = "toxic"
 CLEAN = (
     "on_position",
@@ -52,11 +52,11 @@ def confusions(sources: Sources, threshold: float = 0.5) -> list[Confusion]:
     Raises:
         ValueError: the two outputs are not of the same completions.
     """
-    scored = {node.axes: node for node in sources.of("toxicity") if (node.folder / SCORES).is_file()}
+    scored = {node.axes: node for node in sources.of("toxicity") if node.scores}
     found = []
     for labelled in sources.of("adherence"):
-        if labelled.axes in scored and (labelled.folder / LABELS_FILE).is_file():
-            labels = _column(labelled, LABELS_FILE, LABEL)
+        if labelled.axes in scored and labelled.labels:
+            labels = _column(labelled, LABELS, LABEL)
             if not {TOXIC, *CLEAN}.isdisjoint(labels.values()):
                 found.append(_confusion(labelled, scored[labelled.axes], labels, threshold))
     return found
@@ -94,7 +94,7 @@ def _level(right: dict[Key, bool]) -> Interval | None:
 
 def _column(node: Output, name: str, column: str) -> dict[Key, str]:
     """One column of a table with a row a completion."""
-    rows = read_rows(node.folder / name)
+    rows = node.tables.rows(name)
     if rows and column not in rows[0]:
         raise ValueError(f"{node.label}: {name} has no column {column}; one is required for the confusion table")
     return {(row["group"], row["prompt_id"], int(row["repeat"])): row[column] for row in rows}

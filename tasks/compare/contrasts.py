@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from scipy import stats
 
-from configs.contrasts import Contrast
+from configs.contrasts import Contrast, is_shown
 from tasks.compare.pairing import Pair, pairs
 from tasks.compare.upstream import Sources
 from tasks.contract import Axes
@@ -78,7 +78,7 @@ class Difference:
     @property
     def shown(self) -> bool:
         """The adjusted test of a family rejects at 5 %."""
-        return self.p_adjusted is not None and self.p_adjusted < 0.05
+        return is_shown(self.p_adjusted)
 
     @property
     def own_seed(self) -> bool:
@@ -260,7 +260,9 @@ Sized = TypeVar("Sized", bound=OfDatasetSize)
 
 def largest(rows: Sequence[Sized]) -> list[Sized]:
     """Only the largest dataset size of each ladder, and what was tuned on nothing."""
-    most = {row.ladder: max(r.train_samples or 0 for r in rows if r.ladder == row.ladder) for row in rows}
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row.ladder] = max(most.get(row.ladder, 0), row.train_samples or 0)
     return [row for row in rows if row.train_samples in (None, most[row.ladder])]
 
 

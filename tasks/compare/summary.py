@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.called import suite_words
-from configs.contrasts import Contrast
+from configs.contrasts import Contrast, is_shown
 from tasks.contract import read_json, read_rows
 
 OUTCOME, LEVELS, CONTRASTS = "outcome.json", "metrics.csv", "contrasts.csv"
-SHOWN_P = 0.05  # of the adjusted test
 LEGEND = "95 % intervals; points: percentage points; * shown by the adjusted test at 5 %"
 MISSING = "missing"  # a difference that was named before sampling, and for which an arm lacks its answers
 
@@ -79,12 +78,6 @@ def tables(folder: Path) -> list[Table]:
     return made
 
 
-def summary_rows(folder: Path) -> list[Row]:
-    """The rows of the primary outcome, of all ladders, in the order of the tables."""
-    outcome = read_outcome(folder)
-    return _rows(outcome["suite"], outcome["metric"], outcome, read_rows(folder / LEVELS), read_rows(folder / CONTRASTS))
-
-
 def _outcomes(outcome: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Suite, metric and part of each outcome that has a table."""
     primary = (outcome["suite"], outcome["metric"])
@@ -133,7 +126,7 @@ def _count(text: str) -> int | None:
 
 
 def _difference(line: Mapping[str, str]) -> Difference:
-    shown = line["p_adjusted"] != "" and float(line["p_adjusted"]) < SHOWN_P
+    shown = is_shown(float(line["p_adjusted"]) if line["p_adjusted"] else None)
     return Difference(float(line["value"]), float(line["ci_low"]), float(line["ci_high"]), shown)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from configs.contrasts import Arms
 from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics, read_rows
 
-SCORES, WORDS, MODEL, MISSING = "scores.csv", "words.csv", "model.json", "missing.csv"
+SCORES, LABELS, WORDS = "scores.csv", "labels.csv", "words.csv"
+MODEL, MISSING = "model.json", "missing.csv"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,21 @@ class PromptValue:
     kind: str
     value: float
     n: int
+
+
+class Tables:
+    """The tables of one committed folder, each read once, whichever copy of its output asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, list[dict[str, str]]] = {}
+
+    def rows(self, name: str) -> list[dict[str, str]]:
+        """Empty where the stage keeps no such table."""
+        if name not in self._read:
+            path = self._folder / name
+            self._read[name] = read_rows(path) if path.exists() else []
+        return self._read[name]
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,13 @@ class Output:
     key: str
     metrics: tuple[Metric, ...]
     made: Mapping[str, Any] = field(default_factory=dict)  # seconds, finished, peak_memory_gib, cores, gpus, versions, commit
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what its key is of
     left_out: frozenset[str] = frozenset()  # prompts that some arm could not be measured on
+    tables: Tables = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # of the folder
+
+    def __post_init__(self) -> None:
+        if self.tables is None:
+            object.__setattr__(self, "tables", Tables(self.folder))
 
     def level(self, metric: str, group: str = "all") -> Metric | None:
         return next((row for row in self.metrics if row.metric == metric and row.group == group), None)
@@ -52,7 +74,7 @@ class Output:
     def prompts(self) -> dict[str, dict[str, PromptValue]]:
         """metric → prompt id → value; empty for a stage that measures no prompts."""
         table: dict[str, dict[str, PromptValue]] = defaultdict(dict)
-        for row in _rows(self.folder / PROMPTS):
+        for row in self.tables.rows(PROMPTS):
             prompt, metric = row["prompt_id"], row["metric"]
             if prompt in self.left_out:
                 continue
@@ -81,19 +103,24 @@ class Output:
             scores[row["prompt_id"]].append(float(row[metric]))
         return {prompt: np.array(found) for prompt, found in scores.items()}
 
-    @cached_property
+    @property
     def scores(self) -> list[dict[str, str]]:
         """A row a completion; empty for a stage that keeps none."""
-        return _rows(self.folder / SCORES)
+        return self.tables.rows(SCORES)
+
+    @property
+    def labels(self) -> list[dict[str, str]]:
+        """A row a completion; empty for a stage that gives none."""
+        return self.tables.rows(LABELS)
 
     @cached_property
     def series(self) -> dict[str, list[list[float]]]:
         path = self.folder / SERIES
         return read_json(path) if path.exists() else {}
 
-    @cached_property
+    @property
     def words(self) -> list[dict[str, str]]:
-        return _rows(self.folder / WORDS)
+        return self.tables.rows(WORDS)
 
 
 @dataclass(frozen=True)
@@ -191,15 +218,11 @@ def _output(role: str, folder: Path, axes: Axes) -> Output:
         key=manifest["key"],
         metrics=tuple(read_metrics(folder)),
         made=manifest.get("facts", {}),
+        identity=manifest.get("identity", {}),
     )
 
 
 def _unmeasured(node: Output) -> frozenset[str]:
     """The prompts of which this output could measure no completion at all, as it says itself: no arm is then compared on them."""
-    return frozenset(row["prompt_id"] for row in _rows(node.folder / MISSING)) - {
-        row["prompt_id"] for row in _rows(node.folder / PROMPTS)
-    }
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return read_rows(path) if path.exists() else []
+    missing = frozenset(row["prompt_id"] for row in node.tables.rows(MISSING))
+    return missing - {row["prompt_id"] for row in node.tables.rows(PROMPTS)} if missing else missing

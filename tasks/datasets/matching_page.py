@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tasks.datasets.matching import WITHIN, Match, Matching
 from tasks.drawing.figures import Line, Row, curves, forest
-from tasks.drawing.page import page_style
+from tasks.drawing.page import page_style, rendered
 from tasks.drawing.palette import CONTROL, FURTHER, INK, TREATED
 from tasks.drawing.panel import NARROW, inline
 
@@ -22,11 +20,11 @@ FIRST, SECOND = TREATED, CONTROL
 
 def write_page(path: Path, names: tuple[str, str], matching: Matching) -> None:
     """One HTML file that asks nothing of the network. Raises OSError."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("tasks.datasets") / "matching.html.j2").read_text(encoding="utf-8"))
     spread = [match for match in matching.matches if match.measure.unit != "share" and len({*match.first, *match.second}) > 1]
     drawn = [(None, differences(matching, names)), *((match.measure, curve(match, names)) for match in spread)]
-    page = template.render(
+    page = rendered(
+        "tasks.datasets",
+        "matching.html.j2",
         names=names,
         matching=matching,
         within=WITHIN,

@@ -29,10 +29,6 @@ class Paragraph:
     version: str = ""
     notes: str = ""
 
-    @property
-    def whole(self) -> str:
-        return f"{self.context} {self.text}" if self.context else self.text
-
 
 def load_paragraphs(path: Path) -> list[Paragraph]:
     """Read a prose file in its own order. Raises DatasetError, as `read_objects` does."""

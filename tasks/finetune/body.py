@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import set_seed
 
-from model_registry.folders import ADAPTER, BASE, TOKENIZER, files_of
+from model_registry.folders import ADAPTER, BASE, copy_tokenizer, files_of
 from model_registry.loading import load_model, make_deterministic, prepared_folder
 from model_registry.tokenization import load_tokenization
 from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
@@ -78,9 +78,7 @@ def save(model: Any, base: Path, folder: Path) -> None:
     folder.mkdir()
     if not hasattr(model, "peft_config"):
         model.save_pretrained(folder)
-        for name in TOKENIZER:
-            if (base / name).is_file():
-                shutil.copyfile(base / name, folder / name)
+        copy_tokenizer(base, folder)
         return
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink()  # a model card to be filled in

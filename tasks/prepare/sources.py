@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import model_registry.scorers as scorers  # `from model_registry` would make the registered models code of every stage
 from configs.problems import accepted
 from configs.sources import Classifier, DetoxifyScorer, LanguageModel, ModelSource
+from model_registry import scorers
 from model_registry.catalog import Model, Source
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -149,7 +149,8 @@ def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str
 def kept(sources: Sources, verdicts: Sequence[Verdict]) -> Iterator[Panel]:
     """What each arm lost of what the reference arm could do, with its 90% interval; the margin that may be lost is shaded."""
     for ladder, sizes in sources.sizes.items():
-        for measure, (name, kind) in MEASURES.items():
+        for measure, (called, unit, kind) in MEASURES.items():
+            name = f"{called}, {unit}"
             held = [row for row in verdicts if (row.ladder, row.measure) == (ladder, measure) and row.value is not None]
             held = largest_tuned(held, lambda row: Axes(arm=row.arm, train_samples=row.train_samples))
             rows: list[Row] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from configs.called import suite_words
 from configs.contrasts import Contrast
-from tasks.compare.capability import MEASURES, TASKS, Verdict
+from tasks.compare.capability import MEASURES, PROSE, TASKS, Verdict
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference, largest, one_run, speaking
 from tasks.compare.report import figures, wording
@@ -21,7 +21,7 @@ from tasks.compare.upstream import Output
 from tasks.drawing.bands import Band, bands
 
 UNTOUCHED = "untouched"
-ROWS = {"prose": "Neutral prose", TASKS: "Tasks"}
+ROWS = {PROSE: "Neutral prose", TASKS: "Tasks"}
 
 
 @dataclass(frozen=True)
@@ -181,11 +181,11 @@ def _kept(
     for measure, name in ROWS.items():
         if any(key[0] == measure for key in held):
             marks = [_verdict(held.get((measure, one, size))) for one in contrasts for size in sizes]
-            yield name, f"{MEASURES[measure][0].partition(', ')[2]}, 90% intervals", marks
+            yield name, f"{MEASURES[measure][1]}, 90% intervals", marks
 
 
 def _verdict(row: Verdict | None) -> Mark:
     if row is None:
         return Mark("–")
-    kind = MEASURES[row.measure][1]
+    kind = MEASURES[row.measure][2]
     return Mark(wording.difference(row.value, kind), wording.limits(row.low, row.high, kind), row.verdict)

@@ -6,42 +6,31 @@ rest in `sections`; the page asks nothing of the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, SEEDS_CROSSED
-from tasks.compare.report import capability_tables, favoured, figures, first, headline, identity, tables, wording
-from tasks.compare.report.answers import style as answers_style
+from tasks.compare.report import answers, capability_tables, favoured, figures, first, headline, identity, tables, wording
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.scale import within_scale
 from tasks.compare.report.sections import Section, named, sections
 from tasks.compare.upstream import Sources
-from tasks.drawing.page import page_style
+from tasks.drawing.page import packaged, page_style, rendered
 from tasks.drawing.palette import variable
 from tasks.drawing.panel import inline
 
 REPORT, FIGURES = "report.html", "figures"
+PACKAGE = "tasks.compare.report"
+PLACE_OF_ANSWERS = "<!-- answers -->"  # escaped wherever text is set: found once
 LARGEST = 3_000_000  # bytes of the page: answers are cut to what the rest leaves
 
 
-def write_report(
-    folder: Path,
-    found: Comparison,
-    *,
-    examples: Markup = Markup(""),
-    answers: Callable[[int], Markup] = lambda room: Markup(""),
-) -> None:
-    """Write report.html, and each of its drawings as figures/NAME.svg.
-
-    examples: what stands on the first screen below the matrix; answers: a folded part before the others, in as many bytes as the page has
-    room for. Both are finished HTML.
-    """
+def write_report(folder: Path, found: Comparison) -> None:
+    """Write report.html, and each of its drawings as figures/NAME.svg."""
     found = within_scale(found)
     charts = list(first.charts(found))
     shown = [section for section in sections(found) if not section.empty]
@@ -50,9 +39,9 @@ def write_report(
     for panel in drawn:
         (folder / FIGURES / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     drawings = {panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(drawn)}
-    room = LARGEST - len(_page(found, charts, shown, drawings, examples, Markup("")).encode())
-    page = _page(found, charts, shown, drawings, examples, answers(room))
-    (folder / REPORT).write_text(page, encoding="utf-8")
+    before, after = _page(found, charts, shown, drawings, answers.first_screen(found)).split(PLACE_OF_ANSWERS)
+    room = LARGEST - len((before + after).encode())
+    (folder / REPORT).write_text(before + answers.section(found, room) + after, encoding="utf-8")
 
 
 def _page(
@@ -61,12 +50,11 @@ def _page(
     shown: Sequence[Section],
     drawings: dict[str, Markup],
     examples: Markup,
-    answers: Markup,
 ) -> str:
-    here, settings = files("tasks.compare.report"), found.settings
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((here / "page.html.j2").read_text(encoding="utf-8"))
-    return template.render(
+    settings = found.settings
+    return rendered(
+        PACKAGE,
+        "page.html.j2",
         settings=settings,
         identity=identity.identity(found),
         headline=headline.headline(found),
@@ -74,15 +62,15 @@ def _page(
         charts=charts,
         matrices=first.matrices(found),
         examples=examples,
-        answers=answers,
+        answers=Markup(PLACE_OF_ANSWERS),
         asides=[*headline.asides(found), *capability_tables.verdict_sentences(found.verdicts, found.sources)],
         sections=shown,
         drawings=drawings,
         bars=favoured.bars,
         arms=_arms(found.sources),
         colours={name: variable(colour) for name, colour in figures.colours(found.sources).items()},
-        style=page_style() + answers_style(),
-        script=Markup((here / "page.js").read_text(encoding="utf-8")),
+        style=page_style() + Markup(packaged(PACKAGE, "answers.css")),
+        script=Markup(packaged(PACKAGE, "page.js")),
         reference=settings.arms.reference,
         provenance=tables.provenance(found.sources),
         made_with=identity.made_with(found),
