@@ -52,6 +52,17 @@ def test_a_fork_server_that_dies_while_a_process_starts_is_worth_another_try(
     assert toy.make(session, node) == "not run before"
 
 
+def test_a_fork_server_hears_no_ctrl_c_from_its_first_moment_on() -> None:
+    """Its interpreter writes a traceback to the terminal if one comes before its imports are done."""
+    code = (
+        "from multiprocessing import forkserver; from flows.engine import processes; processes.warm_up(); "
+        "print(open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read())"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    (blocked,) = (int(line.split()[1], 16) for line in told.splitlines() if line.startswith("SigBlk"))
+    assert blocked >> (signal.SIGINT - 1) & 1
+
+
 def test_a_transient_error_succeeds_the_second_time_with_its_partial_work(tmp_path: Path) -> None:
     node = toy.node("a", do="transient")
     session = toy.session(tmp_path, [node])

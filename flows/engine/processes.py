@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +116,7 @@ def warm_up() -> None:
 def _deaf() -> Iterator[None]:
     """What is started in the block hears no Ctrl-C: the terminal sends it to the fork server too, which died of it with a traceback as long
     as it was still importing. What ends is the parent's to decide."""
+    resource_tracker.ensure_running()  # before the block: whatever starts it makes this thread hear Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread; processes inherit it
     try:
         yield
