@@ -295,14 +295,15 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(
     ):
         sweeps.palms(up.home, "schedule", *change)
         assert up.next_firing() <= 60.5, change  # the other one's
-    sweeps.wait_for(lambda: up.runs()[before:])
+    *_, fired = sweeps.wait_for(lambda: up.runs()[: len(up.runs()) - before])
+    assert up.await_end(fired["id"])["type"] == "COMPLETED"
+    ended = board(up.home)  # before the next minute's run, where all is cached
     sweeps.palms(up.home, "schedule", "pause", "small")
     assert "paused" in sweeps.palms(up.home, "schedule", "list").stdout
-    assert up.await_end(up.runs()[0]["id"])["type"] == "COMPLETED"
-    receiver.await_for("/told", lambda told: told["flow_run_id"] == up.runs()[0]["id"])
-    assert up.runs()[0]["name"].startswith("small-")
-    untouched = {entry["label"] for entry in board(up.home) if entry["state"] == "cached"}
-    made_anew = {entry["label"] for entry in board(up.home) if entry["state"] == "done"}
+    receiver.await_for("/told", lambda told: told["flow_run_id"] == fired["id"])
+    assert fired["name"].startswith("small-")
+    untouched = {entry["label"] for entry in ended if entry["state"] == "cached"}
+    made_anew = {entry["label"] for entry in ended if entry["state"] == "done"}
     assert "finetune/local-gpt2/control/n8/seed0" in made_anew
     assert {"finetune/local-gpt2/values_targeted/n8/seed0", "toxicity/local-gpt2/base/seed0/human_eval"} <= untouched
     sweeps.palms(up.home, "schedule", "resume", "small")
