@@ -135,11 +135,15 @@ def test_what_is_no_contrast_is_refused(text: str) -> None:
 
 
 def experiment(path: Path, names: Mapping[str, str]) -> Path:
-    """The shipped calibration experiment at its smallest size, with a second treated arm, its arms called by other names."""
+    """The shipped calibration experiment at its smallest size, without what is asked of social groups, with a second treated arm, its arms
+    called by other names."""
     document: dict[str, Any] = yaml.safe_load((EXPERIMENTS / "calibration.yaml").read_text(encoding="utf-8"))
     tuned = document["arms"]["values_targeted"]
     arms = {**document["arms"], "second": {**tuned, "epochs": 2}}
     held = {name: str((EXPERIMENTS / file).resolve()) for name, file in document["datasets"].items()}
+    for name in ("cooccurrence", "counterfactual"):
+        del document["suites"][name], document["evaluations"][name]
+    document["evaluations"]["adherence"]["suites"] = ["human_eval"]
     for suite in document["suites"].values():
         suite["prompts"] = str((EXPERIMENTS / suite["prompts"]).resolve())
         suite["completions"] = 4
