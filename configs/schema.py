@@ -66,16 +66,18 @@ Template = Annotated[str, AfterValidator(_has_prompt)]
 
 
 class Ladder(Section):
-    """Sizes of one model family: of a ladder in the catalogue, or one folder (or hub id) a size."""
+    """Sizes of one model family: of a ladder in the catalogue, or one folder, GGUF file or hub id a size."""
 
     ladder: Name
     sizes: tuple[SizeName, ...] = Field((), description="rungs of a ladder in the catalogue (`palms models ladders`)")
-    models: dict[SizeName, str] = Field({}, description="size name: model folder (relative to this file) or hub id")
+    models: dict[SizeName, str] = Field({}, description="size name: model folder or GGUF file (relative to this file), or hub id")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Ladder:
         if bool(self.sizes) == bool(self.models):
-            raise ValueError("needs either `sizes` (of a ladder in the catalogue) or `models` (a folder or hub id a size)")
+            raise ValueError(
+                "needs either `sizes` (of a ladder in the catalogue) or `models` (a folder, GGUF file or hub id a size)"
+            )
         if len(set(self.sizes)) < len(self.sizes):
             raise ValueError("`sizes` names a size twice")
         return self

@@ -51,7 +51,10 @@ class Classifier(ModelSource):
 
 class LanguageModel(ModelSource):
     kind: Literal["local"]
-    model: str = Field(description="an instruction-tuned model with a chat template: hub id, or folder relative to this file")
+    model: str = Field(
+        description="an instruction-tuned model with a chat template: hub id, folder or GGUF file relative to this file, or a "
+        "ladder's size (`smollm2/135m-instruct`)"
+    )
     revision: str = "main"
 
     def placed(self, base: Path) -> LanguageModel:

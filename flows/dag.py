@@ -120,8 +120,10 @@ class Nodes:
     def _instrument(self, source: ModelSource, evaluation: Evaluation) -> Node:
         need = self._need(prepare.BUILT_HERE)
         if isinstance(source, LanguageModel):
-            chosen = prepare.model_settings(language_model(source).source, CHAT)
-            return Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, resources=need)
+            judge = language_model(source)
+            chosen, reads = prepare.model_settings(judge.source, CHAT), prepare.model_inputs(judge.source)
+            need = self._need(prepare.BUILT_HERE, prepare.model_bytes(judge.source), _params(judge))
+            return Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, reads, resources=need)
         name, settings = prepare.scorer_name(source), prepare.scorer_settings(source)
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
 
@@ -147,13 +149,13 @@ class Nodes:
     # ---- one size: the model, its arms, what they say, what they can do, and how that is judged -----------------------------
 
     def of_size(self, model: Model) -> Iterator[Node]:
-        built = prepare.PRETRAIN_BYTES if model.calibration else 0
         prepared = Node(
             prepare.MODEL,
             _axes(model),
             prepare.model_settings(model.source, self.experiment.template),
+            prepare.model_inputs(model.source),
             numerics=prepare.BUILT_HERE if model.calibration else None,
-            resources=self._need(prepare.BUILT_HERE, built, model.params),
+            resources=self._need(prepare.BUILT_HERE, prepare.model_bytes(model.source), _params(model)),
         )
         yield prepared
         for seed in self.experiment.seeds:
@@ -282,7 +284,7 @@ def _params(model: Model) -> int | None:
 
 
 def _instrument_params(source: ModelSource) -> int | None:
-    return language_model(source).at_most if isinstance(source, LanguageModel) else prepare.SCORER_PARAMS
+    return _params(language_model(source)) if isinstance(source, LanguageModel) else prepare.SCORER_PARAMS
 
 
 # ---- where a rerun begins ---------------------------------------------------------------------------------------------------

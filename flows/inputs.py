@@ -22,7 +22,7 @@ from flows.engine.machine import gpus
 from flows.experiment import asked_of
 from model_registry import catalog
 from model_registry.catalog import Model, Source
-from model_registry.folders import check_folder
+from model_registry.gguf_file import SUFFIX
 from tasks.contract import File, Measure, digest_of
 from tasks.datasets.rows import load_rows
 from tasks.evaluations import Given, NamedFile
@@ -188,7 +188,7 @@ def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
             for size in ladder.sizes:
                 with _noting(problems):
                     rung = known.rung(size)
-                    found.append(Model(ladder.ladder, size, rung.source, rung.params, known.context))
+                    found.append(Model(ladder.ladder, size, catalog.found(rung.source), rung.params, known.context))
     for size, given in ladder.models.items():
         with _noting(problems):
             found.append(Model(ladder.ladder, size, _source(given, folder)))
@@ -197,9 +197,8 @@ def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
 
 def _source(given: str, folder: Path) -> Source:
     path = folder / Path(given).expanduser()
-    if path.exists() or given.startswith((".", "/", "~")) or not sources.HUB_ID.fullmatch(given):
-        check_folder(path)
-        return Source("folder", str(path.resolve()))
+    if path.exists() or given.startswith((".", "/", "~")) or given.endswith(SUFFIX) or not sources.HUB_ID.fullmatch(given):
+        return catalog.local(path)
     return Source("hub", given, "main")
 
 

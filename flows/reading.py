@@ -1,5 +1,5 @@
-"""Whether a model that lies in a local folder can read what an experiment asks of it: every prompt and every sample, in its own tokens,
-before any stage starts.
+"""Whether a model that lies here, in a folder or a GGUF file, can read what an experiment asks of it: every prompt and every sample,
+in its own tokens, before any stage starts.
 
 What makes tokens of text is `model_registry.tokenization`, which loads torch and tokenizers: 4 seconds, spent only where something is to
 be run. Models of the hub are looked at once they are fetched, in *prepare*, and their
@@ -21,9 +21,11 @@ from model_registry.catalog import Model
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 
+LOCAL = ("folder", "gguf")
+
 
 def require_readable(experiment: Experiment, inputs: Inputs, models: Container[str | None]) -> dict[str, str]:
-    """How each of these models that lies in a local folder reads a prompt, and where it answers.
+    """How each of these models that lies here reads a prompt, and where it answers.
 
     Raises:
         BadInput: one of them cannot read something, a line a file.
@@ -32,7 +34,7 @@ def require_readable(experiment: Experiment, inputs: Inputs, models: Container[s
     reads = {
         model.name: told
         for model in inputs.models
-        if model.source.kind == "folder" and model.name in models and (told := _read_by(experiment, model, inputs, problems))
+        if model.source.kind in LOCAL and model.name in models and (told := _read_by(experiment, model, inputs, problems))
     }
     if problems:
         raise BadInput(*problems)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_registry import gguf_file
+
 # What a step of sampling hands to the next: keys and values, or the state of a state-space model.
 CARRIED = ("past_key_values", "cache_params")
 UNLIMITED = sys.maxsize
@@ -28,15 +30,18 @@ class Architecture:
     rows: int
 
 
-def architecture(folder: Path) -> Architecture:
-    """What a model folder's config.json tells, without reading weights.
+def architecture(place: Path) -> Architecture:
+    """What a model folder's config.json, or the header of a GGUF file, tells; without reading weights.
 
     Raises:
         ValueError: it is no model of transformers that writes from left to right, or does not tell one of these.
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if gguf_file.is_one(place):
+        header = gguf_file.read_header(place)
+        return Architecture(header.architecture, header.context, header.rows)
+    config = AutoConfig.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
     if refusal := _refusal(config):
         raise ValueError(f"config.json: {refusal}")
     text = config.get_text_config()

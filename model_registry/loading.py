@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_registry import gguf_file
 from model_registry.folders import arm_folders, check_folder, fingerprint, prepared_folder, weight_files
 from model_registry.hub import fetch_hub
 
@@ -50,8 +51,9 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer, the end token padding: one that was added to the tokenizer alone would have no row in the embedding.
+def load_tokenizer(place: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder or of a GGUF file, the end token padding: one that was added to the tokenizer alone would have no
+    row in the embedding.
 
     Raises:
         ValueError: the tokenizer has no end token, so no completion could ever be seen to be complete.
@@ -59,9 +61,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     _quiet()
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if gguf_file.is_one(place):
+        tokenizer = gguf_file.load_tokenizer(place)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{folder}: the tokenizer has no eos_token; one is required to end a completion")
+        raise ValueError(f"{place}: the tokenizer has no eos_token; one is required to end a completion")
     tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 

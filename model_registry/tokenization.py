@@ -279,13 +279,17 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")  # what characters that the vocabulary lac
 _MARKS = re.compile(f"[{chr(MARK)}-{chr(MARK + 0xFFFD)}]")
 
 
-def load_tokenization(folder: Path) -> Tokenization:
-    """Raises ValueError: one line that names the folder and what is wrong with its tokenizer or its configuration."""
-    tokenizer = load_tokenizer(folder)
+def load_tokenization(place: Path) -> Tokenization:
+    """Of a model folder or of a GGUF file.
+
+    Raises:
+        ValueError: one line that names it and what is wrong with its tokenizer or its configuration.
+    """
+    tokenizer = load_tokenizer(place)
     try:
-        return Tokenization(tokenizer, architecture(folder))
+        return Tokenization(tokenizer, architecture(place))
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
+        raise ValueError(f"{place}: {error}") from None
 
 
 def plainly(text: str) -> str:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -148,7 +149,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         seed=axes.seed or 0,
         runs=len(seeds),
         calibration=tracked.calibration,
-        base="a local folder" if model["source"] == "folder" else model["source"],
+        base=_base(model),
         revision=model["revision"],
         base_digest=identity["inputs"]["model"],
         architecture=model["architecture"],
@@ -166,6 +167,12 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         commit=tuned.facts["commit"],
         versions={name: tuned.facts["versions"][name] for name in VERSIONS},
     )
+
+
+def _base(model: Mapping[str, Any]) -> str:
+    if model["source"] == "folder":
+        return "a local folder"
+    return model["source"] + (f", dequantised from {model['dequantised']}" if model.get("dequantised") else "")
 
 
 def _run(axes: Axes) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ from model_registry.architecture import UNLIMITED
 from model_registry.calibration.grammar import load_grammar
 from model_registry.calibration.pretrain import build_model
 from model_registry.calibration.scorer import build_scorer
+from model_registry.digests import sha256_file
 from model_registry.folders import noted_place
+from model_registry.gguf_file import dequantise
 from model_registry.loading import fetch_hub, fingerprint, make_deterministic, parameter_count
 from model_registry.scorers import fetch_classifier, fetch_published
 from model_registry.tokenization import STAND_IN, load_tokenization
@@ -20,7 +22,7 @@ from tasks.prepare.stage import LOCATION, MODEL_FILE, READING, ModelSettings, Sc
 
 
 def run_model(jobs: Sequence[Job]) -> None:
-    """Write `model.json`, `reading.json`, and either `model/` (built here) or `location.json` (the folder elsewhere that holds the weights).
+    """Write `model.json`, `reading.json`, and either `model/` (made here) or `location.json` (the folder elsewhere that holds the weights).
 
     Raises:
         ValueError: the model cannot be used, its tokenizer does not fit it, or it cannot read prompts in the template.
@@ -28,14 +30,21 @@ def run_model(jobs: Sequence[Job]) -> None:
     make_deterministic()
     for job in jobs:
         settings: ModelSettings = job.settings
-        revision = ""
+        revision, source, further = "", settings.kind, {}
         if settings.kind == "calibration":
-            folder = job.work / "model"
+            folder, source = job.work / "model", f"calibration:{settings.id}"
             folder.mkdir()
             build_model(settings.spec, folder, seed=settings.seed, progress=job.progress)
+        elif settings.kind == "gguf":
+            folder = job.work / "model"
+            job.say("dequantising to float32")
+            header = dequantise(job.inputs["file"], folder)
+            revision, source = sha256_file(job.inputs["file"]), f"gguf:{header.name}"
+            further = {"dequantised": header.quantised}
         elif settings.kind == "hub":
             job.say(f"fetching {settings.id}@{settings.revision} from the hub")
             folder, revision = fetch_hub(settings.id, settings.revision, Path(HF_HUB_CACHE))
+            source = f"hub:{settings.id}"
         else:
             folder = Path(settings.id)
         words = load_tokenization(folder)
@@ -47,14 +56,15 @@ def run_model(jobs: Sequence[Job]) -> None:
         write_json(
             job.work / MODEL_FILE,
             {
-                "source": settings.kind if settings.kind == "folder" else f"{settings.kind}:{settings.id}",
+                "source": source,
                 "revision": revision,
                 "architecture": (config.get("architectures") or [config.get("model_type")])[0],
                 "params": parameter_count(folder),
                 "files": files,
+                **further,
             },
         )
-        if settings.kind == "calibration":
+        if folder.parent == job.work:
             job.commit(volatile=(READING,))
         else:
             write_json(job.work / LOCATION, {"folder": noted_place(folder)})

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from configs.problems import accepted
+from configs.problems import BadInput, accepted
 from configs.sources import Classifier, DetoxifyScorer, LanguageModel, ModelSource
-from model_registry import scorers
+from model_registry import catalog, scorers
 from model_registry.catalog import Model, Source
+from model_registry.gguf_file import SUFFIX, read_header
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -27,20 +28,37 @@ def resolved(classifier: Classifier) -> Classifier:
 
 
 def language_model(named: LanguageModel) -> Model:
-    """A language model that judges. It stands at no size of a ladder."""
-    folder = Path(named.model).is_dir()
-    source = Source("folder", named.model) if folder else Source("hub", named.model, named.revision)
-    return Model("judge", "judge", source)
+    """A language model that judges: a size of a ladder, what lies here, or a hub id.
+
+    Raises:
+        BadInput: what lies here cannot be used, or is not there.
+    """
+    ladder, _, size = named.model.partition("/")
+    known = catalog.load_ladder(ladder).rungs if ladder in catalog.names() else {}
+    if size in known:
+        return Model("judge", "judge", catalog.found(known[size].source), known[size].params)
+    path = Path(named.model)
+    if path.exists() or path.is_absolute() or path.suffix == SUFFIX:
+        return Model("judge", "judge", catalog.local(path))
+    if not HUB_ID.fullmatch(named.model):
+        raise BadInput(
+            f"{named.model}: no such folder and no hub id; a folder, a GGUF file, a ladder's size or owner/name is required"
+        )
+    return Model("judge", "judge", Source("hub", named.model, named.revision))
 
 
 def problems(source: ModelSource, needed: str, where: str) -> Iterator[str]:
     """Files that are not there, names that are neither folder nor hub id nor known, and classifiers without the class that is scored."""
     if isinstance(source, DetoxifyScorer) and source.checkpoint and not Path(source.checkpoint).expanduser().is_file():
         yield f"{where}.checkpoint: {source.checkpoint}: no such file; a Detoxify checkpoint is required"
-    if isinstance(source, LanguageModel) and not _there(source.model):
-        yield f"{where}.model: {source.model}: no such folder and no hub id; a folder, or owner/name, is required"
-    if isinstance(source, LanguageModel) and Path(source.model).is_dir() and not _chats(Path(source.model)):
-        yield f"{where}.model: {source.model}: its tokenizer has no chat template; an instruction-tuned model is required"
+    if isinstance(source, LanguageModel):
+        try:
+            judge = language_model(source).source
+        except BadInput as error:
+            yield from (f"{where}.model: {line}" for line in error.lines)
+        else:
+            if not _chats(judge):
+                yield f"{where}.model: {source.model}: its tokenizer has no chat template; an instruction-tuned model is required"
     if isinstance(source, Classifier):
         classifier = resolved(source)
         if not _there(classifier.model):
@@ -50,7 +68,13 @@ def problems(source: ModelSource, needed: str, where: str) -> Iterator[str]:
             yield f"{where}.classes: no label stands for {needed}; one is required, such as {{LABEL_1: {needed}}}"
 
 
-def _chats(folder: Path) -> bool:
+def _chats(source: Source) -> bool:
+    """As far as it can be told without fetching anything."""
+    if source.kind == "gguf":
+        return "tokenizer.chat_template" in read_header(Path(source.id)).metadata
+    if source.kind != "folder":
+        return True
+    folder = Path(source.id)
     config = folder / "tokenizer_config.json"
     return (folder / "chat_template.jinja").is_file() or (
         config.is_file() and "chat_template" in config.read_text(encoding="utf-8")

@@ -15,24 +15,26 @@ from configs.sources import CalibrationScorer, Classifier, DetoxifyScorer, Model
 from model_registry.calibration.grammar import load_grammar
 from model_registry.catalog import Source, load_ladder
 from model_registry.digests import sampled_digest
-from tasks.contract import Numerics, Stage
+from tasks.contract import File, Numerics, Stage
 from tasks.prepare.sources import resolved
 
 MODEL_FILE, LOCATION, READING = "model.json", "location.json", "reading.json"
 # How calibration models and scorers are trained, whatever is asked for the rest: threads only slow them.
 BUILT_HERE = Numerics()
 PRETRAIN_BYTES = 16  # a parameter
+DEQUANTISE_BYTES = 8  # a parameter, in float32 as it is read and once more as it is written; measured at 135M: 0.9 GiB
 Listing = tuple[tuple[str, int, int, str], ...]
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """`listing` holds name, size, time and sampled content of a local folder's files: a changed folder is looked at again. `template` is
-    what the model is to read prompts in; a calibration model, which is trained here, reads its own."""
+    """`listing` holds name, size, time and sampled content of a local folder's files: a changed folder is looked at again. A GGUF file is
+    the stage's input `file`, identified by its content alone. `template` is what the model is to read prompts in; a calibration model,
+    which is trained here, reads its own."""
 
-    kind: str  # hub | folder | calibration
-    id: str
+    kind: str  # hub | folder | calibration | gguf
+    id: str = ""
     revision: str = ""
     listing: Listing = ()
     spec: Mapping[str, Any] = field(default_factory=dict)  # of a calibration model
@@ -70,9 +72,20 @@ def listing(path: Path) -> Listing:
 def model_settings(source: Source, template: str) -> ModelSettings:
     if source.kind == "calibration":
         return ModelSettings("calibration", source.id, spec=source.spec, grammar=load_grammar().digest)
+    if source.kind == "gguf":
+        return ModelSettings("gguf", template=template)
     if source.kind == "folder":
         return ModelSettings("folder", source.id, listing=listing(Path(source.id)), template=template)
     return ModelSettings("hub", source.id, revision=source.revision, template=template)
+
+
+def model_inputs(source: Source) -> dict[str, File]:
+    return {"file": File(Path(source.id), source.revision)} if source.kind == "gguf" else {}
+
+
+def model_bytes(source: Source) -> int:
+    """What preparing a model takes of memory, a parameter."""
+    return {"calibration": PRETRAIN_BYTES, "gguf": DEQUANTISE_BYTES}.get(source.kind, 0)
 
 
 def scorer_settings(scorer: ModelSource) -> ScorerSettings:
