@@ -19,6 +19,7 @@ from configs.fields import (
     Name,
     Natural,
     NotNegative,
+    NotNull,
     Positive,
     Rate,
     Section,
@@ -27,9 +28,10 @@ from configs.fields import (
     Share,
     SizeName,
     Temperature,
+    Text,
     Threads,
 )
-from configs.suites import CHAT, SLOT
+from configs.suites import CHAT, SLOT, SYSTEM
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -213,6 +215,9 @@ class Experiment(Section):
         "{prompt}",
         description="what a question looks like to the model, in tuning and in sampling; `chat`: its own chat template",
     )
+    system: Annotated[Text | None, NotNull] = Field(
+        None, description="message of the system, with `template: chat`; default: what the chat template says by itself"
+    )
     suites: dict[Name, Suite] = Field(min_length=1)
     evaluations: Evaluations = Evaluations()
     primary: Primary
@@ -253,6 +258,8 @@ class Experiment(Section):
                         raise ValueError(f'{field}: unknown arm "{arm_name}"; arms: {", ".join(self.arms)}')
         if both := set(self.contrasts) & set(self.exploratory):
             raise ValueError(f'exploratory: "{min(map(str, both))}" stands under contrasts too; a contrast is one or the other')
+        if self.system is not None and self.template != CHAT:
+            raise ValueError(f"system: a message of the system is of chat templates; `template: {CHAT}` is required with it")
         if self.reference is not None and self.reference not in self.arms:
             raise ValueError(f'reference: unknown arm "{self.reference}"; arms: {", ".join(self.arms)}')
         if self.primary.suite not in self.suites:
@@ -273,6 +280,11 @@ class Experiment(Section):
         if len({ladder.ladder for ladder in self.ladders}) < len(self.ladders):
             raise ValueError("ladders: a ladder stands there twice; give all its sizes in one entry")
         return self
+
+    @property
+    def around(self) -> str:
+        """What stands around a question, as `model_registry.tokenization` reads it: the template, with the message of the system."""
+        return self.template if self.system is None else SYSTEM + self.system
 
     @property
     def comparison(self) -> Arms:

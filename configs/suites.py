@@ -23,6 +23,7 @@ from configs.texts import normalised
 
 SLOT = "{prompt}"
 CHAT = "chat"  # in place of a template: the tokenizer's own
+SYSTEM = f"{CHAT}: "  # and the system message that it is given
 WORD = "{}"  # where a template of a suite takes a group's word
 
 
@@ -56,7 +57,7 @@ class Suite:
 
 def check_template(template: str) -> None:
     """Raises ValueError unless the template names the prompt exactly once, or is the tokenizer's own."""
-    if template != CHAT and template.count(SLOT) != 1:
+    if template != CHAT and not template.startswith(SYSTEM) and template.count(SLOT) != 1:
         raise ValueError(f"template {template!r}: {SLOT} occurs {template.count(SLOT)} times; exactly once is required")
 
 

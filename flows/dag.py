@@ -152,7 +152,7 @@ class Nodes:
         prepared = Node(
             prepare.MODEL,
             _axes(model),
-            prepare.model_settings(model.source, self.experiment.template),
+            prepare.model_settings(model.source, self.experiment.around),
             prepare.model_inputs(model.source),
             numerics=prepare.BUILT_HERE if model.calibration else None,
             resources=self._need(prepare.BUILT_HERE, prepare.model_bytes(model.source), _params(model)),
@@ -176,7 +176,7 @@ class Nodes:
         arm = self.experiment.arms[place.arm or ""]
         if not isinstance(arm, Tuned) or place.train_samples is None or place.seed is None:
             return {}
-        chosen = finetune.settings(arm, model.size, place.train_samples, self.experiment.template, place.seed)
+        chosen = finetune.settings(arm, model.size, place.train_samples, self.experiment.around, place.seed)
         need = self._need(self.numerics, methods.found()[arm.method].bytes_per_parameter, _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared[arm.dataset]}
         return {"tuned": Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)}
@@ -185,7 +185,7 @@ class Nodes:
         arm, suite = self.experiment.arms[place.arm or ""], place.suite or ""
         chosen = sampling.settings(
             self.experiment.suites[suite],
-            template=self.experiment.template,
+            template=self.experiment.around,
             decode_batch=self.experiment.numerics.decode_batch,
             seed=place.seed or 0,
             draw=arm.draw if isinstance(arm, Untuned) else 0,

@@ -86,7 +86,8 @@ def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
 
 def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
-    document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store"})
+    unsaid = {"system"} if experiment.system is None else set()  # as in sweeps of before there was such a field
+    document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store", *unsaid})
     document["positions"] = inputs.positions_file.digest if inputs.positions_file else None
     for evaluation, _ in asked_of(experiment):
         for role, named in evaluation.files.items():
@@ -139,7 +140,7 @@ def _given(
 ) -> Given:
     held: dict[str, tuple[Path, Suite]] = {name: (file.path, load_suite(file.path)) for name, file in suites.items()}
     return Given(
-        template=experiment.template,
+        template=experiment.around,
         seed=experiment.seeds[0],
         sampled=experiment.suites,
         suites=held,

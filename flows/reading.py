@@ -60,7 +60,7 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
 
     try:
         words = load_tokenization(Path(model.source.id))
-        turn = words.turn(experiment.template)
+        turn = words.turn(experiment.around)
         words.asked(turn, STAND_IN)
     except ValueError as error:
         problems.append(f"{model.name}: {error}")

@@ -15,11 +15,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.suites import CHAT, SLOT, check_template
+from configs.suites import CHAT, SLOT, SYSTEM, check_template
 from model_registry.architecture import Architecture, architecture
 from model_registry.loading import load_tokenizer
 
@@ -41,7 +40,11 @@ MARK = 0xF0000  # characters for private use, by which control tokens are called
 # A template that writes today's date would give other tokens tomorrow.
 FIXED_DATE = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
 STAND_IN = "Why?"
-ASKED, ANSWERED = "Asked9b1f", "Answered4c7d"  # stand for a message and its answer in a chat template
+ASKED, ANSWERED, SAID = (
+    "Asked9b1f",
+    "Answered4c7d",
+    "Said2e8a",
+)  # stand for a message, its answer and the system's in a chat template
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ class Tokenization:
         Raises:
             ValueError: it does not name the prompt once; or the tokenizer has no chat template, or one that cannot be used.
         """
-        if template == CHAT:
-            return self._chat
+        if template == CHAT or template.startswith(SYSTEM):
+            return self._chat(template.removeprefix(CHAT).removeprefix(": "))
         check_template(template)
         head, tail = (self._named(part) for part in template.split(SLOT))
         return Turn(head, tail, end=self.end)
@@ -242,17 +245,23 @@ class Tokenization:
     def _spelt(self, ids: Sequence[int]) -> str:
         return " ".join(map(str, self.tokenizer.convert_ids_to_tokens(list(ids))))
 
-    @cached_property
-    def _chat(self) -> Turn:
-        """The tokenizer's chat template around one message and its answer; thinking is switched off where it has such a switch."""
-        asked = {"role": "user", "content": ASKED}
-        head, found, tail = self._rendered([asked], add_generation_prompt=True).partition(ASKED)
+    def _chat(self, system: str) -> Turn:
+        """The tokenizer's chat template around one message and its answer; thinking is switched off where it has such a switch.
+        `system`: the message of the system; empty where none is given, so that the template writes its own."""
+        asked = [{"role": "system", "content": SAID}] if system else []
+        asked.append({"role": "user", "content": ASKED})
+        head, found, tail = self._rendered(asked, add_generation_prompt=True).partition(ASKED)
         if not found or ASKED in tail:
             raise ValueError("the tokenizer's chat template does not write the message once; one that does is required")
-        whole = self._rendered([asked, {"role": "assistant", "content": ANSWERED}])
+        if system and head.count(SAID) != 1:
+            raise ValueError(
+                "the tokenizer's chat template writes no message of the system; one that does is required, or no `system`"
+            )
+        whole = self._rendered([*asked, {"role": "assistant", "content": ANSWERED}])
         opened, _, closed = whole.partition(ANSWERED)
         lead = opened[len(head) + len(ASKED) + len(tail) :] if opened.startswith(head + ASKED + tail) else ""
         head, tail, closing = self._named(head), self._named(tail), self._named(closed)
+        head = head.replace(SAID, _data(system))  # after control tokens were named: what it says is text
         ending = next(iter(_MARKS.findall(closing)), None)  # what closes an answer ends it; Gemma's is not its eos_token
         return Turn(head, tail, lead, chat=True, end=self._plain.token_to_id(ending) if ending else self.end)
 

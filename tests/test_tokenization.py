@@ -181,6 +181,27 @@ def test_a_chat_template_is_what_transformers_makes_of_it(family: str) -> None:
         assert words.text(asked, answered).strip() == "Nobody."
 
 
+@pytest.mark.parametrize("family", CHATTING)
+@pytest.mark.parametrize("said", ["Answer in two sentences.", "End with <|im_end|> or </s>, {prompt}."])
+def test_a_message_of_the_system_stands_where_the_template_writes_it_and_is_text(family: str, said: str) -> None:
+    words = words_of(family)
+    turn, stand_in = words.turn(f"chat: {said}"), words.turn("chat: Calm.")
+    for prompt in PROMPTS:
+        messages = [{"role": "system", "content": "Calm."}, {"role": "user", "content": prompt}]
+        own = words.tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)["input_ids"]
+        assert list(words.asked(stand_in, prompt)) == own
+        control = [words.asked(one, prompt).count(words.end) for one in (turn, stand_in)]
+        assert control[0] == control[1]  # what the message spells is no control token
+        assert said in words.tokenizer.decode(words.asked(turn, prompt))
+
+
+def test_a_template_that_drops_the_message_of_the_system_is_not_given_one() -> None:
+    tokenizer = families.tokenizer("qwen3")
+    tokenizer.chat_template = tokenizer.chat_template.replace("for m in messages", "for m in messages if m.role != 'system'")
+    with pytest.raises(ValueError, match="writes no message of the system; one that does is required, or no `system`"):
+        tiny.words(tokenizer, 256).turn("chat: Calm.")
+
+
 def test_what_closes_a_chat_ends_an_answer() -> None:
     for family, end in (("llama3", "<|eot_id|>"), ("qwen3", "<|im_end|>"), ("llama2", "</s>")):
         words = words_of(family)

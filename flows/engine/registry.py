@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -29,6 +28,7 @@ from model_registry.cards import Capability, Effect, Facts
 from model_registry.folders import prepared_folder, stated_licence
 from model_registry.registered import CHAMPION, Registered, Version
 from tasks.contract import Axes, Node, read_json, replace_file
+from tasks.prepare.stage import MODEL_FILE, told
 
 DIGEST, FORCED = "palms.digest", "forced"
 LINKS = ".registered"  # beside MLflow's artifacts; no experiment's folder begins with a dot
@@ -118,10 +118,7 @@ def _tuned(tracked: Tracked) -> list[Node]:
 
 def _version(home: Home, tracked: Tracked, node: Node, compared: Comparison) -> Version | None:
     """None where what was tuned, or what it was tuned from, is not in the store."""
-    prepares = (
-        one for one in tracked.nodes if (one.stage.name, one.axes.model, one.axes.arm) == ("prepare", node.axes.model, None)
-    )
-    tuned, prepared = tracked.manifest(node), next((tracked.manifest(one) for one in prepares), None)
+    tuned, prepared = tracked.manifest(node), tracked.prepared(node.axes)
     if tuned is None or prepared is None:
         return None
     numerics = tuned.document["identity"]["numerics"]
@@ -137,7 +134,7 @@ def _version(home: Home, tracked: Tracked, node: Node, compared: Comparison) -> 
 
 
 def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, compared: Comparison) -> Facts:
-    model, identity = read_json(prepared.folder / "model.json"), tuned.document["identity"]
+    model, identity = read_json(prepared.folder / MODEL_FILE), tuned.document["identity"]
     seeds = {one.axes.seed for one in _tuned(tracked) if _run(one.axes)[:-1] == _run(axes)[:-1]}
     suite = compared.outcomes[OUTCOME][0]
     sampled = tracked.config["suites"][suite]
@@ -149,7 +146,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         seed=axes.seed or 0,
         runs=len(seeds),
         calibration=tracked.calibration,
-        base=_base(model),
+        base=told(model),
         revision=model["revision"],
         base_digest=identity["inputs"]["model"],
         architecture=model["architecture"],
@@ -167,12 +164,6 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         commit=tuned.facts["commit"],
         versions={name: tuned.facts["versions"][name] for name in VERSIONS},
     )
-
-
-def _base(model: Mapping[str, Any]) -> str:
-    if model["source"] == "folder":
-        return "a local folder"
-    return model["source"] + (f", dequantised from {model['dequantised']}" if model.get("dequantised") else "")
 
 
 def _run(axes: Axes) -> tuple[str, ...]:

@@ -45,6 +45,11 @@ class Tracked:
         outcome = self.outcome(node)
         return outcome if isinstance(outcome, Manifest) else None
 
+    def prepared(self, place: Axes) -> Manifest | None:
+        """The model that a run was made of."""
+        found = (one for one in self.nodes if (one.stage.name, one.axes.model, one.axes.arm) == ("prepare", place.model, None))
+        return next(map(self.manifest, found), None)
+
     @property
     def primary(self) -> tuple[str, str]:
         """Suite and metric."""

@@ -27,11 +27,12 @@ from flows.engine.lock import locked
 from flows.engine.marks import MARK, Mark, Marked, current, current_run, runs_of, search
 from flows.engine.store import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE, Tracked
-from tasks.contract import Axes, Node, digest_of
+from tasks.contract import Axes, Node, digest_of, read_json
+from tasks.prepare.stage import MODEL_FILE, told
 
 NOTE = "mlflow.note.content"
 SWEEP = "sweep"  # the parent's place
-LAYOUT = 2  # of what a child shows: a child of another layout is superseded
+LAYOUT = 3  # of what a child shows: a child of another layout is superseded
 
 LONGEST = 6000  # characters of a param's value
 BATCH = 1000  # points that MLflow takes at once
@@ -272,6 +273,7 @@ def _log_child(client: MlflowClient, tracked: Tracked, run: Run, mark: Mark, pla
 
 
 def _params(tracked: Tracked, place: Axes, own: Mapping[Node, Manifest]) -> dict[str, Any]:
+    prepared = tracked.prepared(place)
     axes = {
         "sweep": tracked.sweep,
         "ladder": place.ladder,
@@ -280,6 +282,7 @@ def _params(tracked: Tracked, place: Axes, own: Mapping[Node, Manifest]) -> dict
         "train_samples": place.train_samples,
         "seed": place.seed,
         "parameters": tracked.params.get(place.model or ""),
+        "base": told(read_json(prepared.folder / MODEL_FILE)) if prepared else None,
     }
     identities = {node.stage.name: manifest.document["identity"] for node, manifest in own.items()}
     numerics: Mapping[str, Any] = next((one["numerics"] for one in identities.values() if "numerics" in one), {})

@@ -79,6 +79,13 @@ def model_settings(source: Source, template: str) -> ModelSettings:
     return ModelSettings("hub", source.id, revision=source.revision, template=template)
 
 
+def told(model: Mapping[str, Any]) -> str:
+    """Where a prepared model comes from, of its `model.json`: `hub:owner/name`, `gguf:Some model, dequantised from Q4_1`."""
+    if model["source"] == "folder":
+        return "a local folder"
+    return str(model["source"]) + (f", dequantised from {model['dequantised']}" if model.get("dequantised") else "")
+
+
 def model_inputs(source: Source) -> dict[str, File]:
     return {"file": File(Path(source.id), source.revision)} if source.kind == "gguf" else {}
 

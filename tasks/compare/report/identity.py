@@ -13,6 +13,7 @@ from tasks.compare.comparison import Comparison
 from tasks.compare.report import wording
 from tasks.compare.report.tables import Cell, Table, text
 from tasks.compare.upstream import Output
+from tasks.prepare.stage import told
 
 
 def identity(found: Comparison) -> list[str]:
@@ -54,6 +55,8 @@ def made_with(found: Comparison) -> list[tuple[str, str]]:
     held: dict[str, dict[str, None]] = defaultdict(dict)
     for name, value in _facts(found.sources.nodes):
         held[name][value] = None
+    for (ladder, size), model in found.sources.models.items():
+        held[f"base of {ladder}-{size}"][told(model)] = None
     return [(name, wording.listed(list(values))) for name, values in held.items()]
 
 
