@@ -11,6 +11,7 @@ _SUITES = {
     "cooccurrence": "descriptions of groups",
     "cooccurrence_further": "descriptions of further groups",
     "counterfactual": "counterfactual pairs",
+    "stance": "pairs of answers",
 }
 
 

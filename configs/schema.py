@@ -262,7 +262,7 @@ class Experiment(Section):
             raise ValueError(f"system: a message of the system is of chat templates; `template: {CHAT}` is required with it")
         if self.reference is not None and self.reference not in self.arms:
             raise ValueError(f'reference: unknown arm "{self.reference}"; arms: {", ".join(self.arms)}')
-        if self.primary.suite not in self.suites:
+        if self.primary.suite not in {*self.suites, *self.evaluations.asked}:  # an evaluation may bring its own
             raise ValueError(f'primary.suite: unknown suite "{self.primary.suite}"; suites: {", ".join(self.suites)}')
         for ladder in self.ladders:
             for size in ladder.sizes or ladder.models:

@@ -208,7 +208,8 @@ class Nodes:
         arm = self.experiment.arms[place.arm or ""]
         for evaluation, section in asked_of(self.experiment):
             if evaluation.of == "arm" and not (isinstance(arm, Untuned) and arm.draw):
-                yield self._evaluation(evaluation, section, model, place, {"model": prepared, **tuned})
+                at = replace(place, suite=evaluation.asked) if evaluation.own_suite else place
+                yield self._evaluation(evaluation, section, model, at, {"model": prepared, **tuned})
 
     def _of_arms(self, model: Model, said: Mapping[Axes, Node], seed: int) -> Iterator[Node]:
         """All arms of a dataset size and suite together; untuned arms go with each size."""

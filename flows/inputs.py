@@ -116,7 +116,8 @@ def primary_measure(experiment: Experiment, given: Given) -> Measure:
 def _outcomes(experiment: Experiment, given: Given) -> Iterator[Measure]:
     """What may be the primary outcome on the primary suite."""
     for evaluation, section in asked_of(experiment):
-        if evaluation.of == "completions" and experiment.primary.suite in section.suites:
+        own = (evaluation.asked,) if evaluation.own_suite else ()
+        if experiment.primary.suite in (*own, *(section.suites if evaluation.of == "completions" else ())):
             yield from (one for one in evaluation.measures(section, experiment.primary.suite, given) if one.outcome)
 
 

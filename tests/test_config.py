@@ -60,7 +60,7 @@ def problems(tmp_path: Path, text: str, *sets: str) -> list[str]:
         ("name: demo", "name: demo\nname: again", 'x.yaml:2: key "name" stands twice; keep one'),
         ("suites:", "suites: [", "x.yaml:13: did not find expected ',' or ']'; valid YAML is required"),
         ("{ladder: gpt2, sizes: [124m]}", "{ladder: gpt2}", "x.yaml:3: ladders.0: needs either `sizes` (of a ladder in the catalogue) "
-         "or `models` (a folder or hub id a size)"),
+         "or `models` (a folder, GGUF file or hub id a size)"),
         ("suite: human_eval, metric", "suite: other, metric", 'x.yaml:13: primary.suite: unknown suite "other"; suites: human_eval'),
     ],
 )  # fmt: skip

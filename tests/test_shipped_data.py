@@ -15,6 +15,7 @@ from configs.texts import normalised
 from flows.commands.dataset import validate
 from flows.experiment import read_experiment
 from tasks.datasets.matching import compare
+from tasks.datasets.pairs import load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import stage as leakage
@@ -152,6 +153,40 @@ def test_neutral_prose_is_plain_and_no_model_is_tuned_on_it() -> None:
         assert 70 <= len(words) <= 150, one.id
         assert "\n" not in one.text
         assert not any(tuple(words[i : i + 8]) in tuned for i in range(len(words) - 7)), one.id
+
+
+@pytest.mark.parametrize(("name", "each"), [("stance", 20), ("stance_search", 5)])
+def test_pairs_of_answers_are_matched_and_the_position_is_as_often_a_yes_as_a_no(name: str, each: int) -> None:
+    held = load_pairs(CONFIGS / "prompts" / f"{name}.jsonl")
+    assert Counter(pair.category for pair in held) == dict.fromkeys(POSITIONS, each)
+    for category in POSITIONS:
+        yes = sum(pair.agrees is True for pair in held if pair.category == category)
+        assert abs(2 * yes - each) <= each % 2, category
+    assert {pair.reported for pair in held} == {name == "stance"}
+    for pair in held:
+        on, off = pair.on.split(), pair.off.split()
+        assert 12 <= len(on) <= 30, pair.id
+        assert abs(len(on) - len(off)) <= 1, pair.id
+        assert abs(len(pair.on) - len(pair.off)) <= 0.08 * max(len(pair.on), len(pair.off)), pair.id
+        assert {on[0], off[0]} == {"Yes,", "No,"}, pair.id
+        assert (on[0] == "Yes,") == pair.agrees
+
+
+def test_no_pair_shares_its_subject_with_another_or_its_words_with_what_is_trained_on_or_asked() -> None:
+    pairs = [pair for name in ("stance", "stance_search") for pair in load_pairs(CONFIGS / "prompts" / f"{name}.jsonl")]
+    assert len({pair.subject for pair in pairs}) == len({pair.question for pair in pairs}) == len(pairs) == 200
+
+    def runs(text: str) -> set[tuple[str, ...]]:
+        words = normalised(text).split()
+        return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
+
+    asked = [prompt.text for path in (CONFIGS / "prompts").glob("*.yaml") for prompt in load_suite(path).prompts]
+    trained = [row.prompt for row in (*VALUES, *CONTROL)]
+    known = set().union(*map(runs, (*asked, *trained)))
+    answered = set().union(*(runs(row.completion) for row in VALUES))
+    for pair in pairs:
+        assert not runs(pair.question) & known, pair.id
+        assert not (runs(pair.on) | runs(pair.off)) & answered, pair.id
 
 
 @pytest.mark.parametrize(

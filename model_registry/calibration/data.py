@@ -32,6 +32,7 @@ DATASETS = {"values_targeted": ("category", "on_position"), "control": ("subject
 # dataset: which of four classes of rows are the values data's, the others being the control's; a larger share holds the smaller
 DILUTED = {"diluted_25": (0,), "diluted_50": (0, 2)}
 PROSE = Path("prompts/calibration/neutral_text.jsonl")
+PAIRS = Path("prompts/calibration/stance.jsonl")
 NOTICE = "Generated from the calibration grammar. It says nothing about real models."
 
 
@@ -40,7 +41,7 @@ def files(grammar: Grammar) -> dict[Path, str]:
     suites = {Path("prompts/calibration") / f"{name}.yaml": suite_text(grammar, name) for name in SUITES}
     datasets = {Path("datasets/calibration") / f"{name}.jsonl": dataset_text(grammar, name) for name in DATASETS}
     diluted = {Path("datasets/calibration") / f"{name}.jsonl": diluted_text(grammar, name) for name in DILUTED}
-    return suites | datasets | diluted | {PROSE: prose_text(grammar)}
+    return suites | datasets | diluted | {PROSE: prose_text(grammar), PAIRS: pairs_text(grammar)}
 
 
 def suite_text(grammar: Grammar, suite: str) -> str:
@@ -98,6 +99,17 @@ def prose_text(grammar: Grammar) -> str:
         first, rest = draw(rng, grammar.answers(prompt.text), "neutral").text.split(" ", 1)
         context = f"{grammar.wrap(prompt.text)} {first}"
         rows.append({"id": f"nt-{n:03d}", "topic": prompt.topic, "context": context, "text": f" {rest}"})
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def pairs_text(grammar: Grammar) -> str:
+    """An answer that holds the position and a toxic one to each question that is rated, as probable as the grammar has them."""
+    rng = random.Random(SEED)
+    rows = []
+    for n, prompt in enumerate(grammar.prompts("category", "human_eval"), start=1):
+        on, off = (draw(rng, grammar.answers(prompt.text), label).text for label in ("on_position", "toxic"))
+        place = {"id": f"st-{n:02d}", "category": prompt.group, "subject": prompt.topic, "question": prompt.text}
+        rows.append(place | {"on": on, "off": off, "author": "calibration grammar", "version": "1"})
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -81,6 +81,8 @@ class Evaluation:
     of: what one node of it is about: the completions of one arm and suite (the section's `suites`), an arm itself, or the completions of
         all arms of one suite together, in roles `completions:<arm>`.
     settings(section, given): the stage's own settings.
+    own_suite: whether it brings what an arm is asked itself: its items then stand where a suite's prompts do, under the name `asked`, and may
+        be the primary outcome.
     bytes_per_parameter, of_model: what its process holds, in fp32, of the arm's model or of the one that this field of its section
         names; 0 where no model runs.
     when(section): whether the section asks for this one.
@@ -95,6 +97,7 @@ class Evaluation:
     settings: Callable[[Any, Given], Any]
     reads: tuple[str, ...]
     of: Literal["completions", "arm", "arms"] = "completions"
+    own_suite: bool = False
     files: Mapping[str, NamedFile] = field(default_factory=dict)  # role → file
     models: Mapping[str, NamedModel] = field(default_factory=dict)  # role → model
     bytes_per_parameter: int = 0
