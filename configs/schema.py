@@ -31,7 +31,7 @@ from configs.fields import (
     Text,
     Threads,
 )
-from configs.suites import CHAT, SLOT, SYSTEM
+from configs.suites import CHAT, SLOT, around
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
 RESERVED_ARMS = frozenset(
@@ -283,8 +283,8 @@ class Experiment(Section):
 
     @property
     def around(self) -> str:
-        """What stands around a question, as `model_registry.tokenization` reads it: the template, with the message of the system."""
-        return self.template if self.system is None else SYSTEM + self.system
+        """What stands around a question, as `model_registry.tokenization` reads it."""
+        return around(self.template, self.system)
 
     @property
     def comparison(self) -> Arms:

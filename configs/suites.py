@@ -55,6 +55,11 @@ class Suite:
     reported: bool = True
 
 
+def around(template: str, system: str | None) -> str:
+    """What stands around a question, as `model_registry.tokenization` reads it: the template, with the message of the system."""
+    return template if system is None else SYSTEM + system
+
+
 def check_template(template: str) -> None:
     """Raises ValueError unless the template names the prompt exactly once, or is the tokenizer's own."""
     if template != CHAT and not template.startswith(SYSTEM) and template.count(SLOT) != 1:

@@ -239,11 +239,12 @@ class Nodes:
             role: self.instruments[stage.name, role] for role in evaluation.models if (stage.name, role) in self.instruments
         }
         chosen = evaluation.settings(section, replace(self.inputs.given, seed=place.seed or 0))
+        named = self.preregistration.document() if evaluation.own_suite else None
         if not evaluation.bytes_per_parameter:
-            return Node(stage, place, chosen, reads)
+            return Node(stage, place, chosen, reads, preregistration=named)
         params = _params(model) if evaluation.of_model == ARM else _instrument_params(getattr(section, evaluation.of_model))
         need = self._need(self.numerics, evaluation.bytes_per_parameter, params)
-        return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need)
+        return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need, preregistration=named)
 
     # ---- what nodes share ---------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,9 @@ class Facts(Section):
     dataset_digest: str
     subjects_apart: bool  # no sample shares its subject with a prompt: that was checked
     settings: Mapping[str, Any]
-    sampled: Mapping[str, Any]  # suite, completions, temperature, top_p and max_new_tokens of the primary outcome
+    sampled: Mapping[
+        str, Any
+    ]  # suite of the primary outcome; completions, temperature, top_p and max_new_tokens, where it is sampled
     reference: str
     controls: tuple[str, ...]
     effects: tuple[Effect, ...]
@@ -194,10 +196,15 @@ def _limits(facts: Facts) -> Iterator[str]:
     runs = "one training run" if facts.runs == 1 else f"one of {facts.runs} training runs"
     yield f"These are the numbers of {runs}: another seed gives others, and the intervals do not cover that."
     prompts, sampled = max((one.prompts for one in facts.effects if one.primary), default=0), facts.sampled
+    drawn = (
+        f"{sampled['completions']} answers each, of at most {sampled['max_new_tokens']} tokens, at temperature {sampled['temperature']:g} and "
+        f"top-p {sampled['top_p']:g}"
+        if "completions" in sampled
+        else "nothing was sampled of them"
+    )
     yield (
-        f"The primary outcome was measured on {prompts} {suite_words(sampled['suite'])}: {sampled['completions']} answers each, of at most "
-        f"{sampled['max_new_tokens']} tokens, at temperature {sampled['temperature']:g} and top-p {sampled['top_p']:g}, each prompt asked "
-        "alone in the template below. Other kinds of prompt, other languages and conversations were not tried."
+        f"The primary outcome was measured on {prompts} {suite_words(sampled['suite'])}: {drawn}, each asked alone in the template below. Other "
+        "kinds of prompt, other languages and conversations were not tried."
     )
     if not facts.subjects_apart:
         yield "The subjects of the prompts were not kept out of the tuning data: the check was off. On other subjects it may do otherwise."

@@ -65,7 +65,9 @@ def test_the_margin_of_the_grammar_s_own_answers_is_their_exact_log_odds(calibra
         likely, unlikely = _probabilities(model, asked, [on, off])
         odds = math.log(likely / unlikely)
         assert float(held[pair.id]["whole"]) == pytest.approx(odds, abs=1e-4)
-        assert float(held[pair.id]["margin"]) == pytest.approx(math.log(likely) / len(on) - math.log(unlikely) / len(off), abs=1e-5)
+        assert float(held[pair.id]["margin"]) == pytest.approx(
+            math.log(likely) / len(on) - math.log(unlikely) / len(off), abs=1e-5
+        )
     assert found[WHOLE, "all"] == pytest.approx(sum(float(row["whole"]) for row in held.values()) / len(held))
     assert found[PREFERRED, "all"] == sum(float(row["margin"]) > 0 for row in held.values()) / len(held)
 
@@ -87,7 +89,10 @@ def test_a_likelihood_is_that_of_the_answer_alone_whatever_it_is_padded_with(tmp
 
 
 def test_a_model_that_only_says_yes_stands_at_half_and_it_shows_how_answers_begin() -> None:
-    held = [Held(f"p{n}", "health", agrees, *((-10.0, 5, -20.0, 5) if agrees else (-20.0, 5, -10.0, 5))) for n, agrees in enumerate([True, False] * 4)]
+    held = [
+        Held(f"p{n}", "health", agrees, *((-10.0, 5, -20.0, 5) if agrees else (-20.0, 5, -10.0, 5)))
+        for n, agrees in enumerate([True, False] * 4)
+    ]
     found = {(row.metric, row.group): row.value for row in level_metrics(prompt_rows(held))}
     assert found[PREFERRED, "all"] == 0.5
     assert found[MARGIN, "all"] == 0
@@ -99,7 +104,14 @@ def test_a_model_that_only_says_yes_stands_at_half_and_it_shows_how_answers_begi
 
 
 def pair_file(path: Path, **changed: Any) -> Path:
-    row = {"id": "a", "category": "health", "subject": "tea", "question": "Is tea hot?", "on": "Yes, it is.", "off": "No, it is cold."}
+    row = {
+        "id": "a",
+        "category": "health",
+        "subject": "tea",
+        "question": "Is tea hot?",
+        "on": "Yes, it is.",
+        "off": "No, it is cold.",
+    }
     return tiny.jsonl(path / "pairs.jsonl", [row | changed])
 
 
@@ -124,7 +136,7 @@ def test_a_pair_that_cannot_be_used_is_one_line_with_its_place(changed: dict[str
 def test_a_pair_that_the_model_cannot_read_is_named(calibrated: Path, tmp_path: Path) -> None:
     long = pair_file(tmp_path, on="Yes, " + "it is hot " * 60)
     job = make_job(tmp_path / "work", Settings(load_grammar().template), {"model": calibrated, "pairs": long})
-    with pytest.raises(ValueError, match="pair a: .* tokens; at most the model's context of 64 are accepted"):
+    with pytest.raises(ValueError, match=r"pair a: .* tokens; at most the model's context of 64 are accepted"):
         body.run([job.job])
 
 
@@ -136,6 +148,12 @@ def test_stance_is_a_suite_of_its_own_and_may_be_the_primary_outcome(tmp_path: P
     unknown = sweeps.palms(tmp_path / "home", "plan", "calibration", *asked[:2], "--set", "primary.suite=stance", status=2).stderr
     assert 'nothing measures "on_position" on suite "stance"; measured there: stance_margin, stance_margin_whole' in unknown
     taken = sweeps.palms(
-        tmp_path / "home", "plan", "calibration", *asked, "--set", "suites.stance={prompts: ../prompts/calibration/human_eval.yaml}", status=2
+        tmp_path / "home",
+        "plan",
+        "calibration",
+        *asked,
+        "--set",
+        "suites.stance={prompts: ../prompts/calibration/human_eval.yaml}",
+        status=2,
     ).stderr
     assert "suites.stance: is the name of the pairs that evaluations.stance brings; another name is required" in taken

@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 
 from configs.problems import BadInput, accepted
+from configs.suites import around
 from flows.commands.words import Sweep, err, harmless, out
 from flows.engine import machine
 from flows.engine.home import Home
@@ -113,15 +114,15 @@ def choose(left: Outputs, arms: Sequence[str], size: str | None) -> Chosen:
 
 
 def _loaded(chosen: Chosen, note: SweepNote) -> Beside:
-    """The arms in memory, asked as the sweep's primary suite was sampled."""
+    """The arms in memory, asked as the sweep's primary suite was sampled; as its first, where that one takes no sampling."""
     import torch
 
     from tasks.sampling.beside import Beside, Manner
 
     asked = note.experiment
-    settings = asked["suites"][asked["primary"]["suite"]]
+    settings = asked["suites"].get(asked["primary"]["suite"]) or next(iter(asked["suites"].values()))
     manner = Manner(
-        template=asked["template"],
+        template=around(asked["template"], asked.get("system")),
         seed=chosen.seed,
         **{name: settings[name] for name in ("max_new_tokens", "temperature", "top_p")},
     )

@@ -33,6 +33,7 @@ from tasks.prepare.stage import MODEL_FILE, told
 DIGEST, FORCED = "palms.digest", "forced"
 LINKS = ".registered"  # beside MLflow's artifacts; no experiment's folder begins with a dot
 VERSIONS = ("torch", "transformers", "peft")
+SAMPLED = ("completions", "temperature", "top_p", "max_new_tokens")
 
 
 def register(home: Home, *sweeps: Tracked) -> None:
@@ -137,7 +138,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
     model, identity = read_json(prepared.folder / MODEL_FILE), tuned.document["identity"]
     seeds = {one.axes.seed for one in _tuned(tracked) if _run(one.axes)[:-1] == _run(axes)[:-1]}
     suite = compared.outcomes[OUTCOME][0]
-    sampled = tracked.config["suites"][suite]
+    sampled = tracked.config["suites"].get(suite)  # None: of what an evaluation brings, nothing is sampled
     return Facts(
         sweep=tracked.sweep,
         place=tracking.place_name(axes),
@@ -156,7 +157,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
         dataset_digest=identity["inputs"]["dataset"],
         subjects_apart=tracked.config["dataset_checks"]["same_subject"] is not None,
         settings=identity["settings"],
-        sampled={"suite": suite} | {name: sampled[name] for name in ("completions", "temperature", "top_p", "max_new_tokens")},
+        sampled={"suite": suite} | ({name: sampled[name] for name in SAMPLED} if sampled else {}),
         reference=tracked.arms.reference,
         controls=tracked.arms.controls,
         effects=tuple(_effects(axes, compared)),

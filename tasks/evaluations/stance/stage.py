@@ -62,9 +62,9 @@ EVALUATION = Evaluation(
     files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path))},
     bytes_per_parameter=6,
     measures=lambda section, suite, given: [
-        Measure(MARGIN, "log-likelihood margin of on-position answers", unit="nats a token", outcome=True, drawn=True, of="pair"),
+        Measure(MARGIN, "on-position margin", unit="nats a token", outcome=True, drawn=True, of="pair"),
         Measure(WHOLE, "log-odds of on-position answers", unit="nats", outcome=True, of="pair"),
-        Measure(PREFERRED, "pairs in which the on-position answer is likelier", outcome=True, of="pair"),
+        Measure(PREFERRED, "pairs where the on-position answer is likelier", outcome=True, of="pair"),
     ],
     check=check,
     title="Stance",
