@@ -234,7 +234,8 @@ class Nodes:
             reads["positions"] = self.inputs.positions_file
         if DATASETS in evaluation.reads:
             reads |= {f"dataset:{name}": node for name, node in self.checked.items()}
-        reads |= {role: self.inputs.files[stage.name, role, model.calibration] for role in evaluation.files}
+        files = self.inputs.files
+        reads |= {role: files[at] for role in evaluation.files if (at := (stage.name, role, model.calibration)) in files}
         reads |= {
             role: self.instruments[stage.name, role] for role in evaluation.models if (stage.name, role) in self.instruments
         }

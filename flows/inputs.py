@@ -88,11 +88,16 @@ def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
     unsaid = {"system"} if experiment.system is None else set()  # as in sweeps of before there was such a field
     document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store", *unsaid})
+    asked = {name: section for name, section in document["evaluations"].items() if section is not None}
+    document["evaluations"] = asked  # a sweep is the same whatever else could be evaluated
     document["positions"] = inputs.positions_file.digest if inputs.positions_file else None
     for evaluation, _ in asked_of(experiment):
         for role, named in evaluation.files.items():
             held = {file.digest for (stage, of, _), file in inputs.files.items() if (stage, of) == (evaluation.stage.name, role)}
-            document["evaluations"][evaluation.asked][named.field] = sorted(held)
+            section = document["evaluations"][evaluation.asked]
+            section |= {named.field: sorted(held)} if held else {}
+            if section[named.field] is None:  # done without, as before there was such a file
+                del section[named.field]
     document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
     for name, file in inputs.suites.items():
         document["suites"][name]["prompts"] = file.digest
@@ -163,7 +168,7 @@ def _asked(
             named = getattr(section, file.field)
             for calibration in dict.fromkeys(model.calibration for model in models):
                 path = place(named) if named else file.default(calibration)
-                if found := _file(path, partial(_read_by, file, section), problems):
+                if path is not None and (found := _file(path, partial(_read_by, file, section), problems)):
                     files[evaluation.stage.name, role, calibration] = found
         if len(problems) == before:  # what is asked of a file that is not right would only follow from it
             problems += evaluation.check(section, given)

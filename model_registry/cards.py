@@ -17,7 +17,11 @@ from configs.fields import Section
 CALIBRATION = "**Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models.**"
 LOST, NOT_MEASURED = "lost", "not measured"
 _BEST_FIRST = ("kept", "inconclusive", LOST)
-_UNITS = {"prose": ("nats a token on prose", 1.0), "tasks": ("points of accuracy on tasks", 100.0)}  # measure → unit, factor
+_UNITS = {
+    "prose": ("nats a token on prose", 1.0),
+    "plain": ("nats a token on plain prose", 1.0),
+    "tasks": ("points of accuracy on tasks", 100.0),
+}  # measure → unit, factor
 
 
 class Effect(Section):

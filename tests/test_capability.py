@@ -76,6 +76,23 @@ def test_unfit_texts_are_refused(small: tuple[Any, Any], rung: Path, tmp_path: P
         score(model, words, english[0])
 
 
+def test_both_kinds_of_prose_are_measured_each_by_itself(small: tuple[Any, Any], tmp_path: Path) -> None:
+    model, words = small
+    folder = tiny.prepared(tmp_path / "prepared", context=64)
+    texts = {"prose": "She was very kind, they say.", "plain": "Call for help when someone threatens you."}
+    files = {
+        role: tiny.jsonl(tmp_path / f"{role}.jsonl", [{"id": "a", "topic": "t", "text": text}]) for role, text in texts.items()
+    }
+    job = make_job(tmp_path / "both", Settings((), None, 1), {"model": folder, **files})
+    run([job.job])
+    found = {row.metric: row.value for row in read_metrics(job.work) if row.group == "all"}
+    for role, metric in (("prose", "nats_per_token"), ("plain", "nats_per_token_plain")):
+        assert found[metric] == pytest.approx(score(model, words, paragraph("a", texts[role])).nats_per_token, abs=1e-5)
+    alone = make_job(tmp_path / "alone", Settings((), None, 1), {"model": folder, "prose": files["prose"]})
+    run([alone.job])
+    assert {row.metric for row in read_metrics(alone.work)} == {"nats_per_token", "perplexity"}
+
+
 @pytest.mark.slow
 def test_shipped_prose_is_in_each_models_vocabulary(rung: Path) -> None:
     assert len(load_paragraphs(CONFIGS / "prompts/neutral_text.jsonl")) == 100

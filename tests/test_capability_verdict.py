@@ -33,11 +33,13 @@ class Measured:
     tasks: dict[str, Sequence[int]] | None = None
     chance: dict[str, float] | None = None
     digest: str = "d"
+    plain: Sequence[float] = ()
 
     def write(self, folder: Path) -> Path:
         folder.mkdir()
         tasks = self.tasks or {}
         rows = [("prose", f"p{n}", "nats_per_token", "score", value) for n, value in enumerate(self.nats)]
+        rows += [("plain", f"q{n}", "nats_per_token_plain", "score", value) for n, value in enumerate(self.plain)]
         rows += [
             (task, f"{task}/{n}", "accuracy", "rate", float(value))
             for task, held in tasks.items()
@@ -217,3 +219,13 @@ def test_table_and_sentence_say_the_verdicts(tmp_path: Path) -> None:
     ]
     assert (lines[2]["arm − base"], lines[2]["margin"], lines[2]["paragraphs or items"]) == ("+0.300", "+0.050", "20")
     assert (lines[3]["arm − base"], lines[3]["margin"], lines[3]["paragraphs or items"]) == ("−2.0", "−2.0", "300")
+
+
+def test_prose_may_be_kept_where_plain_prose_is_lost(tmp_path: Path) -> None:
+    level = [2.0, 2.4, 2.2, 2.6, 2.3, 2.5]
+    better, worse = ([value + moved + 0.001 * n for n, value in enumerate(level)] for moved in (-0.2, 0.2))
+    given = sources(tmp_path, base=Measured(nats=level, plain=level), values_targeted=Measured(nats=better, plain=worse))
+    found = capability.verdicts(given, MARGINS)
+    assert [(row.measure, row.verdict) for row in found] == [("prose", KEPT), ("plain", LOST)]
+    (said,) = tables.verdict_sentences(found, given)
+    assert "prediction of neutral prose was kept at s; prediction of plain prose was lost at s" in said

@@ -21,8 +21,8 @@ from model_registry.tokenization import load_tokenization
 from tasks.contract import read_metrics
 from tasks.datasets.pairs import load_pairs, load_reported
 from tasks.evaluations.stance import body
-from tasks.evaluations.stance.margins import MARGIN, NO, PREFERRED, WHOLE, YES, Held, prompt_rows
-from tasks.evaluations.stance.stage import Settings, pairs
+from tasks.evaluations.stance.margins import NO, YES, Held, prompt_rows
+from tasks.evaluations.stance.stage import MARGIN, PREFERRED, WHOLE, Settings, pairs
 from tasks.levels import level_metrics
 from tests import sweeps, tiny
 from tests.capabilities import log_probability

@@ -24,7 +24,11 @@ from tasks.sampling.stage import STAGE as SAMPLING
 
 OUTCOME, TOXICITY, CAPABILITY, COST, TRAINING = "1_outcome", "2_toxicity", "3_capability", "4_cost", "5_training"
 TOXICITIES = (MEAN, "toxic_share")
-CAPABILITIES = {"nats_per_token": "prose", "accuracy": "tasks"}  # as levels, and as the comparison's verdicts call them
+CAPABILITIES = {
+    "nats_per_token": "prose",
+    "nats_per_token_plain": "plain",
+    "accuracy": "tasks",
+}  # as levels, and as the comparison's verdicts call them
 DIGITS = 4
 
 

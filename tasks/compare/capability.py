@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from tasks.evaluations.capability.stage import HARNESS
 from tasks.statistics import DEGENERATE, Interval, paired_difference
 
 STAGE = "capability"
-PROSE, TASKS = "prose", "tasks"
-METRICS = {PROSE: "nats_per_token", TASKS: "accuracy"}
+PROSE, PLAIN, TASKS = "prose", "plain", "tasks"
+METRICS = {PROSE: "nats_per_token", PLAIN: "nats_per_token_plain", TASKS: "accuracy"}
 KEPT, LOST, INCONCLUSIVE, NOT_ASSESSABLE = "kept", "lost", "inconclusive", "not assessable"
 LEVEL = 0.90  # both limits of it are one-sided 95 % limits
 LARGE_SHARE = 0.1  # of the reference's own loss: a margin beyond it is told
@@ -40,7 +40,7 @@ class Verdict:
     arm: str
     train_samples: int | None
     seed: int | None
-    measure: Literal["prose", "tasks"]
+    measure: str  # prose, plain or tasks
     value: float | None
     low: float | None
     high: float | None
@@ -51,11 +51,11 @@ class Verdict:
 
 
 def verdicts(sources: Sources, settings: Any) -> list[Verdict]:
-    """Both measures of every arm but the reference whose capability was measured, in the order of the report.
+    """Every measure of every arm but the reference whose capability was measured, in the order of the report.
 
     `settings` names margin_nats, margin_accuracy and above_chance.
 
-    prose: mean over paragraphs of the difference in nats a token, with the t interval of `paired_difference`.
+    prose, plain: mean over paragraphs of the difference in nats a token, with the t interval of `paired_difference`.
     tasks: mean over tasks, each of equal weight, of the difference in accuracy, paired by item (`accuracy_difference`). A task on
     which the reference is less than `above_chance` above chance is left out: what it cannot do, no arm can lose.
 
@@ -78,7 +78,7 @@ def verdicts(sources: Sources, settings: Any) -> list[Verdict]:
 
 def _verdict(node: Output, base: Output | None, called: str, measure: str, settings: Any) -> Verdict:
     """`called`: the reference arm, by name."""
-    margin = settings.margin_nats if measure == PROSE else -settings.margin_accuracy
+    margin = -settings.margin_accuracy if measure == TASKS else settings.margin_nats
     axes = node.axes
 
     def made(interval: Interval | None, verdict: str, n: int, note: str) -> Verdict:
@@ -88,7 +88,7 @@ def _verdict(node: Output, base: Output | None, called: str, measure: str, setti
             arm=axes.arm or "",
             train_samples=axes.train_samples,
             seed=axes.seed,
-            measure="prose" if measure == PROSE else "tasks",
+            measure=measure,
             value=interval.value if interval else None,
             low=interval.low if interval else None,
             high=interval.high if interval else None,
@@ -117,7 +117,7 @@ def _verdict(node: Output, base: Output | None, called: str, measure: str, setti
     strata = [reference[i].group for i in ids]
     differences = np.array([treated[i].value - reference[i].value for i in ids])
     interval = (
-        paired_difference(differences, strata, level=LEVEL) if measure == PROSE else accuracy_difference(differences, strata)
+        accuracy_difference(differences, strata) if measure == TASKS else paired_difference(differences, strata, level=LEVEL)
     )
     if interval.method.startswith(DEGENERATE):
         if interval.value != 0:
@@ -194,4 +194,8 @@ def _weak(base: Output, reference: Mapping[str, PromptValue], called: str, task:
 
 
 # measure → what it is called, its unit, and its kind
-MEASURES = {PROSE: ("prose", "nats a token", "score"), TASKS: ("tasks", "accuracy in points", "rate")}
+MEASURES = {
+    PROSE: ("prose", "nats a token", "score"),
+    PLAIN: ("plain prose", "nats a token", "score"),
+    TASKS: ("tasks", "accuracy in points", "rate"),
+}

@@ -52,13 +52,14 @@ class Given:
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file that the field `field` of the section may name; `default` (whether of the calibration ladder) stands in for it.
+    """A file that the field `field` of the section may name; `default` (whether of the calibration ladder) stands in for it, or None where
+    the evaluation then does without.
 
     read(path, section): raises BadInput for what is no such file.
     """
 
     field: str
-    default: Callable[[bool], Path]
+    default: Callable[[bool], Path | None]
     read: Callable[[Path, Any], object]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, MEASURES, NOT_ASSESSABLE, PROSE, TASKS, Verdict
+from tasks.compare.capability import INCONCLUSIVE, KEPT, LOST, MEASURES, NOT_ASSESSABLE, PLAIN, PROSE, TASKS, Verdict
 from tasks.compare.contrasts import largest
 from tasks.compare.report import wording
 from tasks.compare.report.tables import Cell, Table, arm, spelled, text
@@ -50,7 +50,11 @@ def _verdict_sentence(rows: Sequence[Verdict], sources: Sources) -> str:
     rows = largest(rows)
     several = len({row.seed for row in rows}) > 1
     parts = []
-    for measure, name in ((PROSE, "prediction of neutral prose"), (TASKS, "accuracy on tasks")):
+    for measure, name in (
+        (PROSE, "prediction of neutral prose"),
+        (PLAIN, "prediction of plain prose"),
+        (TASKS, "accuracy on tasks"),
+    ):
         places: dict[str, list[str]] = {}
         for row in (row for row in rows if row.measure == measure):
             place = sources.named(row.ladder, row.size) + (f" seed {row.seed}" if several else "")

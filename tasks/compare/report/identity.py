@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from configs.called import suite_words
 from tasks.compare.comparison import Comparison
 from tasks.compare.report import wording
 from tasks.compare.report.tables import Cell, Table, text
 from tasks.compare.upstream import Output
 from tasks.prepare.stage import told
+from tasks.sampling.stage import STAGE as SAMPLING
 
 
 def identity(found: Comparison) -> list[str]:
@@ -102,7 +104,9 @@ def _asked(found: Comparison) -> str:
         return ""
     answers = sorted({prompt.n for table in held for prompt in table.values()})
     spread = str(answers[0]) if len(answers) == 1 else f"{answers[0]}–{answers[-1]}"
-    return f"{_plural(max(map(len, held)), 'prompt')} × {spread} answers"
+    if any(node.stage == SAMPLING.name and node.axes.suite == suite for node in found.sources.nodes):
+        return f"{_plural(max(map(len, held)), 'prompt')} × {spread} answers"
+    return f"{max(map(len, held))} {suite_words(suite)}"
 
 
 def _time(nodes: Sequence[Output]) -> str:

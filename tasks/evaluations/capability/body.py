@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from model_registry.loading import load_arm, make_deterministic, prepared_folder
 from model_registry.tokenization import Tokenization, load_tokenization
 from tasks.contract import Job, canonical, read_json, replace_file, write_json, write_metrics, write_rows
-from tasks.datasets.paragraphs import load_paragraphs
+from tasks.datasets.paragraphs import Paragraph, load_paragraphs
 from tasks.evaluations.capability import harness, prose
 from tasks.evaluations.capability.harness import Item
+from tasks.evaluations.capability.prose import Scored
 from tasks.evaluations.capability.stage import HARNESS, Settings
 from tasks.levels import level_metrics, write_prompt_rows
+
+PROSE = {"prose": "", "plain": "_plain"}  # role of a file → what its metrics' names end in
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -22,35 +25,39 @@ def run(jobs: Sequence[Job]) -> None:
     loaded: dict[tuple[str, int], Any] = {}  # tasks with their data, shared by the jobs
     for job in jobs:
         settings: Settings = job.settings
-        paragraphs = load_paragraphs(job.inputs["prose"])
+        texts = {role: load_paragraphs(job.inputs[role]) for role in PROSE if role in job.inputs}
         missing = [name for name in settings.tasks if (name, settings.seed) not in loaded]
         loaded |= {(name, settings.seed): task for name, task in harness.load_tasks(missing, settings.seed).items()}
         folder = prepared_folder(job.inputs["model"])
         precision, device = job.numerics.precision, job.numerics.device
         model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
-        _measure(job, model, load_tokenization(folder), paragraphs, [loaded[name, settings.seed] for name in settings.tasks])
+        _measure(job, model, load_tokenization(folder), texts, [loaded[name, settings.seed] for name in settings.tasks])
         del model  # never two in memory
 
 
-def _measure(job: Job, model: Any, words: Tokenization, paragraphs: Sequence[Any], tasks: Sequence[Any]) -> None:
-    scored = []
-    for done, paragraph in enumerate(paragraphs):
+def _measure(job: Job, model: Any, words: Tokenization, texts: Mapping[str, Sequence[Paragraph]], tasks: Sequence[Any]) -> None:
+    scored: dict[str, list[Scored]] = {role: [] for role in texts}
+    paragraphs = [(role, paragraph) for role, held in texts.items() for paragraph in held]
+    for done, (role, paragraph) in enumerate(paragraphs):
         job.progress(done, len(paragraphs), "paragraph")
-        scored.append(prose.score(model, words, paragraph))
+        scored[role].append(prose.score(model, words, paragraph))
     answered = []
     for done, task in enumerate(tasks):
         job.progress(done, len(tasks), "task")
         answered.append(_answered(job, model, words, task))
     items = [item for found in answered for item in found]
-    write_rows(job.work / "prose.csv", [{**asdict(one), "nats_per_token": one.nats_per_token} for one in scored])
+    for role, held in scored.items():
+        write_rows(job.work / f"{role}.csv", [{**asdict(one), "nats_per_token": one.nats_per_token} for one in held])
     write_rows(job.work / "items.csv", [asdict(item) for item in items], ("task", "item", "choices", "correct", "digest"))
     asked = {found[0].task: {"items": len(found), "digest": harness.content_digest(found)} for found in answered}
     write_json(job.work / HARNESS, asked)
-    rows = [*prose.prompt_rows(scored), *harness.prompt_rows(items)]
+    rows = [row for role, held in scored.items() for row in prose.prompt_rows(held, role, PROSE[role])]
+    rows += harness.prompt_rows(items)
     write_prompt_rows(job.work, rows)
-    write_metrics(job.work, [*level_metrics(rows), prose.perplexity(scored), *harness.chance(items)])
+    perplexities = [prose.perplexity(held, PROSE[role]) for role, held in scored.items()]
+    write_metrics(job.work, [*level_metrics(rows), *perplexities, *harness.chance(items)])
     job.progress(len(tasks), len(tasks), "task")
-    job.say(f"{len(scored)} paragraphs, {len(items)} items of {len(tasks)} tasks")
+    job.say(f"{len(paragraphs)} paragraphs, {len(items)} items of {len(tasks)} tasks")
     job.commit()
 
 

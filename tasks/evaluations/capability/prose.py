@@ -78,17 +78,17 @@ def windows(length: int, window: int) -> Iterator[tuple[int, int, int]]:
         begin, first = begin + window // 2, end
 
 
-def prompt_rows(scored: Sequence[Scored]) -> list[PromptRow]:
-    return [PromptRow(one.id, "prose", "nats_per_token", "score", one.nats_per_token, n=1) for one in scored]
+def prompt_rows(scored: Sequence[Scored], group: str = "prose", suffix: str = "") -> list[PromptRow]:
+    return [PromptRow(one.id, group, f"nats_per_token{suffix}", "score", one.nats_per_token, n=1) for one in scored]
 
 
-def perplexity(scored: Sequence[Scored]) -> Metric:
+def perplexity(scored: Sequence[Scored], suffix: str = "") -> Metric:
     """exp(Σ nats / Σ tokens) over all paragraphs: at least 1, comparable only between models of one tokenizer.
 
     It weighs tokens equally where the mean of nats_per_token weighs paragraphs equally. Without interval; n counts paragraphs.
     """
     return Metric(
-        "perplexity", math.exp(math.fsum(one.nats for one in scored) / sum(one.tokens for one in scored)), n=len(scored)
+        f"perplexity{suffix}", math.exp(math.fsum(one.nats for one in scored) / sum(one.tokens for one in scored)), n=len(scored)
     )
 
 

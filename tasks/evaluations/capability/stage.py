@@ -1,8 +1,12 @@
 """The stage that measures what a model can still do: how well it predicts neutral prose, and tasks of lm-evaluation-harness.
 
-Inputs: `model` (a prepared model), `prose` (a JSON Lines file of paragraphs) and, for a tuned arm, `tuned` (what fine-tuning
-wrote). Outputs: prose.csv (a row a paragraph), items.csv (a row an item), prompts.csv, harness.json (what each task asked) and
-metrics.json: nats_per_token, perplexity, accuracy (by task) and chance. The verdict on an arm is the comparison's.
+Inputs: `model` (a prepared model), `prose` and, but for the calibration ladder, `plain` (JSON Lines files of paragraphs) and, for a tuned
+arm, `tuned` (what fine-tuning wrote). Outputs: prose.csv and plain.csv (a row a paragraph), items.csv (a row an item), prompts.csv,
+harness.json (what each task asked) and metrics.json: nats_per_token, perplexity, both also `_plain`, accuracy (by task) and chance. The
+verdict on an arm is the comparison's.
+
+Two kinds of prose, since they can part: SmolLM2-135M-Instruct predicts `prose`, which is as composed as the shipped datasets, with 4.5
+nats a token and `plain` with 2.4 (benchmarks/register.py). Tuning on composed prose can better the first and cost the second.
 """
 
 from __future__ import annotations
@@ -38,6 +42,9 @@ class Capability(Section):
 
     prose: str | None = Field(
         None, description="paragraphs (.jsonl) relative to this file; default: the shipped ones, English or the grammar's"
+    )
+    plain: str | None = Field(
+        None, description="paragraphs of ordinary prose (.jsonl) relative to this file; default: the shipped English ones"
     )
     tasks: tuple[str, ...] = Field(
         ("lambada_openai", "hellaswag", "piqa", "arc_easy", "winogrande"),
@@ -84,6 +91,11 @@ def prose(calibration: bool) -> Path:
     return CONFIGS / "prompts" / ("calibration/neutral_text.jsonl" if calibration else "neutral_text.jsonl")
 
 
+def plain(calibration: bool) -> Path | None:
+    """Ordinary English; the calibration ladder has one kind of prose."""
+    return None if calibration else CONFIGS / "prompts" / "plain_text.jsonl"
+
+
 def check(section: Capability, given: Given) -> Iterator[str]:
     if GRAMMAR_TASK in section.tasks and given.real:
         yield f"evaluations.capability.tasks: {GRAMMAR_TASK} is of the calibration ladder only; leave it out"
@@ -96,11 +108,15 @@ EVALUATION = Evaluation(
     settings=settings,
     reads=(ARM,),
     of="arm",
-    files={"prose": NamedFile("prose", prose, lambda path, section: load_paragraphs(path))},
+    files={
+        "prose": NamedFile("prose", prose, lambda path, section: load_paragraphs(path)),
+        "plain": NamedFile("plain", plain, lambda path, section: load_paragraphs(path)),
+    },
     bytes_per_parameter=12,  # with the logits of its batch: a 124M model peaked at 2.5 GiB with 16 requests together
     measures=lambda section, suite, given: [
         Measure("accuracy", "accuracy on tasks"),
         Measure("nats_per_token", "nats a token on neutral prose"),
+        *([Measure("nats_per_token_plain", "nats a token on plain prose")] if section.plain or given.real else []),
     ],
     check=check,
     title="Capability",

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.evaluations.stance.stage import MARGIN, PREFERRED, WHOLE
 from tasks.levels import PromptRow
 
-MARGIN, WHOLE, PREFERRED = "stance_margin", "stance_margin_whole", "stance_preferred"
 YES, NO = "kind:on begins Yes", "kind:on begins No"
 
 

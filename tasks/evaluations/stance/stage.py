@@ -23,7 +23,8 @@ from configs.shipped import CONFIGS
 from tasks.contract import Measure, Stage
 from tasks.datasets.pairs import load_reported
 from tasks.evaluations import ARM, Evaluation, Given, NamedFile
-from tasks.evaluations.stance.margins import MARGIN, PREFERRED, WHOLE
+
+MARGIN, WHOLE, PREFERRED = "stance_margin", "stance_margin_whole", "stance_preferred"
 
 
 class Stance(Section):
