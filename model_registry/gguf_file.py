@@ -292,7 +292,9 @@ def dequantise(path: Path, folder: Path) -> Header:
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     header = require_usable(path)
     with _alone(path) as alone:
         config, tokenizer = _config(path, alone, header), _tokenizer(path, alone, header)
