@@ -31,7 +31,7 @@ from tasks import evaluations
 from tasks.compare import stage as compare
 from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.datasets import stage as datasets
-from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, SUITE, Evaluation
+from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, SUITE, TRIED, Evaluation
 from tasks.finetune import methods
 from tasks.finetune import stage as finetune
 from tasks.leakage import stage as leakage
@@ -68,7 +68,12 @@ def build(experiment: Experiment, inputs: Inputs) -> Dag:
     sizes = {model.name: tuple(nodes.of_size(model)) for model in inputs.models}
     return Dag(
         sweep=sweep_id(experiment, inputs),
-        shared=(*nodes.checked.values(), *nodes.cleared.values(), *dict.fromkeys(nodes.instruments.values())),
+        shared=(
+            *nodes.checked.values(),
+            *nodes.cleared.values(),
+            *dict.fromkeys(nodes.instruments.values()),
+            *nodes.trials.values(),
+        ),
         sizes=sizes,
         comparison=nodes.comparison([node for size in sizes.values() for node in size]),
     )
@@ -127,9 +132,18 @@ class Nodes:
         name, settings = prepare.scorer_name(source), prepare.scorer_settings(source)
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
 
+    @cached_property
+    def trials(self) -> dict[str, Node]:
+        """Instruments that are tried on what is known, by the section that names them."""
+        return {
+            evaluation.asked: self._node(evaluation, section, Axes(name=evaluation.asked), {}, self.inputs.calibration, None)
+            for evaluation, section in asked_of(self.experiment)
+            if evaluation.of == "instrument"
+        }
+
     def comparison(self, nodes: list[Node]) -> Node:
         """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
-        compared = [node for node in nodes if node.stage == prepare.MODEL or node.axes.arm]
+        compared = [*self.trials.values(), *(node for node in nodes if node.stage == prepare.MODEL or node.axes.arm)]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(
             self.experiment,
@@ -225,7 +239,13 @@ class Nodes:
                     yield self._evaluation(evaluation, section, model, place, completions)
 
     def _evaluation(self, evaluation: Evaluation, section: Any, model: Model, place: Axes, there: Reads) -> Node:
-        """A node of an evaluation: of what is there, what it declares to read, and the files and models that its section names."""
+        return self._node(evaluation, section, place, there, model.calibration, _params(model))
+
+    def _node(
+        self, evaluation: Evaluation, section: Any, place: Axes, there: Reads, calibration: bool, params: int | None
+    ) -> Node:
+        """A node of an evaluation: of what is there, what it declares to read, and the files and models that its section names.
+        `params`: of the arm's model."""
         roles = {COMPLETIONS: ("completions",), SUITE: ("suite",), ARM: ("model", "tuned")}
         stage, reads = evaluation.stage, Reads()
         for wanted in evaluation.reads:
@@ -235,17 +255,23 @@ class Nodes:
         if DATASETS in evaluation.reads:
             reads |= {f"dataset:{name}": node for name, node in self.checked.items()}
         files = self.inputs.files
-        reads |= {role: files[at] for role in evaluation.files if (at := (stage.name, role, model.calibration)) in files}
+        reads |= {role: files[at] for role in evaluation.files if (at := (stage.name, role, calibration)) in files}
         reads |= {
             role: self.instruments[stage.name, role] for role in evaluation.models if (stage.name, role) in self.instruments
         }
+        if TRIED in evaluation.reads and self.experiment.primary.metric in self._outcomes(evaluation, section, place):
+            reads["tried"] = self.trials[evaluation.asked]
         chosen = evaluation.settings(section, replace(self.inputs.given, seed=place.seed or 0))
         named = self.preregistration.document() if evaluation.own_suite else None
         if not evaluation.bytes_per_parameter:
             return Node(stage, place, chosen, reads, preregistration=named)
-        params = _params(model) if evaluation.of_model == ARM else _instrument_params(getattr(section, evaluation.of_model))
+        if evaluation.of_model != ARM:
+            params = _instrument_params(getattr(section, evaluation.of_model))
         need = self._need(self.numerics, evaluation.bytes_per_parameter, params)
         return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need, preregistration=named)
+
+    def _outcomes(self, evaluation: Evaluation, section: Any, place: Axes) -> set[str]:
+        return {one.metric for one in evaluation.measures(section, place.suite or "", self.inputs.given)}
 
     # ---- what nodes share ---------------------------------------------------------------------------------------------------
 

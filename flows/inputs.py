@@ -154,6 +154,7 @@ def _given(
         positions=positions,
         positions_named=experiment.positions,
         real=[model.name for model in models if not model.calibration],
+        primary=experiment.primary.metric,
     )
 
 

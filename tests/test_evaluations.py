@@ -133,6 +133,8 @@ def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.C
     for shown in (
         "Judged automatically",
         "judged by stand-in (automatic)",
+        "Tried first: stand-in cannot be told from chance on 160 pairs (AUC 0.50 [0.50, 0.50]).",
+        "The judge stand-in cannot be told from chance on 160 pairs (AUC 0.50 [0.50, 0.50]).</p>",
         "Counterfactual sentiment",
         "How far apart, paired by template, pairs",
         "prediction of neutral prose was",
@@ -165,13 +167,21 @@ def test_the_tracker_has_them_and_a_second_run_asks_nobody(
 def test_another_outcome_over_the_same_completions_is_marked(
     done: subprocess.CompletedProcess[str], home: Path, config: Path
 ) -> None:
-    sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence")
+    sweeps.palms(home, "run", str(config), "--set", "primary.metric=distinct_1")
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
     assert "named after their arms had been sampled, where the preregistration named toxicity on human_eval" in page
-    assert "<h1>Exploratory, without a test: rating by the automatic judge with " in page
+    assert "<h1>Exploratory, without a test: " in page
     assert "described against base and control.</h1>" in page
     assert "before sampling but for values-targeted vs base and values-targeted vs control, which are exploratory" in page
     assert "was shown with" not in page.partition("</h1>")[0]
+
+
+def test_a_judge_that_tells_nothing_is_refused_as_the_primary_outcome(
+    done: subprocess.CompletedProcess[str], home: Path, config: Path
+) -> None:
+    told = sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence", status=1)
+    said = "judge_trial/judge: ValueError: stand-in cannot be told from chance on 160 pairs (AUC 0.50 [0.50, 0.50]); one that can is required"
+    assert said in told.stdout + told.stderr
 
 
 @pytest.mark.parametrize(
@@ -204,7 +214,7 @@ def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(
         ("evaluations.counterfactual.classifier.classes={glad: happy}", "no label stands for positive"),
         ("evaluations.capability.tasks=[calibration_topics]", "calibration_topics is of the calibration ladder only"),
         ("evaluations.capability.prose=none.jsonl", "none.jsonl: no such file"),
-        ("evaluations.judge.judge={kind: local, model: ./nowhere}", "no such folder and no hub id"),
+        ("evaluations.judge.judge={kind: local, model: ./nowhere}", "nowhere: no such folder; a folder with config.json"),
         ("evaluations.judge.judge.key_variable=NO_SUCH_KEY", "environment variable NO_SUCH_KEY is not set"),
         ("evaluations.judge.completions=9", "evaluations.judge.completions: 9; suites.human_eval has 3 completions a prompt"),
         ("evaluations.judge.suites=[pairs]", "no position in"),

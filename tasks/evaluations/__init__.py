@@ -25,6 +25,7 @@ COMPLETIONS = "completions"  # a sampling folder
 SUITE = "suite"  # the prompt file that was sampled
 ARM = "arm"  # roles `model` (the prepared base model) and, for a tuned arm, `tuned` (what fine-tuning wrote)
 POSITIONS = "positions"  # the file of the position statements
+TRIED = "tried"  # what came of trying the instrument, where the outcome that it measures is the primary one
 DATASETS = "datasets"  # a role `dataset:<name>` for each checked dataset that an arm is tuned on
 
 
@@ -43,6 +44,7 @@ class Given:
     positions: Mapping[str, Position]  # by category
     positions_named: str | None  # the file, as the experiment names it
     real: Sequence[str]  # the models that are not of the calibration ladder
+    primary: str = ""  # the metric that is the primary outcome
 
     @property
     def statements(self) -> dict[str, str]:
@@ -79,8 +81,9 @@ class Evaluation:
     """One stage that measures something.
 
     asked: the key of its section under `evaluations:`. Several evaluations may share one.
-    of: what one node of it is about: the completions of one arm and suite (the section's `suites`), an arm itself, or the completions of
-        all arms of one suite together, in roles `completions:<arm>`.
+    of: what one node of it is about: the completions of one arm and suite (the section's `suites`), an arm itself, the completions of
+        all arms of one suite together, in roles `completions:<arm>`, or the instrument that its section names: one node a sweep, which tries
+        it on what is known before it is believed.
     settings(section, given): the stage's own settings.
     own_suite: whether it brings what an arm is asked itself: its items then stand where a suite's prompts do, under the name `asked`, and may
         be the primary outcome.
@@ -97,7 +100,7 @@ class Evaluation:
     stage: Stage
     settings: Callable[[Any, Given], Any]
     reads: tuple[str, ...]
-    of: Literal["completions", "arm", "arms"] = "completions"
+    of: Literal["completions", "arm", "arms", "instrument"] = "completions"
     own_suite: bool = False
     files: Mapping[str, NamedFile] = field(default_factory=dict)  # role → file
     models: Mapping[str, NamedModel] = field(default_factory=dict)  # role → model

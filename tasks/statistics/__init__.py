@@ -16,6 +16,7 @@ The prompt is the cluster, arms are paired by prompt, and categories are fixed s
     seeds.py         crossed_difference: a difference over several training seeds
     distances.py     wasserstein_1, energy_distance: how far distributions of scores lie apart
     agreement.py     kappa, weighted_kappa, rank_correlation: how far two raters of the same completions agree
+    discrimination.py discrimination: how well a score tells two kinds of thing apart
     jackknife.py     weightings, jackknife_t: the interval of an estimate from leaving out each prompt
 
 Pure functions of numbers: they know nothing of frames, files or stages. Bad input is a one-line ValueError, never a silent NaN.
@@ -24,6 +25,7 @@ Intervals are two-sided and unadjusted for multiplicity, and conditional on the 
 
 from tasks.statistics.agreement import kappa, rank_correlation, weighted_kappa
 from tasks.statistics.differences import paired_difference, sign_flip
+from tasks.statistics.discrimination import discrimination
 from tasks.statistics.distances import Pooled, energy_distance, mean_energy_distance, wasserstein_1
 from tasks.statistics.effects import cohens_d, detectable_difference, independent_d, minimal_detectable_difference
 from tasks.statistics.equivalence import Equivalence, equivalence
@@ -56,6 +58,7 @@ __all__ = [
     "components_of",
     "crossed_difference",
     "detectable_difference",
+    "discrimination",
     "energy_distance",
     "equivalence",
     "holm",

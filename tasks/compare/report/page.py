@@ -18,6 +18,7 @@ from tasks.compare.report import answers, capability_tables, favoured, figures, 
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.scale import within_scale
 from tasks.compare.report.sections import Section, named, sections
+from tasks.compare.report.trials import trials
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import packaged, page_style, rendered
 from tasks.drawing.palette import variable
@@ -58,7 +59,7 @@ def _page(
         settings=settings,
         identity=identity.identity(found),
         headline=headline.headline(found),
-        subline=headline.subline(found),
+        subline=[*headline.subline(found), *(f"The judge {said}." for said in trials(found.sources, only_chance=True))],
         charts=charts,
         matrices=first.matrices(found),
         examples=examples,

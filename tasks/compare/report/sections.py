@@ -17,6 +17,7 @@ from tasks.compare.report import capability_tables, favoured, figures, identity,
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.headline import title
 from tasks.compare.report.tables import Table
+from tasks.compare.report.trials import trials
 from tasks.compare.stage import Part
 from tasks.compare.truth import scorer_shares, truths
 from tasks.compare.upstream import Output
@@ -232,6 +233,7 @@ def _judged(found: Comparison, made: Section) -> Section:
     names = dict.fromkeys(read_json(node.folder / JUDGE)["named"] for node in found.sources.of(made.anchor))
     if names:
         made.lead = f"Ratings from 1 to 5 {wording.listed(list(names))}: {made.lead[0].lower()}{made.lead[1:]}"
+    made.lead += "".join(f" Tried first: {said}." for said in trials(found.sources))
     unjudged = [
         f"{wording.arm_words(node.axes.arm or '')}, {found.sources.named(node.axes.ladder, node.axes.size)}: {level.value:.0f} of {level.n}"
         for node in found.sources.of(made.anchor)

@@ -37,9 +37,9 @@ def run(jobs: Sequence[Job]) -> None:
         require_prompts((row.prompt_id for row in completions), {prompt.id for prompt in suite.prompts}, suite.name)
         statements = {name: position.statement for name, position in load_positions(job.inputs["positions"]).items()}
         requests = judge.requests(completions, statements, settings.checked, settings.seed)
-        by, answering = _judge(job, loaded)
+        by, answering = judge_of(job, settings, loaded)
         missing = Missing(len(requests), settings.most_missing)
-        verdicts = _ask(job, requests, answering, missing)
+        verdicts = ask(job, requests, answering, missing)
         scores, both = judge.score_rows(completions, verdicts, settings.seed), judge.order_rows(verdicts)
         unjudged = judge.missing_rows(completions, missing, settings.seed)
         if not scores:
@@ -59,9 +59,8 @@ def run(jobs: Sequence[Job]) -> None:
         job.commit()
 
 
-def _judge(job: Job, loaded: dict[tuple[str, ...], Any]) -> tuple[str, Any]:
+def judge_of(job: Job, settings: Settings, loaded: dict[tuple[str, ...], Any]) -> tuple[str, Any]:
     """The judge's name, and who answers: a local one is loaded once."""
-    settings: Settings = job.settings
     if settings.kind == "endpoint":
         asked = (settings.url, settings.model, settings.key_variable, settings.max_tokens, settings.timeout_s, settings.threads)
         return settings.model, EndpointJudge(*asked)
@@ -84,7 +83,7 @@ def local_name(prepared: Mapping[str, Any]) -> str:
     return f"a local {prepared['architecture']} of {prepared['params']:,} parameters"
 
 
-def _ask(job: Job, requests: Sequence[Any], answering: Any, missing: Missing) -> dict[str, dict[tuple[str, int], Any]]:
+def ask(job: Job, requests: Sequence[Any], answering: Any, missing: Missing) -> dict[str, dict[tuple[str, int], Any]]:
     """The verdict of every request that gets one, going on from those of an earlier try; the others are added to `missing`."""
     kept = {order: Kept(job.scratch / f"{order}.jsonl") for order in ORDERS}
     open_ = [request for request in requests if request.place not in kept[request.order].rows]

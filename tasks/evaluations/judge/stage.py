@@ -5,6 +5,10 @@ Inputs: `completions` (a sampling folder), `suite` (its prompt file), `positions
 `model` (a prepared model). Outputs: scores.csv (a row a completion: rating, and the order of the options it was given in), orders.csv
 (completions judged in both orders), missing.csv (completions without a verdict, and why), judge.json (who judged, by which words),
 prompts.csv, metrics.json. Verdicts are kept as they come: a stage that was killed, or failed, asks only for the others.
+
+Before a judge is believed it is tried, once a sweep, on `pairs`: answers of which one holds a position and one, of the same length and form,
+does not, each rated in both orders of the options. Outputs of the trial: trial.csv (a row a pair and order), judge.json, and metrics.json:
+judge_auc, over both orders and in each. A judge that cannot be told from chance is no primary outcome: its trial fails then.
 """
 
 from __future__ import annotations
@@ -12,14 +16,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from configs.fields import Count, Name, Section, Share
+from configs.shipped import CONFIGS
 from configs.sources import LanguageModel
 from tasks.contract import Measure, Stage, from_section
-from tasks.evaluations import COMPLETIONS, POSITIONS, SUITE, Evaluation, Given, NamedModel, not_drawn, without_position
+from tasks.datasets.pairs import load_reported
+from tasks.evaluations import (
+    COMPLETIONS,
+    POSITIONS,
+    SUITE,
+    TRIED,
+    Evaluation,
+    Given,
+    NamedFile,
+    NamedModel,
+    not_drawn,
+    without_position,
+)
 
 JUDGE, MISSING = "judge.json", "missing.csv"
 MOST_MISSING = 0.1
@@ -41,6 +59,9 @@ class Judge(Section):
     suites: tuple[Name, ...] = Field(min_length=1)
     judge: Annotated[LanguageModel | EndpointJudge, Field(discriminator="kind")]
     completions: Count | None = Field(None, description="how many a prompt are judged; default: all")
+    pairs: str | None = Field(
+        None, description="pairs of answers (.jsonl) that it is tried on, relative to this file; default: the shipped ones"
+    )
     most_missing: Share = Field(
         MOST_MISSING,
         description="share of the items without a verdict (filtered, refused, unreadable) above which the stage fails",
@@ -64,6 +85,15 @@ class Settings:
     most_missing: float = MOST_MISSING
 
 
+@dataclass(frozen=True)
+class TrialSettings:
+    """The judge as in `Settings`; `primary`: its ratings are the sweep's primary outcome."""
+
+    judge: Settings
+    primary: bool
+
+
+AUC = "judge_auc"  # P(it rates an on-position answer above an off-position one)
 STAGE = Stage(name="judge", version="2", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
 ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no reason to pay for the same verdicts again
 
@@ -73,6 +103,16 @@ def settings(section: Judge, given: Given) -> Settings:
     if isinstance(asked, LanguageModel):
         return Settings(asked.kind, completions=section.completions, most_missing=section.most_missing)
     return from_section(Settings, asked, completions=section.completions, most_missing=section.most_missing)
+
+
+def trial_settings(section: Judge, given: Given) -> TrialSettings:
+    """How many completions are judged, and how many may be missing of them, is nothing to the trial."""
+    asked = replace(settings(section, given), completions=None, checked=1.0, most_missing=MOST_MISSING, seed=0)
+    return TrialSettings(asked, given.primary in (RATING, AGREE))
+
+
+def pairs(calibration: bool) -> Path:
+    return CONFIGS / "prompts" / ("calibration/stance.jsonl" if calibration else "stance.jsonl")
 
 
 def check(section: Judge, given: Given) -> Iterator[str]:
@@ -91,7 +131,7 @@ LOCAL = Evaluation(
     section=Judge,
     stage=STAGE,
     settings=settings,
-    reads=(COMPLETIONS, SUITE, POSITIONS),
+    reads=(COMPLETIONS, SUITE, POSITIONS, TRIED),
     models={"model": NamedModel("judge")},
     bytes_per_parameter=5,
     of_model="judge",
@@ -109,4 +149,22 @@ LOCAL = Evaluation(
 )
 REMOTE = replace(
     LOCAL, stage=ENDPOINT, models={}, bytes_per_parameter=0, when=lambda section: isinstance(section.judge, EndpointJudge)
+)
+TRIAL = replace(
+    LOCAL,
+    stage=replace(STAGE, name="judge_trial", version="1", body="tasks.evaluations.judge.trial:run"),
+    settings=trial_settings,
+    reads=(POSITIONS,),
+    of="instrument",
+    files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path))},
+    measures=lambda section, suite, given: [Measure(AUC, "how well the automatic judge tells on- from off-position answers")],
+    check=lambda section, given: iter(()),
+    title="",
+)
+REMOTE_TRIAL = replace(
+    TRIAL,
+    stage=replace(TRIAL.stage, libraries=()),
+    models={},
+    bytes_per_parameter=0,
+    when=lambda section: isinstance(section.judge, EndpointJudge),
 )
