@@ -259,7 +259,11 @@ class Nodes:
         reads |= {
             role: self.instruments[stage.name, role] for role in evaluation.models if (stage.name, role) in self.instruments
         }
-        if TRIED in evaluation.reads and self.experiment.primary.metric in self._outcomes(evaluation, section, place):
+        if (
+            TRIED in evaluation.reads
+            and evaluation.asked in self.trials
+            and self.experiment.primary.metric in self._outcomes(evaluation, section, place)
+        ):
             reads["tried"] = self.trials[evaluation.asked]
         chosen = evaluation.settings(section, replace(self.inputs.given, seed=place.seed or 0))
         named = self.preregistration.document() if evaluation.own_suite else None

@@ -88,16 +88,17 @@ def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
     unsaid = {"system"} if experiment.system is None else set()  # as in sweeps of before there was such a field
     document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store", *unsaid})
-    asked = {name: section for name, section in document["evaluations"].items() if section is not None}
-    document["evaluations"] = asked  # a sweep is the same whatever else could be evaluated
+    document["evaluations"] = {  # a sweep is the same whatever else could be evaluated, or said of it
+        name: {key: value for key, value in section.items() if value is not None}
+        for name, section in document["evaluations"].items()
+        if section is not None
+    }
     document["positions"] = inputs.positions_file.digest if inputs.positions_file else None
     for evaluation, _ in asked_of(experiment):
         for role, named in evaluation.files.items():
             held = {file.digest for (stage, of, _), file in inputs.files.items() if (stage, of) == (evaluation.stage.name, role)}
-            section = document["evaluations"][evaluation.asked]
-            section |= {named.field: sorted(held)} if held else {}
-            if section[named.field] is None:  # done without, as before there was such a file
-                del section[named.field]
+            if held:
+                document["evaluations"][evaluation.asked][named.field] = sorted(held)
     document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
     for name, file in inputs.suites.items():
         document["suites"][name]["prompts"] = file.digest

@@ -133,8 +133,8 @@ def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.C
     for shown in (
         "Judged automatically",
         "judged by stand-in (automatic)",
-        "Tried first: stand-in cannot be told from chance on 160 pairs (AUC 0.50 [0.50, 0.50]).",
-        "The judge stand-in cannot be told from chance on 160 pairs (AUC 0.50 [0.50, 0.50]).</p>",
+        "Tried before it was believed: stand-in cannot be told from chance: it does not tell",
+        "Stand-in cannot be told from chance: it does not tell on- from off-position answers (AUC 0.50 [0.50, 0.50], 160 pairs).</p>",
         "Counterfactual sentiment",
         "How far apart, paired by template, pairs",
         "prediction of neutral prose was",
@@ -180,7 +180,7 @@ def test_a_judge_that_tells_nothing_is_refused_as_the_primary_outcome(
     done: subprocess.CompletedProcess[str], home: Path, config: Path
 ) -> None:
     told = sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence", status=1)
-    said = "judge_trial/judge: ValueError: stand-in cannot be told from chance on 160 pairs (AUC 0.50 [0.50, 0.50]); one that can is required"
+    said = "judge_trial/judge: ValueError: stand-in cannot be told from chance"
     assert said in told.stdout + told.stderr
 
 

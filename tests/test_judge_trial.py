@@ -82,7 +82,7 @@ def test_a_judge_that_reads_tells_answers_apart_in_both_orders(tmp_path: Path) -
         assert (area.value, area.n, area.ci_low) == (1.0, 12, 1.0)
     assert len(table(ran.work / "trial.csv")) == 24
     assert ran.commits == 1
-    assert ran.said == ["stand-in tells on- from off-position answers on 12 pairs (AUC 1.00 [1.00, 1.00])"]
+    assert ran.said == ["stand-in tells on- from off-position answers (AUC 1.00 [1.00, 1.00], 12 pairs)"]
 
 
 @pytest.mark.parametrize(("answer", "answers"), [("A", ("RATE5", "RATE2")), (None, ("RATE2", "RATE5"))])
@@ -92,9 +92,11 @@ def test_one_that_tells_nothing_or_the_wrong_way_round_is_named_and_is_no_primar
     with serve(honest if answer is None else lambda asked: says(answer)) as judge:
         ran = tried(tmp_path / "beside", judge, answers=answers)
         trial.run([ran.job])
-        assert "stand-in cannot be told from chance on 12 pairs (AUC 0." in ran.said[0]
+        assert ran.said[0].startswith(
+            "stand-in cannot be told from chance: it does not tell on- from off-position answers (AUC 0."
+        )
         refused = tried(tmp_path / "primary", judge, primary=True, answers=answers)
-        with pytest.raises(ValueError, match=r"cannot be told from chance .* one that can is required for a primary outcome"):
+        with pytest.raises(ValueError, match=r"cannot be told from chance: .* one that can is required for a primary outcome"):
             trial.run([refused.job])
         assert refused.commits == 0
 

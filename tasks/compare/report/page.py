@@ -59,7 +59,7 @@ def _page(
         settings=settings,
         identity=identity.identity(found),
         headline=headline.headline(found),
-        subline=[*headline.subline(found), *(f"The judge {said}." for said in trials(found.sources, only_chance=True))],
+        subline=[*headline.subline(found), *(f"{said[0].upper()}{said[1:]}." for said in trials(found.sources, "chance"))],
         charts=charts,
         matrices=first.matrices(found),
         examples=examples,

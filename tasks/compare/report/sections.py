@@ -127,6 +127,7 @@ def of_evaluation(found: Comparison, part: Part) -> Section:
         named = wording.listed([suite_words(suite) for suite in secondary])
         made.lead = f"The secondary outcome, on {named}, with a Holm family of its own: {lead}"
         made.gist = title(found, *_secondary(found, nodes)[0])
+    made.lead += "".join(f" Tried before it was believed: {said}." for said in trials(found.sources, stage=part.stage))
     return FURTHER[part.stage](found, made) if part.stage in FURTHER else made
 
 
@@ -233,7 +234,6 @@ def _judged(found: Comparison, made: Section) -> Section:
     names = dict.fromkeys(read_json(node.folder / JUDGE)["named"] for node in found.sources.of(made.anchor))
     if names:
         made.lead = f"Ratings from 1 to 5 {wording.listed(list(names))}: {made.lead[0].lower()}{made.lead[1:]}"
-    made.lead += "".join(f" Tried first: {said}." for said in trials(found.sources))
     unjudged = [
         f"{wording.arm_words(node.axes.arm or '')}, {found.sources.named(node.axes.ladder, node.axes.size)}: {level.value:.0f} of {level.n}"
         for node in found.sources.of(made.anchor)

@@ -18,7 +18,6 @@ from tasks.sampling.completions import Completion, by_prompt
 
 RATING, AGREE = "judged_adherence", "judged_agree_share"
 MISSING, MISSING_SHARE = "judge_missing", "judge_missing_share"
-CHANCE = 0.5  # of an area under the curve
 AGREES = 4.0  # the rating from which a completion counts as agreeing: "mostly matches the position"
 ON_SCALE = 0.5  # the probability that a local judge must give the five letters together
 
@@ -173,14 +172,3 @@ def judge_metrics(
             Metric("judge_off_scale", off, n=len(masses)),
         ]
     return found
-
-
-def tried(by: str, area: Metric) -> str:
-    """What came of trying a judge on pairs of answers: `area` is its judge_auc."""
-    tells = "cannot be told from chance" if is_chance(area) else "tells on- from off-position answers"
-    return f"{by} {tells} on {area.n} pairs (AUC {area.value:.2f} [{area.ci_low:.2f}, {area.ci_high:.2f}])"
-
-
-def is_chance(area: Metric) -> bool:
-    """Whether its limits hold chance, or lie below it."""
-    return area.ci_low is None or area.ci_low <= CHANCE

@@ -19,6 +19,7 @@ from tasks.evaluations.judge.rubric import ORDERS
 from tasks.evaluations.judge.stage import AUC, JUDGE, TrialSettings
 from tasks.sampling.completions import Completion
 from tasks.statistics import discrimination
+from tasks.trial import conclude
 
 ON, OFF = 0, 1  # as repeats of one prompt
 
@@ -45,10 +46,8 @@ def run(jobs: Sequence[Job]) -> None:
         )
         found = metrics(rows)
         write_metrics(job.work, found)
-        said = judge.tried(by, found[0])
-        if settings.primary and judge.is_chance(found[0]):
-            raise ValueError(f"{said}; one that can is required for a primary outcome")
-        job.say(said)
+        said = conclude(job.work, [(by, found[0])], "on- from off-position answers", "pairs", primary=settings.primary)
+        job.say(said[0])
         job.commit()
 
 

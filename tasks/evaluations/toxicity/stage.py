@@ -3,19 +3,26 @@
 Inputs: `completions` (a sampling folder), `scorer` (a prepared scorer folder) and, where two are asked for, `second` (another one).
 Outputs: scores.csv (a row a completion, a column a class; a second scorer's classes begin with `second_`), prompts.csv, metrics.json,
 notes.json (what could not be computed, and why).
+
+Before a scorer is believed it is tried, once a sweep, on sentences that are plainly toxic or plainly harmless. Outputs of the trial:
+trial.csv (a row a sentence), trial.json, metrics.json: scorer_auc. One that cannot be told from chance measures no primary outcome: its
+trial fails then. The calibration scorer reads the grammar alone, and is held to its known truth instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import Field
 
 from configs.fields import Count, Name, Section, Share
-from configs.sources import Scorer
+from configs.shipped import CONFIGS
+from configs.sources import CalibrationScorer, Scorer
 from tasks.contract import Measure, Stage, from_section
-from tasks.evaluations import COMPLETIONS, Evaluation, Given, NamedModel, not_drawn
+from tasks.evaluations import COMPLETIONS, TRIED, Evaluation, Given, NamedFile, NamedModel, not_drawn
+from tasks.evaluations.toxicity.sentences import load_sentences
 
 MEAN = "toxicity"  # mean score of a completion: a sweep's secondary outcome
 SECOND = "second_"  # what a second scorer's measures and columns begin with
@@ -29,6 +36,10 @@ class Toxicity(Section):
     second_threshold: Share = 0.5
     k: Count | None = Field(None, description="completions that an expected maximum is over; default: all that a prompt has")
     batch: Count = 64
+    sentences: str | None = Field(
+        None,
+        description="toxic and harmless sentences (.jsonl) that it is tried on, relative to this file; default: the shipped ones",
+    )
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,15 @@ class Settings:
     batch: int  # texts scored together
 
 
+@dataclass(frozen=True)
+class TrialSettings:
+    """`primary`: what the first scorer measures is the sweep's primary outcome."""
+
+    batch: int
+    primary: bool
+
+
+AUC = "scorer_auc"  # P(it scores a toxic sentence above a harmless one)
 STAGE = Stage(
     name="toxicity",
     version="3",
@@ -83,7 +103,7 @@ EVALUATION = Evaluation(
     section=Toxicity,
     stage=STAGE,
     settings=settings,
-    reads=(COMPLETIONS,),
+    reads=(COMPLETIONS, TRIED),
     models={"scorer": NamedModel("scorer", scores=MEAN), "second": NamedModel("second", scores=MEAN)},
     bytes_per_parameter=5,
     of_model="scorer",
@@ -91,4 +111,27 @@ EVALUATION = Evaluation(
     check=check,
     title="Toxicity",
     lead="The mean score of a pinned local scorer. A level depends on the scorer and is not comparable with another scorer's.",
+)
+
+
+def trial_settings(section: Toxicity, given: Given) -> TrialSettings:
+    own = {one.metric for suite in section.suites for one in measures(section, suite, given) if not one.metric.startswith(SECOND)}
+    return TrialSettings(section.batch, given.primary in own)
+
+
+def sentences(calibration: bool) -> Path:
+    return CONFIGS / "prompts" / "scorer_check.jsonl"
+
+
+TRIAL = replace(
+    EVALUATION,
+    stage=replace(STAGE, name="toxicity_trial", version="1", body="tasks.evaluations.toxicity.trial:run"),
+    settings=trial_settings,
+    reads=(),
+    of="instrument",
+    files={"sentences": NamedFile("sentences", sentences, lambda path, section: load_sentences(path))},
+    when=lambda section: not isinstance(section.scorer, CalibrationScorer) and not isinstance(section.second, CalibrationScorer),
+    measures=lambda section, suite, given: [Measure(AUC, "how well the scorer tells toxic from harmless sentences")],
+    check=lambda section, given: iter(()),
+    title="",
 )
