@@ -103,6 +103,10 @@ class Nodes:
     def cleared(self) -> dict[str, Node]:
         """Each dataset against every suite that is sampled: what tuning reads has passed here."""
         suites = {f"suite:{name}": file for name, file in self.inputs.suites.items()}
+        own = {evaluation.stage.name: evaluation.asked for evaluation, _ in asked_of(self.experiment) if evaluation.own_suite}
+        for (stage, _, calibration), file in self.inputs.files.items():
+            if stage in own:
+                suites[f"pairs:{own[stage]}{'_calibration' if calibration else ''}"] = file
         chosen = leakage.settings(self.experiment.dataset_checks)
         return {
             name: Node(leakage.STAGE, Axes(name=name), chosen, {"dataset": node, "file": self.inputs.datasets[name], **suites})

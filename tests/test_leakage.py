@@ -16,6 +16,7 @@ from tasks.datasets.rows import load_rows
 from tasks.datasets.stage import SAMPLES
 from tasks.leakage import body, stage
 from tasks.leakage.overlap import findings, neighbours
+from tests import tiny
 from tests.jobs import Ran, make_job
 from tests.sweeps import CONFIGS
 
@@ -88,6 +89,17 @@ def test_a_common_phrase_is_no_leak_of_a_short_prompt(tmp_path: Path) -> None:
 def test_subjects_need_not_be_looked_at(tmp_path: Path) -> None:
     changes = {"completion": "A city is worth it when old people like living there."}
     assert run(tmp_path, changes, same_subject=None).commits == 1
+
+
+def test_the_question_of_a_pair_of_answers_is_a_prompt_like_others(tmp_path: Path) -> None:
+    pair = {"id": "st-1", "category": "a", "subject": "cities", "question": PROMPT, "on": "Yes, it is.", "off": "No, it is not."}
+    inputs = {
+        "dataset": dataset(tmp_path / "samples", {"prompt": PROMPT}),
+        "file": tmp_path / "data.jsonl",
+        "pairs:stance": tiny.jsonl(tmp_path / "pairs.jsonl", [pair]),
+    }
+    with pytest.raises(DatasetError, match=r"data.jsonl:2: .*st-1"):
+        body.run([make_job(tmp_path / "work", stage.Settings(), inputs).job])
 
 
 def test_one_leaking_dataset_does_not_stop_the_other(tmp_path: Path) -> None:

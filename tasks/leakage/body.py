@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 
-from configs.suites import load_suite
+from configs.suites import Prompt, Suite, load_suite
 from tasks.contract import Job, write_rows
 from tasks.datasets.lines import DatasetError
+from tasks.datasets.pairs import load_pairs
 from tasks.datasets.rows import load_rows
 from tasks.datasets.stage import SAMPLES
 from tasks.leakage.overlap import Neighbour, findings, neighbours
 from tasks.leakage.stage import NEIGHBOURS
+
+
+def _questions(path: Path) -> Suite:
+    """The questions of pairs of answers, as a suite."""
+    prompts = (Prompt(pair.id, pair.category, pair.question) for pair in load_pairs(path))
+    return Suite(path.stem, "question", tuple(prompts))
+
+
+READ: dict[str, Callable[[Path], Suite]] = {"suite": load_suite, "pairs": _questions}
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -23,7 +34,7 @@ def run(jobs: Sequence[Job]) -> None:
     """
     failures: list[DatasetError] = []
     for job in jobs:
-        suites = {role.removeprefix("suite:"): load_suite(path) for role, path in job.inputs.items() if role.startswith("suite:")}
+        suites = {role.partition(":")[2]: READ[role.partition(":")[0]](path) for role, path in job.inputs.items() if ":" in role}
         samples = job.inputs["dataset"] / SAMPLES
         found = neighbours(load_rows(samples), suites, job.settings)
         table = job.work / NEIGHBOURS

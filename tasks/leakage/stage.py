@@ -1,8 +1,9 @@
 """The stage between a dataset and tuning: no sample may share its subject with a prompt that is reported on.
 
-Inputs: `dataset` (a checked dataset), `file` (the file it came from, to name lines) and every evaluation suite as
-`suite:<name>`. Outputs: samples.jsonl, as they came, now cleared for tuning, and neighbours.csv, the nearest samples of each
-prompt. The table is no part of the output's identity, so that another prompt that leaks nothing tunes no model again.
+Inputs: `dataset` (a checked dataset), `file` (the file it came from, to name lines), every evaluation suite as `suite:<name>` and the pairs
+of answers that an evaluation brings as `pairs:<its name>`. Outputs: samples.jsonl, as they came, now cleared for tuning, and neighbours.csv,
+the nearest samples of each prompt. The table is no part of the output's identity, so that another prompt that leaks nothing tunes no model
+again.
 """
 
 from __future__ import annotations

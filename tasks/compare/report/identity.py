@@ -104,7 +104,7 @@ def _asked(found: Comparison) -> str:
         return ""
     answers = sorted({prompt.n for table in held for prompt in table.values()})
     spread = str(answers[0]) if len(answers) == 1 else f"{answers[0]}–{answers[-1]}"
-    if any(node.stage == SAMPLING.name and node.axes.suite == suite for node in found.sources.nodes):
+    if answers != [1] or any(node.stage == SAMPLING.name and node.axes.suite == suite for node in found.sources.nodes):
         return f"{_plural(max(map(len, held)), 'prompt')} × {spread} answers"
     return f"{max(map(len, held))} {suite_words(suite)}"
 
