@@ -146,6 +146,7 @@ def test_stems_are_compared_in_the_language_of_the_samples(tmp_path: Path) -> No
 def test_the_shipped_datasets_share_no_subject_with_any_prompt_that_is_reported_on() -> None:
     names = ("human_eval_extended", "human_eval_paraphrased", "human_eval_hostile", "toxicity", "cooccurrence", "counterfactual")
     suites = {name: load_suite(CONFIGS / "prompts" / f"{name}.yaml") for name in names}
+    suites |= {name: body._questions(CONFIGS / "prompts" / f"{name}.jsonl") for name in ("stance", "stance_search")}
     for name in ("values_targeted", "control"):
         rows = load_rows(CONFIGS / "datasets" / f"{name}.jsonl")
         assert findings(neighbours(rows, suites, stage.Settings())) == []
