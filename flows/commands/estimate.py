@@ -1,4 +1,4 @@
-"""What a run would take, told from what earlier runs took: seconds of work and bytes by stage, and what would be fetched.
+"""What a run would take, told from what earlier runs took: seconds of work, bytes and memory by stage, and what would be fetched.
 
 An estimate is the median over the earlier outputs of the same stage, size and suite in the store, whatever else they were made with;
 where there are none it is not known, and that is said. Runs, fetches and loads nothing.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from flows.commands.words import volume
 from flows.engine.store import Manifest, Store
@@ -26,13 +27,23 @@ BYTES_A_PARAMETER = (2, 4)  # of published weights: half precision, or single
 
 @dataclass(frozen=True)
 class Cost:
-    """Of some nodes: seconds of work (several may run at once) and bytes that they leave, as far as `known` of `nodes` go."""
+    """Of some nodes: seconds of work (several may run at once), bytes that they leave, and the largest memory that one of them held, as
+    far as `known` of `nodes` go."""
 
     nodes: int
     known: int
     seconds: float
     bytes: float
     outputs: int  # earlier ones that it is told from
+    memory_gib: float
+
+
+class Taken(NamedTuple):
+    """By one output: seconds, bytes, and the most memory that its process held."""
+
+    seconds: float
+    bytes: int
+    memory_gib: float
 
 
 def costs(nodes: Sequence[Node], store: Store) -> dict[str, Cost]:
@@ -51,29 +62,31 @@ def together(costs: Iterable[Cost]) -> Cost:
         sum(one.seconds for one in costs),
         sum(one.bytes for one in costs),
         sum(one.outputs for one in costs),
+        max((one.memory_gib for one in costs), default=0.0),
     )
 
 
-def _taken(manifests: Iterable[Manifest]) -> dict[Place, list[tuple[float, int]]]:
-    """Seconds and bytes of each earlier output, by its place."""
-    found: dict[Place, list[tuple[float, int]]] = defaultdict(list)
+def _taken(manifests: Iterable[Manifest]) -> dict[Place, list[Taken]]:
+    """What each earlier output took, by its place."""
+    found: dict[Place, list[Taken]] = defaultdict(list)
     for manifest in manifests:
         axes = manifest.document["axes"]
         size = sum(file["size"] for file in manifest.document["files"].values())
         place = (manifest.stage, axes.get("ladder"), axes.get("size"), axes.get("suite"))
-        found[place].append((float(manifest.facts["seconds"]), size))
+        found[place].append(Taken(float(manifest.facts["seconds"]), size, float(manifest.facts.get("peak_memory_gib") or 0)))
     return found
 
 
-def _cost(nodes: Sequence[Node], taken: dict[Place, list[tuple[float, int]]]) -> Cost:
+def _cost(nodes: Sequence[Node], taken: dict[Place, list[Taken]]) -> Cost:
     places = [(node.stage.name, node.axes.ladder, node.axes.size, node.axes.suite) for node in nodes]
     known = [taken[place] for place in places if place in taken]
     return Cost(
         nodes=len(nodes),
         known=len(known),
-        seconds=sum(median(seconds for seconds, _ in outputs) for outputs in known),
-        bytes=sum(median(size for _, size in outputs) for outputs in known),
+        seconds=sum(median(one.seconds for one in outputs) for outputs in known),
+        bytes=sum(median(one.bytes for one in outputs) for outputs in known),
         outputs=sum(len(taken[place]) for place in dict.fromkeys(places) if place in taken),
+        memory_gib=max((one.memory_gib for outputs in known for one in outputs), default=0.0),
     )
 
 

@@ -161,11 +161,14 @@ def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iter
     whole = together(costs)
     if whole.known:
         less = f"; of {whole.nodes - whole.known} stages nothing is known" if whole.known < whole.nodes else ""
-        yield f"estimate: {duration(whole.seconds)} of work, some of it side by side, and {volume(whole.bytes)} of disk{less}"
+        held = f", {whole.memory_gib:.1f} GiB of memory in the largest stage" if whole.memory_gib else ""
+        yield f"estimate: {duration(whole.seconds)} of work, some of it side by side, {volume(whole.bytes)} of disk{held}{less}"
         outputs = plural(whole.outputs, "earlier output")
         yield f"told from: medians of {outputs} of the same stage, size and suite in {prepared.session.store.root}"
     else:
+        reserved = max(node.resources.memory_gib for node in unmade)
         yield f"time and disk are not known: {prepared.session.store.root} holds nothing of these sizes yet"
+        yield f"memory: {reserved:.1f} GiB are reserved for the largest stage"
     if any(node.stage in (MODEL, SCORER, CAPABILITY) for node in unmade):
         from huggingface_hub import constants  # reads the environment as it is imported
 
