@@ -20,6 +20,7 @@ def write(path: Path, folder: Path, kind: str = "F32", *, pre: str = "gpt-2", ch
     config = AutoConfig.from_pretrained(folder)
     weights = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     arch = config.model_type
+    path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, arch)
     writer.add_name("A tiny model")
     writer.add_license("mit")

@@ -19,7 +19,7 @@ from configs.problems import BadInput
 from model_registry.gguf_file import LONGEST_STRING, dequantise, read_header, require_usable
 from model_registry.loading import load_model, load_tokenizer
 from model_registry.tokenization import load_tokenization
-from tests import ggufs, tiny
+from tests import ggufs, sweeps, tiny
 from tests.families import CHATML
 
 KINDS = ("F32", "F16", "Q8_0", "Q4_1")
@@ -112,6 +112,30 @@ def test_the_folder_is_the_same_wherever_the_file_lies_and_whatever_lies_beside_
     assert one == other
 
 
+@pytest.mark.slow
+def test_a_sweep_runs_on_it_and_makes_nothing_again_where_the_file_was_moved(folders: dict[str, Path], tmp_path: Path) -> None:
+    config, context = tmp_path / "config", {"context": 1024}
+    named = ggufs.write(config / "m.gguf", tiny.model(tmp_path / "wide", "llama", **context), "Q8_0", chat=CHATML)
+    path = sweeps.experiment(config, {"gguf": named}, template="chat", system="Be calm.")
+    planned = sweeps.palms(tmp_path / "home", "plan", str(path)).stdout
+    assert (
+        "local-gguf reads <|im_start|>system⏎Be calm.<|im_end|>⏎<|im_start|>user⏎{prompt}<|im_end|>⏎<|im_start|>assistant⏎<think>"
+        in planned
+    )
+    sweeps.palms(tmp_path / "home", "run", str(path))
+    card = sweeps.palms(tmp_path / "home", "models", "show", "local-gguf-control").stdout
+    assert "gguf:A tiny model, dequantised from Q8_0" in " ".join(card.split())
+    page = Path(sweeps.palms(tmp_path / "home", "report").stdout.strip()).read_text(encoding="utf-8")
+    assert "gguf:A tiny model, dequantised from Q8_0" in page
+    (config / "elsewhere").mkdir()
+    moved = named.rename(config / "elsewhere" / "another.gguf")
+    again = sweeps.palms(
+        tmp_path / "home", "plan", str(path), "--set", f"ladders=[{{ladder: local, models: {{gguf: {moved}}}}}]"
+    ).stdout
+    assert "0 waiting" in again
+    assert {line.split()[1].partition("/")[0] for line in again.splitlines() if line.startswith("run ")} <= {"compare"}
+
+
 # ---- files that cannot be used ------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +179,23 @@ def test_a_configuration_that_claims_more_than_the_file_holds_takes_no_memory(
     assert line.startswith(f"{path}: {told}")
     assert time.monotonic() - began < 20
     assert not (tmp_path / "model").exists()
+
+
+def test_a_file_that_cannot_be_used_ends_a_plan_in_one_line(folders: dict[str, Path], tmp_path: Path) -> None:
+    for name, made, told in (
+        ("other", {"general__architecture": "mamba9"}, "architecture 'mamba9'; "),
+        ("dumb", {}, "the tokenizer has no chat template; an instruction-tuned model that has one is required"),
+    ):
+        (tmp_path / name).mkdir()
+        file = ggufs.write(tmp_path / name / "m.gguf", folders["llama"], **made)
+        path = sweeps.experiment(tmp_path / name, {"a": file}, template="chat")
+        lines = sweeps.palms(tmp_path / "home", "plan", str(path), status=2).stderr.splitlines()
+        assert len(lines) == 1
+        assert told in lines[0]
+    cut = tmp_path / "other" / "m.gguf"
+    cut.write_bytes(cut.read_bytes()[:2000])
+    (line,) = sweeps.palms(tmp_path / "home", "plan", str(tmp_path / "other" / "small.yaml"), status=2).stderr.splitlines()
+    assert line.startswith(f"error: {cut}: is cut off: ")
 
 
 def refused(path: Path, content: bytes) -> str:
