@@ -138,6 +138,7 @@ def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.C
         "Counterfactual sentiment",
         "How far apart, paired by template, pairs",
         "prediction of neutral prose was",
+        "Plain prose",
         "<h2>Refusals</h2>",
         "refusals of neutral prompts of each arm by size",
         "<h2>Copied from the tuning data</h2>",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from configs.called import suite_words
 from configs.contrasts import Contrast
-from tasks.compare.capability import MEASURES, PROSE, TASKS, Verdict
+from tasks.compare.capability import MEASURES, PLAIN, PROSE, TASKS, Verdict
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference, largest, one_run, speaking
 from tasks.compare.report import figures, wording
@@ -21,7 +21,7 @@ from tasks.compare.upstream import Output
 from tasks.drawing.bands import Band, bands
 
 UNTOUCHED = "untouched"
-ROWS = {PROSE: "Neutral prose", TASKS: "Tasks"}
+ROWS = {PROSE: "Neutral prose", PLAIN: "Plain prose", TASKS: "Tasks"}
 
 
 @dataclass(frozen=True)
