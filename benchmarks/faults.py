@@ -30,7 +30,10 @@ from tests import sweeps
 
 ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
 TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt", "viewer", "disk")
-LONGEST_S = 20.0  # a sweep that nobody disturbs takes 40 s on two cores: most are hit several times before they come through
+# Of the time that a sweep takes which nobody disturbs, 40 s on two cores: most are hit several times before they come through. Half of it
+# is start: of 100 kills within 20 s none met a stage, so one that is to be killed is waited for.
+WITHIN = 0.75
+OF_A_STAGE_S = 3.0
 MOVED = 0.2  # of the times that something was killed, the home is renamed before the next run
 LIMIT_S = 240.0  # longer than this no command may take to end, whatever was killed under it
 GRACE_S = 5.0  # after which no stage's process may be alive without its parent
@@ -67,9 +70,11 @@ class Count:
 
 def fault_run(kills: int, seed: int, folder: Path) -> Count:
     """Disturb sweeps until there have been that many kills, and the one that was going on has come to its end."""
+    began = time.monotonic()
     expected = finish(folder / "undisturbed")
+    longest = WITHIN * (time.monotonic() - began)
     with small_disk(folder / "disk") as kinds:
-        return _disturbed(kills, random.Random(seed), folder / "disk", kinds, expected)
+        return _disturbed(kills, random.Random(seed), folder / "disk", kinds, expected, longest)
 
 
 @contextlib.contextmanager
@@ -86,13 +91,15 @@ def small_disk(folder: Path) -> Iterator[Sequence[str]]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _disturbed(kills: int, rng: random.Random, folder: Path, kinds: Sequence[str], expected: list[dict[str, str]]) -> Count:
+def _disturbed(
+    kills: int, rng: random.Random, folder: Path, kinds: Sequence[str], expected: list[dict[str, str]], longest: float
+) -> Count:
     count = Count()
     while count.kills.total() < kills:
         home = folder / f"home{count.sweeps}"
         made: dict[str, str] = {}
         while count.kills.total() < kills:
-            ended = disturb(home, rng, count, kinds)
+            ended = disturb(home, rng, count, kinds, longest)
             count.stages_run_twice += remade(home, made)
             if ended:
                 break
@@ -108,9 +115,9 @@ def _disturbed(kills: int, rng: random.Random, folder: Path, kinds: Sequence[str
     return count
 
 
-def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str]) -> bool:
-    """Start the sweep and kill something of it at a random moment; whether it came to its end before that."""
-    moment, target = rng.uniform(0.0, LONGEST_S), rng.choice(kinds)
+def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str], longest: float) -> bool:
+    """Start the sweep and kill something of it at a random moment, of `longest` seconds at most; whether it came to its end before that."""
+    moment, target = rng.uniform(0.0, longest), rng.choice(kinds)
     if target == "viewer":
         return disturb_viewer(home, moment, count)
     if target == "disk":
@@ -118,6 +125,10 @@ def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str]) 
     command = [*sweeps.COMMAND, *ARGUMENTS]
     with home.parent.with_suffix(".log").open("ab") as log:
         run = subprocess.Popen(command, env=sweeps.environment(home), stdout=log, stderr=log, start_new_session=True)
+    if target == "stage":
+        while run.poll() is None and not sweeps.stage_processes(run.pid):
+            time.sleep(0.1)
+        moment = rng.uniform(0.0, OF_A_STAGE_S)
     with contextlib.suppress(subprocess.TimeoutExpired):  # as a rule it goes on, to be killed
         run.wait(moment)
         return True
