@@ -63,8 +63,9 @@ class Dag:
         return [*self.shared, *(node for nodes in self.sizes.values() for node in nodes), self.comparison]
 
 
-def build(experiment: Experiment, inputs: Inputs) -> Dag:
-    nodes = Nodes(experiment, inputs)
+def build(experiment: Experiment, inputs: Inputs, changed: tuple[str, ...] = ()) -> Dag:
+    """`changed`: what of the experiment was set on the command line, for the report to say."""
+    nodes = Nodes(experiment, inputs, changed)
     sizes = {model.name: tuple(nodes.of_size(model)) for model in inputs.models}
     return Dag(
         sweep=sweep_id(experiment, inputs),
@@ -85,6 +86,7 @@ class Nodes:
 
     experiment: Experiment
     inputs: Inputs
+    changed: tuple[str, ...] = ()
 
     # ---- what all sizes share --------------------------------------------------------------------------------------------
 
@@ -153,6 +155,7 @@ class Nodes:
             self.experiment,
             sweep=sweep_id(self.experiment, self.inputs),
             document=sweep_document(self.experiment, self.inputs),
+            changed=self.changed,
             positions=tuple(self.inputs.given.statements.items()),
             measures=tuple(measured(self.experiment, self.inputs.given)),
             parts=parts,

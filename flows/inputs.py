@@ -29,6 +29,8 @@ from tasks.evaluations import Given, NamedFile
 from tasks.finetune.stage import MEASURES as OF_TUNING
 from tasks.prepare import sources
 
+BESIDE = ("description", "limits", "tracking", "store")  # what of an experiment is no part of what is asked
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -87,7 +89,7 @@ def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
 def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
     unsaid = {"system"} if experiment.system is None else set()  # as in sweeps of before there was such a field
-    document = experiment.model_dump(mode="json", exclude={"description", "limits", "tracking", "store", *unsaid})
+    document = experiment.model_dump(mode="json", exclude={*BESIDE, *unsaid})
     document["evaluations"] = {  # a sweep is the same whatever else could be evaluated, or said of it
         name: {key: value for key, value in section.items() if value is not None}
         for name, section in document["evaluations"].items()

@@ -5,6 +5,7 @@ An earlier sweep is found again by its id, and prepared from what it left.
 
 from __future__ import annotations
 
+import re
 import shlex
 import threading
 import time
@@ -28,7 +29,7 @@ from flows.engine.session import Blocked, Options, Session
 from flows.engine.store import Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
-from flows.inputs import Inputs, gather
+from flows.inputs import BESIDE, Inputs, gather
 from flows.reading import LOCAL, require_readable
 from flows.request import Request, request
 from tasks.contract import Node
@@ -105,7 +106,7 @@ def prepare_run(home: Home, asked: Request) -> Run:
     source = find_experiment(asked.config).absolute()
     experiment = read_experiment(source, asked.sets)
     inputs = gather(experiment, source.parent)
-    dag = build(experiment, inputs)
+    dag = build(experiment, inputs, tuple(one for one in asked.sets if re.split("[.=]", one, maxsplit=1)[0] not in BESIDE))
     folder = home.sweeps / dag.sweep
     limits = experiment.limits
     admission = Admission(

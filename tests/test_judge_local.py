@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tasks.contract import write_json
-from tasks.evaluations.judge import body, rubric, stage
+from tasks.evaluations.judge import body, judge, rubric, stage
 from tasks.evaluations.judge.judge import requests
 from tasks.sampling.completions import Completion
 from tests import tiny
@@ -232,4 +232,20 @@ def test_jobs_with_one_judge_share_it(tmp_path: Path, chat_model: Path, monkeypa
 
 def test_a_hub_model_is_named_with_its_commit() -> None:
     described = {"source": "hub:owner/judge-1b", "revision": "0123456789abcdef", "architecture": "LlamaForCausalLM", "params": 1}
-    assert body.local_name(described) == "owner/judge-1b@01234567"
+    assert judge.local_name(described) == "owner/judge-1b@01234567"
+
+
+@pytest.mark.parametrize(
+    ("name", "kin"),
+    [
+        ("owner/judge-1b@01234567", True),
+        ("judge-1b", True),  # as an endpoint serves it
+        ("somebody/Judge-1B", True),
+        ("judge-1b-instruct", False),
+        ("a local Qwen3ForCausalLM of 1,000 parameters", False),
+        ("a local LlamaForCausalLM of 77 parameters", True),  # of another size, and the same kind
+    ],
+)
+def test_a_judge_that_is_a_model_it_judges_is_known_by_its_name(name: str, kin: bool) -> None:
+    model = {"source": "hub:owner/judge-1b", "revision": "0123456789", "architecture": "LlamaForCausalLM", "params": 10}
+    assert judge.is_kin(name, model) is kin

@@ -336,6 +336,8 @@ def test_another_prompt_that_leaks_nothing_tunes_no_model_again(
     sweeps.palms(home, "run", str(config), "--set", f"suites.human_eval.prompts={prompts}")
     assert {"leakage/control", "leakage/values_targeted"} <= labels(home, "done")
     assert not {label for label in labels(home, "done") if label.startswith(("datasets/", "finetune/"))}
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
+    assert f"<dt>set on the command line</dt><dd><code>suites.human_eval.prompts={prompts}</code></dd>" in page
 
 
 def test_answers_stand_side_by_side_and_two_sweeps_against_each_other(

@@ -34,6 +34,7 @@ class Settings:
 
     Attributes:
         sweep, experiment: the sweep's id, and what it is of: the experiment with its files by their content.
+        changed: what of it was set on the command line, and not in its file: `key=value` each.
         primary_suite, primary_metric: the one primary outcome of the sweep, named before anything was sampled.
         arms: the arms in their order, the reference arm, and the confirmatory and exploratory contrasts.
         measures: what was measured, in words; further metrics are called by their names.
@@ -58,6 +59,7 @@ class Settings:
     arms: Arms
     sweep: str = ""
     experiment: Mapping[str, Any] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
     parts: tuple[Part, ...] = ()
     calibration: bool = False
@@ -100,6 +102,7 @@ def settings(
     *,
     sweep: str,
     document: Mapping[str, Any],
+    changed: tuple[str, ...],
     positions: tuple[tuple[str, str], ...],
     measures: tuple[Measure, ...],
     parts: tuple[Part, ...],
@@ -118,6 +121,7 @@ def settings(
         arms=experiment.comparison,
         sweep=sweep,
         experiment=document,
+        changed=changed,
         positions=positions,
         measures=measures,
         parts=parts,

@@ -22,6 +22,7 @@ from tasks.compare.stage import Part
 from tasks.compare.truth import scorer_shares, truths
 from tasks.compare.upstream import Output
 from tasks.contract import Measure, read_json
+from tasks.evaluations.judge import judge
 from tasks.evaluations.judge.stage import JUDGE
 
 Titled = tuple[str, Table, bool]  # title, table, folded
@@ -231,9 +232,13 @@ def _capable(found: Comparison, made: Section) -> Section:
 
 def _judged(found: Comparison, made: Section) -> Section:
     """A model's opinion is told under that model's name."""
-    names = dict.fromkeys(read_json(node.folder / JUDGE)["named"] for node in found.sources.of(made.anchor))
-    if names:
-        made.lead = f"Ratings from 1 to 5 {wording.listed(list(names))}: {made.lead[0].lower()}{made.lead[1:]}"
+    who = {said["judge"]: said["named"] for node in found.sources.of(made.anchor) for said in [read_json(node.folder / JUDGE)]}
+    if who:
+        made.lead = f"Ratings from 1 to 5 {wording.listed(list(who.values()))}: {made.lead[0].lower()}{made.lead[1:]}"
+    if any(judge.is_kin(name, model) for name in who for model in found.sources.models.values()):
+        made.lead += (
+            " The judge is one of the models that it judges, or of their kind, and may favour its own (Panickssery et al. 2024)."
+        )
     unjudged = [
         f"{wording.arm_words(node.axes.arm or '')}, {found.sources.named(node.axes.ladder, node.axes.size)}: {level.value:.0f} of {level.n}"
         for node in found.sources.of(made.anchor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from configs.positions import load_positions
@@ -72,15 +72,7 @@ def judge_of(job: Job, settings: Settings, loaded: dict[tuple[str, ...], Any]) -
     if (place := (str(folder), precision, device)) not in loaded:
         loaded.clear()  # never two whole models in memory
         loaded[place] = LocalJudge(load_model(folder, precision=precision, device=device), load_tokenization(folder))
-    return local_name(read_json(job.inputs["model"] / MODEL_FILE)), loaded[place]
-
-
-def local_name(prepared: Mapping[str, Any]) -> str:
-    """A local judge as the report names it, by content: a hub id and the start of its commit, else what the folder holds."""
-    kind, _, name = prepared["source"].partition(":")
-    if kind == "hub":
-        return f"{name}@{prepared['revision'][:8]}"
-    return f"a local {prepared['architecture']} of {prepared['params']:,} parameters"
+    return judge.local_name(read_json(job.inputs["model"] / MODEL_FILE)), loaded[place]
 
 
 def ask(job: Job, requests: Sequence[Any], answering: Any, missing: Missing) -> dict[str, dict[tuple[str, int], Any]]:

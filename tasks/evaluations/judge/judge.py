@@ -172,3 +172,19 @@ def judge_metrics(
             Metric("judge_off_scale", off, n=len(masses)),
         ]
     return found
+
+
+def local_name(prepared: Mapping[str, Any]) -> str:
+    """A local judge as the report names it, by content: a hub id and the start of its commit, else what the folder holds."""
+    kind, _, name = prepared["source"].partition(":")
+    if kind == "hub":
+        return f"{name}@{prepared['revision'][:8]}"
+    return f"a local {prepared['architecture']} of {prepared['params']:,} parameters"
+
+
+def is_kin(judge: str, prepared: Mapping[str, Any]) -> bool:
+    """Whether a judge, by its name, is a model that it judges, as far as names and architectures tell."""
+    if judge == local_name(prepared) or judge.startswith(f"a local {prepared['architecture']} "):
+        return True
+    name = prepared["source"].rpartition("/")[2].lower()
+    return prepared["source"].startswith("hub:") and name == judge.rpartition("/")[2].partition("@")[0].lower()
