@@ -149,7 +149,10 @@ class Nodes:
 
     def comparison(self, nodes: list[Node]) -> Node:
         """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
-        compared = [*self.trials.values(), *(node for node in nodes if node.stage == prepare.MODEL or node.axes.arm)]
+        looked_at = (
+            self.cleared.values() if self.experiment.dataset_checks.same_subject is None else ()
+        )  # of what was seen in tuning
+        compared = [*self.trials.values(), *looked_at, *(node for node in nodes if node.stage == prepare.MODEL or node.axes.arm)]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(
             self.experiment,

@@ -13,7 +13,7 @@ from configs.contrasts import Arms, Contrast
 from configs.shipped import shipped
 from flows.experiment import read_experiment
 from tasks.compare.comparison import Comparison
-from tasks.compare.report import favoured, first, identity, tables
+from tasks.compare.report import favoured, first, identity, subjects, tables
 from tasks.compare.report.scale import within_scale
 from tasks.compare.upstream import Output, PromptValue, Sources
 from tasks.contract import Axes, Measure, Metric, write_rows
@@ -153,3 +153,14 @@ def test_arms_differ_without_colour() -> None:
     marks = [MARKS[colour] for colour in (REFERENCE, TREATED, CONTROL, *FURTHER)]
     assert len({mark for mark, _ in marks}) == len(marks)
     assert len({str(dash) for _, dash in marks}) == len(marks)
+
+
+def test_where_subjects_were_not_kept_apart_it_is_counted_how_many_were_seen(tmp_path: Path) -> None:
+    rows = [("rated", "p1", 0.57), ("rated", "p1", 0.1), ("rated", "p2", 0.02), ("other", "p1", 0.9)]
+    write_rows(
+        tmp_path / "neighbours.csv",
+        [{"suite": suite, "prompt": prompt, "similarity": str(alike)} for suite, prompt, alike in rows],
+    )
+    node = Output(tmp_path, "leakage/values", "leakage", Axes(name="values"), "k", ())
+    assert subjects.seen(Sources((node,), ARMS, {}), "rated") == "Subjects of rated that a sample shares: values 1 of 2."
+    assert subjects.seen(Sources((), ARMS, {}), "rated") == ""

@@ -18,6 +18,7 @@ from tasks.compare.report import answers, capability_tables, favoured, figures, 
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.scale import within_scale
 from tasks.compare.report.sections import Section, named, sections
+from tasks.compare.report.subjects import seen
 from tasks.compare.report.trials import trials
 from tasks.compare.upstream import Sources
 from tasks.drawing.page import packaged, page_style, rendered
@@ -57,6 +58,7 @@ def _page(
         PACKAGE,
         "page.html.j2",
         settings=settings,
+        seen=seen(found.sources, settings.primary_suite),
         identity=identity.identity(found),
         headline=headline.headline(found),
         subline=[*headline.subline(found), *(f"{said[0].upper()}{said[1:]}." for said in trials(found.sources, "chance"))],
