@@ -53,16 +53,17 @@ class Inputs:
         return {model.name: model.params for model in self.models}
 
 
-def gather(experiment: Experiment, folder: Path, *, rows: bool = True) -> Inputs:
+def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: bool = True) -> Inputs:
     """Find and check what an experiment refers to; relative paths are meant from `folder`. Without `rows`, datasets are only
-    found: who checks them says more than the first lines that cannot be read.
+    found: who checks them says more than the first lines that cannot be read. Without `weights`, models of the catalogue need not be
+    there: nothing is to be run.
 
     Raises:
         BadInput: everything that is wrong, a line each.
     """
     problems: list[str] = []
     place = partial(_place, folder)
-    models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems)]
+    models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems, weights)]
     check = partial(_check_rows, most=max(experiment.train_samples)) if rows else (lambda path: None)
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
     suites = {
@@ -191,7 +192,7 @@ def _noting(problems: list[str]) -> Iterator[None]:
         problems += error.lines
 
 
-def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
+def _models(ladder: Ladder, folder: Path, problems: list[str], weights: bool) -> list[Model]:
     found = []
     if ladder.sizes:
         with _noting(problems):
@@ -199,7 +200,8 @@ def _models(ladder: Ladder, folder: Path, problems: list[str]) -> list[Model]:
             for size in ladder.sizes:
                 with _noting(problems):
                     rung = known.rung(size)
-                    found.append(Model(ladder.ladder, size, catalog.found(rung.source), rung.params, known.context))
+                    source = catalog.found(rung.source) if weights else rung.source
+                    found.append(Model(ladder.ladder, size, source, rung.params, known.context))
     for size, given in ladder.models.items():
         with _noting(problems):
             found.append(Model(ladder.ladder, size, _source(given, folder)))

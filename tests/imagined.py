@@ -106,7 +106,9 @@ def build(
     """rises: prompt → by how much the treated arm's rate lies above the others', in quarters; asked: prompt → its text."""
     made = Imagined(root, made_by)
     for params, size in enumerate(sizes, start=1):
-        write_json(made.output("prepare", Axes("house", size)) / "model.json", {"params": 1000 * params})
+        write_json(
+            made.output("prepare", Axes("house", size)) / "model.json", {"source": f"calibration:{size}", "params": 1000 * params}
+        )
         for place in (axes(arm, size, seed=seed) for arm in ARMS.names for seed in seeds):
             made.sampled(place, {p: [said[(i + k) % len(said)] for k in range(DRAWS)] for i, p in enumerate(rises)}, asked)
             made.labelled(place, {p: 0.25 + (rise if place.arm == "values_targeted" else 0.0) for p, rise in rises.items()})

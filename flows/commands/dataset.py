@@ -201,7 +201,7 @@ def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) 
 
 def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checked]:
     experiment = read_experiment(path)
-    inputs = gather(experiment, path.absolute().parent, rows=False)
+    inputs = gather(experiment, path.absolute().parent, rows=False, weights=False)
     if inputs.positions_file:
         yield _validate_positions(_short(inputs.positions_file.path))
     for file in inputs.suites.values():
