@@ -18,7 +18,7 @@ from pydantic import Discriminator, Field, RootModel, Tag
 from configs.fields import Count, NotNull, Rate, Section, SizeName, Text
 from configs.problems import BadInput, accepted
 from configs.read import read_yaml
-from model_registry.digests import sha256_file
+from model_registry.digests import settled_digest
 from model_registry.folders import check_folder, weight_files
 from model_registry.gguf_file import is_one, read_header
 
@@ -207,7 +207,7 @@ def local(path: Path) -> Source:
     """
     if is_one(path):
         read_header(path)
-        return Source("gguf", str(path.resolve()), sha256_file(path))
+        return Source("gguf", str(path.resolve()), settled_digest(path))
     check_folder(path)
     return Source("folder", str(path.resolve()))
 
@@ -227,7 +227,7 @@ def found(source: Source) -> Source:
     except PackageNotFoundError:
         raise BadInput(f"{source.package}, which holds {Path(source.id).name}, is not installed; {remedy}") from None
     path = Path(str(installed.locate_file(source.id)))
-    if not path.is_file() or sha256_file(path) != source.revision:
+    if not path.is_file() or settled_digest(path) != source.revision:
         is_other = f"is not the file of {source.package}" if path.is_file() else "is missing"
         raise BadInput(
             f"{path}: {is_other} (installed is {name} {installed.version}); sha256 {source.revision} is required; {remedy}"

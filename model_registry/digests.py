@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 PIECE, PIECES = 2**16, 18  # 1.2 MB of a file, read in 1 ms
@@ -11,6 +12,17 @@ PIECE, PIECES = 2**16, 18  # 1.2 MB of a file, read in 1 ms
 def sha256_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def settled_digest(path: Path) -> str:
+    """The sha256 of a large file that one command asks for several times: read again only if its size or time has changed."""
+    stat = path.stat()
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, changed: int) -> str:
+    return sha256_file(path)
 
 
 def sampled_digest(path: Path) -> str:
