@@ -68,6 +68,7 @@ def with_second(sweep: Sweep) -> Sweep:
 FOUR = Arms((*ARMS.names, "second"), "base", (TO_BASE, TO_CONTROL, Contrast("second", "base")), (Contrast("control", "base"),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arms", [ARMS, FOUR], ids=["three", "four"])
 def test_other_names_give_the_same_numbers_families_tests_colours_and_sentences(tmp_path: Path, arms: Arms) -> None:
     sweep = with_second(build(tmp_path / "in")) if arms is FOUR else build(tmp_path / "in")

@@ -143,6 +143,7 @@ def test_an_experiment_or_a_sweep_that_does_not_exist(tmp_path: Path) -> None:
     assert "`palms run CONFIG` makes one" in sweeps.palms(tmp_path, "report", status=2).stderr
 
 
+@pytest.mark.slow
 def test_a_bad_dataset_given_to_validate(tmp_path: Path) -> None:
     dataset(tmp_path, json.dumps(ROW), json.dumps(ROW))
     done = sweeps.palms(tmp_path / "home", "dataset", "validate", str(tmp_path / "data.jsonl"), status=2)
@@ -170,6 +171,7 @@ def test_a_positions_file_with_a_mistake_has_its_line(tmp_path: Path, model: Pat
     assert done.stderr == f'error: {tmp_path}/positions.yaml:2: positions.0.statment: unknown key; did you mean "statement"?\n'
 
 
+@pytest.mark.slow
 def test_a_tracker_that_does_not_answer(tmp_path: Path, model: Path) -> None:
     line = refused(tmp_path, model, "--set", "tracking.uri=http://127.0.0.1:9")
     assert line.startswith(

@@ -422,6 +422,7 @@ def test_one_seed_is_conditional_on_its_run(demo: tuple[Sweep, Path]) -> None:
     assert "conditional on this run" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_three_seeds_are_crossed_with_prompts(seeded: Path) -> None:
     rows = contrasts(seeded, contrast="values_targeted-base", size="30k", train_samples="80")
     assert sorted(row["seed"] for row in rows) == ["0", "1", "2", "all"]

@@ -91,6 +91,7 @@ def test_a_home_that_is_not_made_yet_is_said_to_be_so_and_is_not_made(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_healthy_home_is_left_as_it_is(tmp_path: Path, output: Path) -> None:
     leave_sweep(tmp_path, "s-1", Owner.me(), a="done")
     before = everything(tmp_path)

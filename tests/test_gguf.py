@@ -183,6 +183,7 @@ def test_a_configuration_that_claims_more_than_the_file_holds_takes_no_memory(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_used_ends_a_plan_in_one_line(folders: dict[str, Path], tmp_path: Path) -> None:
     for name, made, told in (
         ("other", {"general__architecture": "mamba9"}, "architecture 'mamba9'; "),

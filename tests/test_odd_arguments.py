@@ -140,6 +140,7 @@ OUTPUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", OUTPUTS)
 def test_output_that_cannot_be_written_or_shown_is_no_traceback(tmp_path: Path, arguments: list[str]) -> None:
     home = sweeps.environment(tmp_path / "home")

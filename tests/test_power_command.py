@@ -57,6 +57,7 @@ def test_a_judge_is_planned_on_its_scale_and_templates_are_refused(tmp_path: Pat
         powers(prepare_run(Home(tmp_path), request("gpt2", disparity)), None)
 
 
+@pytest.mark.slow
 def test_the_command_prints_it_and_refuses_what_makes_no_sense(tmp_path: Path) -> None:
     shown = sweeps.palms(tmp_path, "plan", "gpt2", "--power", "--difference", "0.1").stdout
     assert "find a difference of at most ±" in shown

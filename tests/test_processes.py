@@ -52,6 +52,7 @@ def test_a_fork_server_that_dies_while_a_process_starts_is_worth_another_try(
     assert toy.make(session, node) == "not run before"
 
 
+@pytest.mark.slow
 def test_a_fork_server_hears_no_ctrl_c_from_its_first_moment_on() -> None:
     """Its interpreter writes a traceback to the terminal if one comes before its imports are done."""
     code = (
@@ -190,6 +191,7 @@ def test_admission_is_left_as_it_was_found() -> None:
     assert done.wait(5)
 
 
+@pytest.mark.slow
 def test_a_timeout_is_a_key_s_own(tmp_path: Path) -> None:
     nodes = [toy.node("g", value=i, seconds=1.0, resources=Resources(timeout_s=2.5)) for i in range(4)]
     results = together(toy.session(tmp_path, nodes), nodes)

@@ -140,6 +140,7 @@ def test_a_pair_that_the_model_cannot_read_is_named(calibrated: Path, tmp_path: 
         body.run([job.job])
 
 
+@pytest.mark.slow
 def test_stance_is_a_suite_of_its_own_and_may_be_the_primary_outcome(tmp_path: Path) -> None:
     asked = ["--set", "evaluations.stance={}", "--set", "primary={suite: stance, metric: stance_margin}"]
     planned = sweeps.palms(tmp_path / "home", "plan", "calibration", "--all", *asked).stdout

@@ -185,6 +185,7 @@ def test_of_many_stages_only_what_would_run_first_is_told_one_by_one() -> None:
     assert _shown(rows[1:], every=False) == rows[1:]
 
 
+@pytest.mark.slow
 def test_an_estimate_is_the_median_of_what_was_taken_and_says_of_how_many_nothing_is_known(tmp_path: Path) -> None:
     nodes = [toy.node("a"), toy.node("b", value=2.0), toy.node("c", stage=toy.LIGHT)]
     session = toy.session(tmp_path, nodes)
