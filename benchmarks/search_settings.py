@@ -113,7 +113,7 @@ def tune(material: Material, arm: str, given: dict[str, float], folder: Path) ->
     sets = [f"arms.{arm}.{name}={value:g}" for name, value in given.items()]
     experiment = read_experiment(shipped()["smollm2"], sets)
     tuned: Any = experiment.arms[arm]
-    rows = load_rows(Path(experiment.datasets[tuned.dataset]))
+    rows = load_rows(shipped()["smollm2"].parent / experiment.datasets[tuned.dataset])
     (folder / "data").mkdir(parents=True)
     write_jsonl(folder / "data" / "samples.jsonl", sample_rows(rows))
     chosen = stage.settings(tuned, SIZE, SAMPLES, experiment.around, SEED)
