@@ -149,9 +149,8 @@ class Nodes:
 
     def comparison(self, nodes: list[Node]) -> Node:
         """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
-        looked_at = (
-            self.cleared.values() if self.experiment.dataset_checks.same_subject is None else ()
-        )  # of what was seen in tuning
+        kept_apart = self.experiment.dataset_checks.same_subject is not None  # else the report counts what was seen in tuning
+        looked_at = () if kept_apart else self.cleared.values()
         compared = [*self.trials.values(), *looked_at, *(node for node in nodes if node.stage == prepare.MODEL or node.axes.arm)]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,7 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        found = 1
-        for size in self.shape:
-            found *= size
-        return found
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def read_header(path: Path) -> Header:
         raise BadInput(f"{path}: {error}; a whole GGUF file of version {VERSIONS[0]} or {VERSIONS[1]} is required") from None
 
 
-@lru_cache(maxsize=8)  # one that did not change is read once: 98,000 strings of a vocabulary take 0.2 s
+@lru_cache(maxsize=8)  # one that did not change is read once: 98,000 strings of a vocabulary take 0.4 s
 def _header(path: Path, size: int, changed: int) -> Header:
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return _Reader(data).header()

@@ -40,11 +40,8 @@ MARK = 0xF0000  # characters for private use, by which control tokens are called
 # A template that writes today's date would give other tokens tomorrow.
 FIXED_DATE = "{%- macro strftime_now(format) -%}01 Jan 2026{%- endmacro -%}"
 STAND_IN = "Why?"
-ASKED, ANSWERED, SAID = (
-    "Asked9b1f",
-    "Answered4c7d",
-    "Said2e8a",
-)  # stand for a message, its answer and the system's in a chat template
+# Stand for a message, its answer and the message of the system in a chat template.
+ASKED, ANSWERED, SAID = "Asked9b1f", "Answered4c7d", "Said2e8a"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _ladders(ladders: Sequence[Ladder]) -> Table:
     for ladder in ladders:
         for rung in ladder.rungs.values():
             params = "" if rung.params is None else f"{rung.params:,}"
-            source = {"hub": rung.source.id, "gguf": rung.source.package}.get(rung.source.kind, "built here on first use")
+            source = "built here on first use" if rung.source.kind == "calibration" else rung.source.package or rung.source.id
             table.add_row(ladder.name, rung.size, params, source, str(ladder.context), ladder.licence)
     return table
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from model_registry.likelihood import log_likelihoods
 from model_registry.loading import load_arm, make_deterministic, prepared_folder
-from model_registry.tokenization import Tokenization, load_tokenization
+from model_registry.tokenization import Tokenization, Turn, load_tokenization
 from tasks.contract import Job, write_metrics, write_rows
 from tasks.datasets.pairs import Pair, load_pairs
 from tasks.evaluations.stance.margins import Held, prompt_rows
@@ -23,7 +23,8 @@ def run(jobs: Sequence[Job]) -> None:
         settings: Settings = job.settings
         pairs = load_pairs(job.inputs["pairs"])
         words = load_tokenization(prepared_folder(job.inputs["model"]))
-        read = [_read(words, settings.template, pair) for pair in pairs]  # before the model is loaded
+        turn = words.turn(settings.template)
+        read = [_read(words, turn, pair) for pair in pairs]  # before the model is loaded
         precision, device = job.numerics.precision, job.numerics.device
         model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
         held = []
@@ -41,9 +42,8 @@ def run(jobs: Sequence[Job]) -> None:
         job.commit()
 
 
-def _read(words: Tokenization, template: str, pair: Pair) -> tuple[Any, list[Any]]:
+def _read(words: Tokenization, turn: Turn, pair: Pair) -> tuple[Any, list[Any]]:
     """The tokens of the question, and of both answers with what ends them."""
-    turn = words.turn(template)
     try:
         read = [words.sample(turn, pair.question, text) for text in (pair.on, pair.off)]
     except ValueError as error:
