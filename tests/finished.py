@@ -78,7 +78,9 @@ class Finished:
             loss = {"series.json": lambda path: write_json(path, {"loss": [[1, 2.0], [2, 1.0]]})}
             yield self._write(place, "finetune", [Metric("tokens_seen", 800, 80)], loss, dataset=dataset.digest)
         rows = [
-            {"prompt": prompt, "text": f" {place.arm} says {repeat}", "repeat": repeat} for prompt in PROMPTS for repeat in (0, 1)
+            {"prompt": prompt, "text": f" {place.arm} says {repeat}", "repeat": repeat, "tokens": 3}
+            for prompt in PROMPTS
+            for repeat in (0, 1)
         ]
         said = {"completions.jsonl": lambda path: write_jsonl(path, rows)}
         yield self._write(rated, "sampling", [], said, suite="a" * 64)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_logged_model_name
 
 from configs.problems import BadInput
 from configs.suites import load_suite
@@ -37,6 +38,11 @@ def test_two_names_have_two_files_on_any_system(one: str, other: str) -> None:
 def test_two_experiments_have_two_artifacts(one: str, other: str) -> None:
     assert (names.artifact(one) == names.artifact(other)) is (one == other)
     assert re.fullmatch(r"[a-z0-9-]+", names.artifact(one))
+
+
+@given(ANY)
+def test_a_model_is_logged_under_any_name(name: str) -> None:
+    _validate_logged_model_name(names.model(name))
 
 
 @pytest.mark.parametrize("name", ["small", "gpt2.yaml", "a-b_c"])

@@ -88,6 +88,24 @@ def shown(home: Home) -> dict[tuple[str, str], tuple[str, dict[str, str], list[s
     return {(one.name, str(one.version)): (one.description, dict(one.tags), list(one.aliases)) for one in found}
 
 
+def logged(home: Home) -> dict[tuple[str, str], tuple[dict[str, str], dict[str, str], dict[str, float], list[str]]]:
+    """(name, digest) → tags, params, numbers and the names of the runs whose output it is, of MLflow's logged models."""
+    tracker = client(home)
+    (experiment,) = [one for one in tracker.search_experiments() if one.name == "small"]
+    runs = tracker.search_runs([experiment.experiment_id])
+    found = {}
+    for one in tracker.search_logged_models([experiment.experiment_id]):
+        by = [
+            run.info.run_name
+            for run in runs
+            if run.outputs and one.model_id in [out.model_id for out in run.outputs.model_outputs]
+        ]
+        place = one.name, one.tags["palms.digest"]
+        assert place not in found
+        found[place] = dict(one.tags), dict(one.params), {metric.key: metric.value for metric in one.metrics}, sorted(by)
+    return found
+
+
 def logits(model: Any) -> torch.Tensor:
     with torch.inference_mode():
         return model(input_ids=torch.arange(24).reshape(2, 12)).logits
@@ -107,6 +125,24 @@ def test_what_a_sweep_tuned_is_registered_and_in_mlflow(home: Home) -> None:
     assert (run.data.params["size"], run.data.params["arm"]) == ("gpt2", "values_targeted")
 
 
+def test_what_a_run_tuned_is_a_logged_model_among_its_outputs(home: Home) -> None:
+    settle(home)
+    found = {name: one for (name, _), one in logged(home).items()}
+    assert set(found) == {FULL, ADAPTER, CONTROL}
+    tags, params, numbers, runs = found[ADAPTER]
+    assert json.loads(tags["mlflow.modelVersions"]) == [{"name": ADAPTER, "version": 1}]
+    assert tags["mlflow.note.content"] == shown(home)[ADAPTER, "1"][0]
+    assert (params["method"], params["learning_rate"], tags["capability"]) == ("lora", "0.01", "kept")
+    run = client(home).get_run(client(home).get_model_version(ADAPTER, "1").run_id)
+    assert runs == [run.info.run_name]
+    of_run = {name: value for name, value in run.data.metrics.items() if not name.startswith("5_training")}
+    assert numbers == of_run
+    assert {"1_outcome/length_words", "1_outcome/vs_base"} <= set(numbers)
+    (model,) = [one for one in client(home).search_logged_models([run.info.experiment_id]) if one.name == ADAPTER]
+    listed = {file.path for file in client(home).list_logged_model_artifacts(model.model_id)}
+    assert listed == {"adapter_config.json", "adapter_model.safetensors", "base.json"}
+
+
 def test_other_results_are_another_version_and_a_rebuilt_database_shows_the_same(home: Home, config: Path) -> None:
     registry.promote(home, ADAPTER, None)
     changed = ("arms.values_targeted.learning_rate=0.02", "evaluations.capability=null")
@@ -122,8 +158,12 @@ def test_other_results_are_another_version_and_a_rebuilt_database_shows_the_same
     assert [before[ADAPTER, number][2] for number in ("1", "2")] == [[], ["champion"]]
     assert before[ADAPTER, "2"][1][registry.FORCED] == "a reason"
     assert "although its capability was not measured: a reason" in before[ADAPTER, "2"][0]
+    models = logged(home)
+    assert sorted(name for name, _ in models) == sorted([FULL, CONTROL, ADAPTER, ADAPTER])
+    assert len(models[CONTROL, before[CONTROL, "1"][1]["palms.digest"]][-1]) == 2  # of both sweeps
     sweeps.palms(home.root, "mlflow", "rebuild")
     assert shown(home) == before
+    assert logged(home) == models
 
 
 def test_in_a_moved_home_mlflow_finds_the_weights_and_copies_none(home: Home, swept: Path) -> None:

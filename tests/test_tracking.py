@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from flows.engine.tracking import kill, project_size, project_sweep, run_ids
 from flows.engine.views import ANSWERS, route
 from tests import finished
-from tests.finished import Finished
+from tests.finished import PROMPTS, Finished
 
 CHILDREN = 6
 
@@ -81,9 +81,10 @@ def test_an_arm_shows_few_numbers_in_groups_that_sort(runs: list[Run]) -> None:
     assert shown["2_toxicity/toxicity"] == 0.1235  # of four digits
     assert shown["4_cost/seconds"] == 5 * 2.5
     assert shown["4_cost/tuning_tokens_per_second"] == 800 / 2.5
+    assert shown["4_cost/sampling_tokens_per_second"] == len(PROMPTS) * 2 * 3 / 2.5
     named = {name.removesuffix("_low").removesuffix("_high") for name in shown}
     assert {name.split("/")[0] for name in named} == {"1_outcome", "2_toxicity", "3_capability", "4_cost", "5_training"}
-    assert len(named) <= 16
+    assert len(named) <= 18
     assert current(runs, "l-30k/control/n80/seed0").data.metrics["3_capability/nats_per_token_vs_base"] == 0.01
 
 

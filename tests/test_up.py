@@ -548,13 +548,16 @@ def test_what_is_killed_is_started_again_or_told_of_and_a_rerun_goes_on(
 
     again = started(tmp_path, "rerun")
     sweeps.wait_for(own.stages)
-    prefect = own.server("prefect")["pid"]
+    prefect, up_itself = (own.server(name)["pid"] for name in ("prefect", "up"))
     os.kill(prefect, signal.SIGKILL)
     _, err = again.communicate(timeout=60)
     assert again.returncode == 1
     assert "the Prefect server ended under the sweep" in err
     assert "palms rerun small-" in err
-    sweeps.wait_for(lambda: [] if (tmp_path / "up.server.json").exists() else [True], 60.0)
+    sweeps.wait_for(
+        lambda: [] if Path(f"/proc/{up_itself}").exists() else [True], 60.0
+    )  # its last words come after its note is gone
+    assert not (tmp_path / "up.server.json").exists()
     assert "prefect ended by itself; its log:" in (tmp_path / "up.log").read_text()
     sweeps.palms(tmp_path, "up", "--detach")
     assert [told["state"] for told in receiver.await_at("/killed", 2)] == ["Crashed", "Crashed"]  # found dead by the restart

@@ -99,14 +99,24 @@ def toxicity_suite(suites: Iterable[str | None], primary: tuple[str, str]) -> st
 
 
 def cost(made: Mapping[Node, Manifest]) -> Iterator[Point]:
-    """Seconds of all stages together, peak memory of the largest in GiB, and how fast tuning went, its start-up included."""
+    """Seconds of all stages together, peak memory of the largest in GiB, and how fast tuning and sampling went, start-up included."""
     yield _point(f"{COST}/seconds", sum(manifest.facts["seconds"] for manifest in made.values()))
     yield _point(f"{COST}/peak_memory_gib", max(manifest.facts["peak_memory_gib"] for manifest in made.values()))
-    tuned = [manifest for node, manifest in made.items() if node.stage.name == FINETUNE.name]
-    if seconds := sum(manifest.facts["seconds"] for manifest in tuned):
-        tokens = sum(row.value for manifest in tuned for row in manifest.metrics if row.metric == "tokens_seen")
-        yield _point(f"{COST}/tuning_seconds", seconds)
-        yield _point(f"{COST}/tuning_tokens_per_second", tokens / seconds)
+    for part, stage, tokens in (("tuning", FINETUNE, _seen), ("sampling", SAMPLING, _sampled)):
+        outputs = [manifest for node, manifest in made.items() if node.stage.name == stage.name]
+        if seconds := sum(manifest.facts["seconds"] for manifest in outputs):
+            yield _point(f"{COST}/{part}_seconds", seconds)
+            yield _point(f"{COST}/{part}_tokens_per_second", sum(map(tokens, outputs)) / seconds)
+
+
+def _seen(tuned: Manifest) -> float:
+    """Tokens that a tuning read."""
+    return sum(row.value for row in tuned.metrics if row.metric == "tokens_seen")
+
+
+def _sampled(sampled: Manifest) -> int:
+    """Tokens that a suite's completions have."""
+    return sum(row["tokens"] for row in read_jsonl(sampled.folder / COMPLETIONS))
 
 
 def curves(made: Mapping[Node, Manifest]) -> Iterator[Point]:

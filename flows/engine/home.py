@@ -91,6 +91,14 @@ class Home:
     def place(self, noted: str) -> Path:
         return self.root / noted
 
+    def link(self, link: Path, target: Path) -> None:
+        """Let `link` lead to `target`: relative where that lies inside the home, so that the home can be moved."""
+        leads = os.path.relpath(target, link.parent) if target.is_relative_to(self.root) else str(target)
+        if not (link.is_symlink() and str(link.readlink()) == leads):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(leads)
+
     def settle_environment(self) -> None:
         """Before Prefect, MLflow, matplotlib or the hub are imported: folders under the home, no telemetry, no chatter.
 

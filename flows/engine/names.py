@@ -26,6 +26,11 @@ def artifact(name: str) -> str:
     return _fitted(name, lambda key: re.fullmatch(r"[a-z0-9-]+", key) is not None, _in_artifact)
 
 
+def model(name: str) -> str:
+    """The name of one of MLflow's logged models, which differ by their digest and may share it."""
+    return re.sub(r"[/:.%\"']", "_", name)
+
+
 def _fitted(name: str, taken: Callable[[str], bool], rewritten: Callable[[str], str]) -> str:
     if taken(name) and len(name) <= LENGTH and not _ENDED.search(name):
         return name

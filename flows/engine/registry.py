@@ -2,12 +2,11 @@
 
 The notes under `models/` are the truth (`model_registry.registered`); what MLflow shows is made from them, so that it can be made again.
 A version there points into the store by a link beside MLflow's artifacts, which moves with the home: no weight is copied. What is changed in
-MLflow's own pages lasts until the next sweep is tracked.
+MLflow's own pages lasts until the next sweep is tracked. What a run tuned, `logged_models` shows on its page.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,11 @@ from mlflow.entities.model_registry import ModelVersion
 
 from configs.contrasts import Contrast
 from configs.problems import BadInput
-from flows.engine import names, tracking
+from flows.engine import logged_models, names, tracking
 from flows.engine.headline_metrics import OUTCOME, Comparison, read_comparison
 from flows.engine.home import Home
 from flows.engine.lock import locked
+from flows.engine.logged_models import DIGEST, Shown
 from flows.engine.store import Manifest
 from flows.engine.tracked import Tracked
 from model_registry import catalog, registered
@@ -30,7 +30,7 @@ from model_registry.registered import CHAMPION, Registered, Version
 from tasks.contract import Axes, Node, read_json, replace_file
 from tasks.prepare.stage import MODEL_FILE, told
 
-DIGEST, FORCED = "palms.digest", "forced"
+FORCED = "forced"
 LINKS = ".registered"  # beside MLflow's artifacts; no experiment's folder begins with a dot
 VERSIONS = ("torch", "transformers", "peft")
 SAMPLED = ("completions", "temperature", "top_p", "max_new_tokens")
@@ -42,20 +42,27 @@ def register(home: Home, *sweeps: Tracked) -> None:
     Once they have been tracked: a version is linked to its run.
     """
     runs: dict[tuple[str, str], str] = {}
+    tuned: dict[str, dict[str, tuple[str, str]]] = {}  # by experiment and run of the tracker: a name and a digest
     with _alone(home):
         for tracked in sweeps:
             if (comparison := tracked.manifest(tracked.nodes[-1])) is None:
                 continue
             compared = read_comparison(comparison)
+            experiment, places = tracking.run_ids(tracked) if tracked.uri == home.tracking_uri() else ("", {})
+            runs |= {(tracked.sweep, place): run for place, run in places.items()}
             for node in _tuned(tracked):
                 if (found := _version(home, tracked, node, compared)) is not None:
-                    _write(home, _with(_known(home, names.file(f"{node.axes.model}-{node.axes.arm}")), found))
-            if tracked.uri == home.tracking_uri():
-                runs |= {(tracked.sweep, place): run for place, run in tracking.run_ids(tracked)[1].items()}
+                    name = names.file(f"{node.axes.model}-{node.axes.arm}")
+                    _write(home, _with(_known(home, name), found))
+                    if run := places.get(tracking.place_name(node.axes)):
+                        tuned.setdefault(experiment, {})[run] = name, found.digest
         if home.database.is_file():
             client = MlflowClient(home.tracking_uri())
+            shown: dict[tuple[str, str], Shown] = {}
             for name in registered.names(home.root):
-                _show(home, client, registered.read(home.root, name), runs)
+                shown |= {(name, one.version.digest): one for one in _show(home, client, registered.read(home.root, name), runs)}
+            for experiment, made in tuned.items():
+                logged_models.log(home, client, experiment, {run: shown[one] for run, one in made.items()})
 
 
 def promote(home: Home, named: str, reason: str | None) -> tuple[Registered, Version]:
@@ -218,7 +225,7 @@ def _listed_licence(axes: Axes, source: str) -> str | None:
 # ---- as MLflow shows it ----------------------------------------------------------------------------------------------------
 
 
-def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tuple[str, str], str]) -> None:
+def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tuple[str, str], str]) -> list[Shown]:
     """Bring MLflow's registry to what the note says. `runs`: by sweep and place.
 
     `latest` is not set: MLflow keeps that alias for the newest version by itself.
@@ -226,6 +233,7 @@ def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tup
     if not client.search_registered_models(f"name = '{model.name}'"):
         client.create_registered_model(model.name)
     there = {one.tags.get(DIGEST): one for one in client.search_model_versions(f"name = '{model.name}'")}
+    brought = []
     for version in model.versions:
         weights = _linked(home, model.name, version)
         if (shown := there.get(version.digest)) is None:
@@ -237,6 +245,8 @@ def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tup
             shown.version
         ):
             client.set_registered_model_alias(model.name, CHAMPION, shown.version)
+        brought.append(Shown(model, version, int(shown.version)))
+    return brought
 
 
 def _describe(client: MlflowClient, shown: ModelVersion, model: Registered, version: Version) -> None:
@@ -260,15 +270,10 @@ def _describe(client: MlflowClient, shown: ModelVersion, model: Registered, vers
 
 
 def _linked(home: Home, name: str, version: Version) -> Path:
-    """Where the weights in the store are found among MLflow's artifacts: by a link, relative inside the home, which may be moved.
+    """Where the weights in the store are found among MLflow's artifacts.
 
     The link is to the folder around them: MLflow refuses an artifact that is itself a link out of its folder.
     """
     link = home.artifacts / LINKS / name / str(version.number)
-    output = home.place(version.tuned)
-    target = os.path.relpath(output, link.parent) if output.is_relative_to(home.root) else str(output)
-    if not (link.is_symlink() and str(link.readlink()) == target):
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    home.link(link, home.place(version.tuned))
     return link / "model"

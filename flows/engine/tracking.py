@@ -32,7 +32,7 @@ from tasks.prepare.stage import MODEL_FILE, told
 
 NOTE = "mlflow.note.content"
 SWEEP = "sweep"  # the parent's place
-LAYOUT = 3  # of what a child shows: a child of another layout is superseded
+LAYOUT = 4  # of what a child shows: a child of another layout is superseded
 
 LONGEST = 6000  # characters of a param's value
 BATCH = 1000  # points that MLflow takes at once
