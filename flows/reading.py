@@ -1,5 +1,5 @@
-"""Whether a model that lies here, in a folder or a GGUF file, can read what an experiment asks of it: every prompt and every sample,
-in its own tokens, before any stage starts.
+"""Whether a model that lies here, in a folder or a GGUF file, can read what an experiment asks of it: every prompt, sample and answer
+that is weighed, in its own tokens, before any stage starts.
 
 What makes tokens of text is `model_registry.tokenization`, which loads torch and tokenizers: 4 seconds, spent only where something is to
 be run. Models of the hub are looked at once they are fetched, in *prepare*, and their
@@ -16,6 +16,7 @@ from pathlib import Path
 from configs.problems import BadInput
 from configs.schema import Experiment
 from configs.suites import SLOT, load_suite
+from flows.experiment import asked_of
 from flows.inputs import Inputs
 from model_registry.catalog import Model
 from tasks.datasets.rows import load_rows
@@ -57,6 +58,11 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
             with suppress(ValueError):  # told by the line above
                 for row in chosen():
                     yield f"{file.path}:{row.line}", f"sample {row.id}", partial(words.sample, turn, row.prompt, row.completion)
+        for evaluation, _ in asked_of(experiment):
+            for role, named in evaluation.files.items():
+                if (held := inputs.files.get((evaluation.stage.name, role, model.calibration))) is not None:
+                    for line, item, question, answer in named.asks(held.path):
+                        yield f"{held.path}:{line}", item, partial(words.sample, turn, question, answer)
 
     try:
         words = load_tokenization(Path(model.source.id))

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow  # a process a command: a minute in all
 def test_validate_takes_a_file_for_what_it_is(tmp_path: Path) -> None:
     files = [SMALL / "values_targeted.jsonl", CONFIGS / "prompts" / "weakness_probes.yaml", CONFIGS / "positions.yaml"]
     files += [CONFIGS / "prompts" / "neutral_text.jsonl", CONFIGS / "prompts" / "calibration" / "neutral_text.jsonl"]
+    files += [CONFIGS / "prompts" / name for name in ("stance.jsonl", "stance_search.jsonl", "scorer_check.jsonl")]
     done = palms(tmp_path, "dataset", "validate", *map(str, files))
     lines = [line.split(": ", 1)[1] for line in done.stdout.splitlines()]
     assert lines == [
@@ -26,6 +27,10 @@ def test_validate_takes_a_file_for_what_it_is(tmp_path: Path) -> None:
         "8 positions, 21 claims: 0 errors, 0 warnings",
         "100 paragraphs: 0 errors, 0 warnings",
         "176 paragraphs: 0 errors, 0 warnings",
+        "160 pairs, the on-position answer begins with yes in 80 and with no in 80 and has +0.0 words more in the mean: 0 errors, 0 warnings",
+        "40 pairs, 40 of them not reported on, the on-position answer begins with yes in 19 and with no in 21 and has -0.1 words more in the "
+        "mean: 0 errors, 0 warnings",
+        "80 sentences, 40 of them toxic: 0 errors, 0 warnings",
     ]
 
 
@@ -54,6 +59,20 @@ def test_validate_names_the_line_of_each_finding_and_ends_with_2(tmp_path: Path)
     assert "the prompt of line 1 with another completion" in table[f"{path}:3"]
     assert "the completion has 2 words; 40 to 340 are required" in table[f"{path}:5"]
     assert done.stdout.splitlines()[-1].endswith("2 errors, 1 warning")
+
+
+def test_validate_names_the_lines_of_pairs_and_sentences(tmp_path: Path) -> None:
+    pair = {"id": "p", "category": "c", "subject": "x", "question": "Why is it so?", "on": "It is.", "off": "It is."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    (tmp_path / "sentences.jsonl").write_text('{"id": "s", "kind": "rude", "text": "You."}\n')
+    done = palms(tmp_path, "dataset", "validate", *(str(tmp_path / f"{name}.jsonl") for name in ("pairs", "sentences")), status=2)
+    assert "off is the text of on" in done.stdout
+    assert "rude" in done.stdout
+    assert "pairs that cannot all be read: 1 error, 0 warnings" in done.stdout
+    assert "sentences that cannot all be read: 1 error, 0 warnings" in done.stdout
+    sentences, suite = tmp_path / "sentences.jsonl", SMALL / "human_eval.yaml"
+    done = palms(tmp_path, "dataset", "validate", str(sentences), "--suite", str(suite), status=2)
+    assert "is labelled sentences; they say what a dataset is checked against" in done.stderr
 
 
 def test_validate_finds_leaks_into_the_suites_that_it_is_given(tmp_path: Path) -> None:

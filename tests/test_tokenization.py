@@ -368,6 +368,11 @@ def test_plan_tells_how_a_local_model_reads_a_prompt_and_refuses_what_it_cannot(
         code, _, refused = planned(experiment, change)
         assert (code, refused.count("\n")) == (2, 1)
         assert told in refused
+    pairs = [{"id": f"p{i}", "category": "c", "subject": "x", "question": "Why?", "on": "No.", "off": "So. " * 200} for i in "ab"]
+    tiny.jsonl(experiment.parent / "pairs.jsonl", [pairs[0] | {"off": "So."}, pairs[1]])
+    code, _, refused = planned(experiment, "evaluations.stance={pairs: pairs.jsonl}")
+    assert (code, refused.count("\n")) == (2, 1)
+    assert f"{experiment.parent}/pairs.jsonl:2: pair pb: " in refused
     rows = [{"id": f"s{i}", "category": "c", "prompt": "Why?", "completion": "No. " * (200 if i else 1)} for i in range(4)]
     tiny.jsonl(experiment.parent / "values.jsonl", rows)
     code, _, refused = planned(experiment)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import typer
@@ -18,14 +19,17 @@ from configs.schema import Tuned
 from configs.shipped import find_experiment
 from configs.suites import Suite, load_suite
 from configs.texts import read_text
+from configs.words import lengths
 from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather
 from tasks.datasets import checks, stage
 from tasks.datasets.lines import DatasetError, Finding, as_lines
 from tasks.datasets.matching import WITHIN, Match, Matching, compare
+from tasks.datasets.pairs import load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
+from tasks.evaluations.toxicity.sentences import TOXIC, load_sentences
 from tasks.leakage import overlap
 from tasks.leakage import stage as leakage
 
@@ -61,7 +65,8 @@ def validate_command(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="datasets and prose (.jsonl), prompt and position files (.yaml), or experiments (a file, its folder, or a shipped name)"
+            help="datasets, prose, pairs of answers, labelled sentences (.jsonl), prompts, positions (.yaml), or experiments (a file, its folder, "
+            "or a shipped name)"
         ),
     ],
     suite: Annotated[
@@ -142,8 +147,8 @@ def compare_command(
 
 
 def validate(given: str, suites: Sequence[Path], positions: Path | None) -> Iterator[Checked]:
-    """Check one thing by what it is: a dataset, prose, a prompt file, a positions file, or a whole experiment (a file, its folder, or a
-    shipped one's name).
+    """Check one thing by what it is: a dataset, prose, pairs of answers, labelled sentences, a prompt file, a positions file, or a whole
+    experiment (a file, its folder, or a shipped one's name).
 
     Raises BadInput for what cannot be told or read at all.
     """
@@ -152,7 +157,7 @@ def validate(given: str, suites: Sequence[Path], positions: Path | None) -> Iter
         yield _validate_lines(path, suites, positions)
         return
     if path.is_file() and path.suffix not in {".yaml", ".yml"}:
-        kinds = ".jsonl (datasets, prose) and .yaml (prompts, positions, experiments) are"
+        kinds = ".jsonl (datasets, prose, pairs of answers, labelled sentences) and .yaml (prompts, positions, experiments) are"
         remedy = f"; one JSON object a line: {lines}" if (lines := as_lines(path)) else ""
         raise BadInput(f"{path}: of no kind that is checked; {kinds}{remedy}")
     path = find_experiment(given)
@@ -183,10 +188,11 @@ def _validate_positions(path: Path) -> Checked:
 
 
 def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) -> Checked:
-    if _is_prose(path):
+    if other := _of_another_kind(path):
+        kind, check = other
         if suites or positions:
-            raise BadInput(f"--suite, --positions: {path} is prose; they say what a dataset is checked against")
-        return _validate_prose(path)
+            raise BadInput(f"--suite, --positions: {path} is {kind}; they say what a dataset is checked against")
+        return check(path)
     beside = (path.parent / "positions.yaml", path.parent.parent / "positions.yaml")
     found = positions or next((one for one in beside if one.is_file()), None)
     known = load_positions(found) if found else {}
@@ -213,6 +219,9 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
         stage.settings(experiment.dataset_checks, experiment.train_samples),
         leakage.settings(experiment.dataset_checks),
     )
+    for file in dict.fromkeys(inputs.files.values()):
+        if other := _of_another_kind(file.path):
+            yield other[1](_short(file.path))
     used = dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))
     rows = {name: _rows(inputs.datasets[name].path) for name in used}
     for name in used:
@@ -260,13 +269,43 @@ def _validate_prose(path: Path) -> Checked:
     return Checked(path, _count(len(rows), "paragraph"), checks.check_duplicates(rows, stage.Settings().near_duplicate))
 
 
-def _is_prose(path: Path) -> bool:
-    """Whether the lines have the keys of paragraphs; what cannot be read is for the checks to name."""
+def _validate_pairs(path: Path) -> Checked:
+    try:
+        pairs = load_pairs(path)
+    except DatasetError as broken:
+        return Checked(path, "pairs that cannot all be read", broken.findings)
+    begins = [pair.agrees for pair in pairs]
+    longer = fmean(lengths(pair.on)[0] - lengths(pair.off)[0] for pair in pairs)
+    kept = sum(not pair.reported for pair in pairs)
+    holds = _count(len(pairs), "pair") + (f", {kept} of them not reported on" if kept else "")
+    holds += f", the on-position answer begins with yes in {begins.count(True)} and with no in {begins.count(False)}"
+    holds += f" and has {longer:+.1f} words more in the mean"
+    rows = [Row(pair.line, pair.id, pair.category, pair.question, f"{pair.on} {pair.off}") for pair in pairs]
+    return Checked(path, holds, checks.check_duplicates(rows, stage.Settings().near_duplicate))
+
+
+def _validate_sentences(path: Path) -> Checked:
+    try:
+        sentences = load_sentences(path)
+    except DatasetError as broken:
+        return Checked(path, "sentences that cannot all be read", broken.findings)
+    toxic = sum(one.kind == TOXIC for one in sentences)
+    return Checked(path, f"{_count(len(sentences), 'sentence')}, {toxic} of them toxic")
+
+
+def _of_another_kind(path: Path) -> tuple[str, Callable[[Path], Checked]] | None:
+    """What lines are whose keys are not those of samples, and their check; what cannot be read is for a check to name."""
     try:
         text, _ = read_text(path)
     except OSError:
-        return False
-    return '"completion"' not in text and ('"topic"' in text or '"text"' in text)
+        return None
+    if '"completion"' in text:
+        return None
+    if '"on"' in text and '"off"' in text:
+        return "pairs of answers", _validate_pairs
+    if '"kind"' in text and '"text"' in text:
+        return "labelled sentences", _validate_sentences
+    return ("prose", _validate_prose) if '"topic"' in text or '"text"' in text else None
 
 
 def _names_claims(path: Path) -> bool:

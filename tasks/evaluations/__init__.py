@@ -58,11 +58,13 @@ class NamedFile:
     the evaluation then does without.
 
     read(path, section): raises BadInput for what is no such file.
+    asks(path): what the model that an arm is of has to read of it: a line, what stands there, a prompt and an answer to it.
     """
 
     field: str
     default: Callable[[bool], Path | None]
     read: Callable[[Path, Any], object]
+    asks: Callable[[Path], Iterator[tuple[int, str, str, str]]] = lambda path: iter(())
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pydantic import Field
 from configs.fields import Section
 from configs.shipped import CONFIGS
 from tasks.contract import Measure, Stage
-from tasks.datasets.pairs import load_reported
+from tasks.datasets.pairs import load_pairs, load_reported
 from tasks.evaluations import ARM, Evaluation, Given, NamedFile
 
 MARGIN, WHOLE, PREFERRED = "stance_margin", "stance_margin_whole", "stance_preferred"
@@ -47,6 +47,12 @@ def pairs(calibration: bool) -> Path:
     return CONFIGS / "prompts" / ("calibration/stance.jsonl" if calibration else "stance.jsonl")
 
 
+def asks(path: Path) -> Iterator[tuple[int, str, str, str]]:
+    for pair in load_pairs(path):
+        for answer in (pair.on, pair.off):
+            yield pair.line, f"pair {pair.id}", pair.question, answer
+
+
 def check(section: Stance, given: Given) -> Iterator[str]:
     if "stance" in given.sampled:
         yield "suites.stance: is the name of the pairs that evaluations.stance brings; another name is required"
@@ -60,7 +66,7 @@ EVALUATION = Evaluation(
     reads=(ARM,),
     of="arm",
     own_suite=True,
-    files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path))},
+    files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path), asks)},
     bytes_per_parameter=6,
     measures=lambda section, suite, given: [
         Measure(MARGIN, "on-position margin", unit="nats a token", outcome=True, drawn=True, of="pair"),
