@@ -181,6 +181,17 @@ def test_in_a_moved_home_mlflow_finds_the_weights_and_copies_none(home: Home, sw
     assert link.resolve().is_relative_to(home.root)
 
 
+def test_in_a_home_that_was_copied_with_its_links_followed_no_copy_is_kept(home: Home) -> None:
+    """As `cp -rL` leaves it: where a link was stands a folder."""
+    version = registered.find(home.root, ADAPTER)[1]
+    link = home.artifacts / registry.LINKS / ADAPTER / "1"
+    link.unlink()
+    shutil.copytree(home.place(version.tuned), link)
+    registry.promote(home, ADAPTER, None)
+    assert link.is_symlink()
+    assert link.resolve() == home.place(version.tuned).resolve()
+
+
 @pytest.mark.parametrize("name", [ADAPTER, FULL])
 def test_a_model_that_is_loaded_by_its_alias_says_what_it_said_in_the_sweep(home: Home, name: str) -> None:
     registry.promote(home, name, "for this test")

@@ -8,6 +8,7 @@ models/     registered models
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,10 +93,15 @@ class Home:
         return self.root / noted
 
     def link(self, link: Path, target: Path) -> None:
-        """Let `link` lead to `target`: relative where that lies inside the home, so that the home can be moved."""
+        """Let `link` lead to `target`: relative where that lies inside the home, so that the home can be moved.
+
+        A home may have been copied by something that follows links; the folder that then stands there is replaced.
+        """
         leads = os.path.relpath(target, link.parent) if target.is_relative_to(self.root) else str(target)
         if not (link.is_symlink() and str(link.readlink()) == leads):
             link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)
             link.unlink(missing_ok=True)
             link.symlink_to(leads)
 
