@@ -306,7 +306,7 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(
     sweeps.palms(up.home, "schedule", "pause", "small")
     assert "paused" in sweeps.palms(up.home, "schedule", "list").stdout
     receiver.await_for("/told", lambda told: told["flow_run_id"] == fired["id"])
-    assert fired["name"].startswith("small-")
+    assert up.ask("GET", f"/flow_runs/{fired['id']}").json()["name"].startswith("small-")  # a run has its name once it has begun
     made_anew = {label for label, _ in outputs(up.home) - held}
     assert "finetune/local-gpt2/control/n8/seed0" in made_anew
     assert not {"finetune/local-gpt2/values_targeted/n8/seed0", "toxicity/local-gpt2/base/seed0/human_eval"} & made_anew
