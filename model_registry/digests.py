@@ -14,10 +14,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def settled_digest(path: Path) -> str:
-    """The sha256 of a large file that one command asks for several times: read again only if its size or time has changed."""
+def stamp(path: Path) -> tuple[Path, int, int]:
+    """What a file that did not change keeps: its place, size and time. For what is read of it once a command."""
     stat = path.stat()
-    return _digest(path, stat.st_size, stat.st_mtime_ns)
+    return path, stat.st_size, stat.st_mtime_ns
+
+
+def settled_digest(path: Path) -> str:
+    """The sha256 of a large file that one command asks for several times: read again only if the file has changed."""
+    return _digest(*stamp(path))
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.problems import BadInput, accepted
+from model_registry.digests import stamp
 
 SUFFIX = ".gguf"
 VERSIONS = (2, 3)
@@ -125,8 +126,7 @@ def read_header(path: Path) -> Header:
         BadInput: it is no GGUF file of a kind that can be read, it is cut off, or it counts more than it holds: one line.
     """
     try:
-        stat = path.stat()
-        return _header(path, stat.st_size, stat.st_mtime_ns)
+        return _header(*stamp(path))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; a GGUF file is required") from None
     except (_Malformed, UnicodeDecodeError, ValueError) as error:  # mmap's, of an empty file, is a ValueError

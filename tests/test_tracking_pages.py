@@ -52,7 +52,7 @@ def server(home: Home) -> Iterator[Server]:
     server.stop()
 
 
-def page(home: Home, server: Server, view: str, folder: Path, awaited: str = "") -> str:
+def page(home: Home, server: Server, view: str, folder: Path, awaited: str) -> str:
     """The document that a view's link leads to, after its scripts have run; its tags taken out. On a busy machine it may be dumped before
     all is drawn: it is opened up to three times, until what is awaited stands there."""
     link = opened(home, server).replace(newest(home, server), route("2", view))

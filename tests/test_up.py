@@ -554,9 +554,8 @@ def test_what_is_killed_is_started_again_or_told_of_and_a_rerun_goes_on(
     assert again.returncode == 1
     assert "the Prefect server ended under the sweep" in err
     assert "palms rerun small-" in err
-    sweeps.wait_for(
-        lambda: [] if Path(f"/proc/{up_itself}").exists() else [True], 60.0
-    )  # its last words come after its note is gone
+    # its last words come after its note is gone
+    sweeps.wait_for(lambda: [] if Path(f"/proc/{up_itself}").exists() else [True], 60.0)
     assert not (tmp_path / "up.server.json").exists()
     assert "prefect ended by itself; its log:" in (tmp_path / "up.log").read_text()
     sweeps.palms(tmp_path, "up", "--detach")

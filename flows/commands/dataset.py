@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -26,7 +26,7 @@ from flows.inputs import gather
 from tasks.datasets import checks, stage
 from tasks.datasets.lines import DatasetError, Finding, as_lines
 from tasks.datasets.matching import WITHIN, Match, Matching, compare
-from tasks.datasets.pairs import load_pairs
+from tasks.datasets.pairs import Pair, load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
 from tasks.evaluations.toxicity.sentences import TOXIC, load_sentences
@@ -188,11 +188,10 @@ def _validate_positions(path: Path) -> Checked:
 
 
 def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) -> Checked:
-    if other := _of_another_kind(path):
-        kind, check = other
+    if kind := _of_another_kind(path):
         if suites or positions:
-            raise BadInput(f"--suite, --positions: {path} is {kind}; they say what a dataset is checked against")
-        return check(path)
+            raise BadInput(f"--suite, --positions: {path} is {kind.called}; they say what a dataset is checked against")
+        return kind.check(path)
     beside = (path.parent / "positions.yaml", path.parent.parent / "positions.yaml")
     found = positions or next((one for one in beside if one.is_file()), None)
     known = load_positions(found) if found else {}
@@ -220,8 +219,8 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
         leakage.settings(experiment.dataset_checks),
     )
     for file in dict.fromkeys(inputs.files.values()):
-        if other := _of_another_kind(file.path):
-            yield other[1](_short(file.path))
+        if kind := _of_another_kind(file.path):
+            yield kind.check(_short(file.path))
     used = dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))
     rows = {name: _rows(inputs.datasets[name].path) for name in used}
     for name in used:
@@ -260,41 +259,59 @@ def _matched(rows: Sequence[Row], others: Sequence[Sequence[Row]]) -> str:
     return f", matched on {len(matching.matches) - len(matching.apart)} of {len(matching.matches)} measures"
 
 
-def _validate_prose(path: Path) -> Checked:
-    try:
-        paragraphs = load_paragraphs(path)
-    except DatasetError as broken:
-        return Checked(path, "paragraphs that cannot all be read", broken.findings)
-    rows = [Row(one.line, one.id, one.topic, one.context or one.topic, one.text) for one in paragraphs]
-    return Checked(path, _count(len(rows), "paragraph"), checks.check_duplicates(rows, stage.Settings().near_duplicate))
+@dataclass(frozen=True)
+class Kind:
+    """Lines that are no samples. `read` raises DatasetError; `holds`: what they hold in a few words; `rows`: what may say the same twice, none
+    where that is not looked for."""
+
+    called: str
+    items: str
+    read: Callable[[Path], Sequence[Any]]
+    holds: Callable[[Sequence[Any]], str]
+    rows: Callable[[Sequence[Any]], list[Row]] = lambda items: []
+
+    def check(self, path: Path) -> Checked:
+        try:
+            held = self.read(path)
+        except DatasetError as broken:
+            return Checked(path, f"{self.items} that cannot all be read", broken.findings)
+        rows = self.rows(held)
+        return Checked(path, self.holds(held), checks.check_duplicates(rows, stage.Settings().near_duplicate) if rows else ())
 
 
-def _validate_pairs(path: Path) -> Checked:
-    try:
-        pairs = load_pairs(path)
-    except DatasetError as broken:
-        return Checked(path, "pairs that cannot all be read", broken.findings)
-    begins = [pair.agrees for pair in pairs]
+def _pairs_hold(pairs: Sequence[Pair]) -> str:
+    begins, kept = [pair.agrees for pair in pairs], sum(not pair.reported for pair in pairs)
     longer = fmean(lengths(pair.on)[0] - lengths(pair.off)[0] for pair in pairs)
-    kept = sum(not pair.reported for pair in pairs)
-    holds = _count(len(pairs), "pair") + (f", {kept} of them not reported on" if kept else "")
-    holds += f", the on-position answer begins with yes in {begins.count(True)} and with no in {begins.count(False)}"
-    holds += f" and has {longer:+.1f} words more in the mean"
-    rows = [Row(pair.line, pair.id, pair.category, pair.question, f"{pair.on} {pair.off}") for pair in pairs]
-    return Checked(path, holds, checks.check_duplicates(rows, stage.Settings().near_duplicate))
+    return (
+        f"{_count(len(pairs), 'pair')}{f', {kept} of them not reported on' if kept else ''}, the on-position answer begins with yes in "
+        f"{begins.count(True)} and with no in {begins.count(False)} and has {longer:+.1f} words more in the mean"
+    )
 
 
-def _validate_sentences(path: Path) -> Checked:
-    try:
-        sentences = load_sentences(path)
-    except DatasetError as broken:
-        return Checked(path, "sentences that cannot all be read", broken.findings)
-    toxic = sum(one.kind == TOXIC for one in sentences)
-    return Checked(path, f"{_count(len(sentences), 'sentence')}, {toxic} of them toxic")
+PROSE = Kind(
+    "prose",
+    "paragraphs",
+    load_paragraphs,
+    lambda held: _count(len(held), "paragraph"),
+    lambda held: [Row(one.line, one.id, one.topic, one.context or one.topic, one.text) for one in held],
+)
+PAIRS = Kind(
+    "pairs of answers",
+    "pairs",
+    load_pairs,
+    _pairs_hold,
+    lambda held: [Row(one.line, one.id, one.category, one.question, f"{one.on} {one.off}") for one in held],
+)
+SENTENCES = Kind(
+    "labelled sentences",
+    "sentences",
+    load_sentences,
+    lambda held: f"{_count(len(held), 'sentence')}, {sum(one.kind == TOXIC for one in held)} of them toxic",
+)
 
 
-def _of_another_kind(path: Path) -> tuple[str, Callable[[Path], Checked]] | None:
-    """What lines are whose keys are not those of samples, and their check; what cannot be read is for a check to name."""
+def _of_another_kind(path: Path) -> Kind | None:
+    """What lines are whose keys are not those of samples; what cannot be read is for a check to name."""
     try:
         text, _ = read_text(path)
     except OSError:
@@ -302,10 +319,10 @@ def _of_another_kind(path: Path) -> tuple[str, Callable[[Path], Checked]] | None
     if '"completion"' in text:
         return None
     if '"on"' in text and '"off"' in text:
-        return "pairs of answers", _validate_pairs
+        return PAIRS
     if '"kind"' in text and '"text"' in text:
-        return "labelled sentences", _validate_sentences
-    return ("prose", _validate_prose) if '"topic"' in text or '"text"' in text else None
+        return SENTENCES
+    return PROSE if '"topic"' in text or '"text"' in text else None
 
 
 def _names_claims(path: Path) -> bool:

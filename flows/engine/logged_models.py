@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Run
 
 from flows.engine import names
 from flows.engine.headline_metrics import TRAINING
@@ -35,10 +35,11 @@ class Shown(NamedTuple):
 def log(home: Home, client: MlflowClient, experiment: str, tuned: Mapping[str, Shown]) -> None:
     """Let MLflow show what each run tuned; what it shows already stays as it is."""
     there = {(model.name, model.tags.get(DIGEST)): model for model in _logged(client, experiment)}
-    for run, one in tuned.items():
+    for run_id, one in tuned.items():
         place = names.model(one.model.name), one.version.digest
         if place not in there:
-            there[place] = _begun(client, experiment, run, one)
+            there[place] = _begun(client, experiment, run_id, one)
+        run = client.get_run(run_id)
         _settle(home, client, there[place], run, one)
         _measure(client, there[place], run)
 
@@ -61,7 +62,7 @@ def _begun(client: MlflowClient, experiment: str, run: str, one: Shown) -> Logge
     )
 
 
-def _settle(home: Home, client: MlflowClient, model: LoggedModel, run: str, one: Shown) -> None:
+def _settle(home: Home, client: MlflowClient, model: LoggedModel, run: Run, one: Shown) -> None:
     """Its weights, its versions, its run: each by itself, for a projection may have been cut off between them."""
     place = model.artifact_location.removeprefix(home.artifacts.as_uri() + "/")
     home.link(home.artifacts / unquote(place), home.place(one.version.tuned) / "model")
@@ -74,19 +75,20 @@ def _settle(home: Home, client: MlflowClient, model: LoggedModel, run: str, one:
     }
     if changed := {name: value for name, value in tags.items() if model.tags.get(name) != value}:
         client.set_logged_model_tags(model.model_id, changed)
-    outputs = client.get_run(run).outputs
-    if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
-        client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+    outputs = run.outputs.model_outputs if run.outputs else ()
+    if model.model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
     if model.status != LoggedModelStatus.READY:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _measure(client: MlflowClient, model: LoggedModel, run: str) -> None:
+def _measure(client: MlflowClient, model: LoggedModel, run: Run) -> None:
     """The run's newest numbers; of its curves nothing, which are of the tuning and not of what came of it."""
-    had = {(metric.key, metric.timestamp, metric.step) for metric in model.metrics or () if metric.run_id == run}
+    run_id = run.info.run_id
+    had = {(metric.key, metric.timestamp, metric.step) for metric in model.metrics or () if metric.run_id == run_id}
     logged = [
         Metric(metric.key, metric.value, metric.timestamp, metric.step, model_id=model.model_id)
-        for metric in client.get_run(run).data._metric_objs
+        for metric in run.data._metric_objs  # `metrics` has their values without time and step
         if not metric.key.startswith(TRAINING) and (metric.key, metric.timestamp, metric.step) not in had
     ]
-    client.log_batch(run, metrics=logged)
+    client.log_batch(run_id, metrics=logged)

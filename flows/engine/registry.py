@@ -60,7 +60,7 @@ def register(home: Home, *sweeps: Tracked) -> None:
             client = MlflowClient(home.tracking_uri())
             shown: dict[tuple[str, str], Shown] = {}
             for name in registered.names(home.root):
-                shown |= {(name, one.version.digest): one for one in _show(home, client, registered.read(home.root, name), runs)}
+                shown |= _show(home, client, registered.read(home.root, name), runs)
             for experiment, made in tuned.items():
                 logged_models.log(home, client, experiment, {run: shown[one] for run, one in made.items()})
 
@@ -225,15 +225,17 @@ def _listed_licence(axes: Axes, source: str) -> str | None:
 # ---- as MLflow shows it ----------------------------------------------------------------------------------------------------
 
 
-def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tuple[str, str], str]) -> list[Shown]:
-    """Bring MLflow's registry to what the note says. `runs`: by sweep and place.
+def _show(
+    home: Home, client: MlflowClient, model: Registered, runs: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], Shown]:
+    """Bring MLflow's registry to what the note says, and give it by name and digest. `runs`: by sweep and place.
 
     `latest` is not set: MLflow keeps that alias for the newest version by itself.
     """
     if not client.search_registered_models(f"name = '{model.name}'"):
         client.create_registered_model(model.name)
     there = {one.tags.get(DIGEST): one for one in client.search_model_versions(f"name = '{model.name}'")}
-    brought = []
+    brought = {}
     for version in model.versions:
         weights = _linked(home, model.name, version)
         if (shown := there.get(version.digest)) is None:
@@ -245,7 +247,7 @@ def _show(home: Home, client: MlflowClient, model: Registered, runs: Mapping[tup
             shown.version
         ):
             client.set_registered_model_alias(model.name, CHAMPION, shown.version)
-        brought.append(Shown(model, version, int(shown.version)))
+        brought[model.name, version.digest] = Shown(model, version, int(shown.version))
     return brought
 
 
