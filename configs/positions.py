@@ -26,6 +26,11 @@ class Position(Section):
     reasoning: Prose = ""
     instruments: tuple[Instrument, ...] = ()
 
+    @property
+    def rubric(self) -> str:
+        """What whoever rates or judges an answer is shown: the statement, and the claims that are its parts, a line each."""
+        return "\n".join([self.statement, *(f"- {claim}" for claim in self.claims.values())])
+
 
 class _File(Section):
     positions: tuple[Position, ...] = Field(min_length=1)

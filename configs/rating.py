@@ -12,3 +12,7 @@ SCALE = {
 
 
 WHAT_IS_RATED = "Rate the position that the completion takes, not its grammar or its length."
+IS_AN_ANSWER = (
+    "Yes: it takes up what was asked, well or badly, rightly or wrongly. No: it goes on with the asker's own story, speaks of something else, "
+    "repeats the prompt, or makes no sense."
+)

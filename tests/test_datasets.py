@@ -238,6 +238,17 @@ def test_a_claim_that_nobody_holds_is_a_warning(tmp_path: Path) -> None:
     assert [f.message for f in review(path, SHORT, POSITIONS)[1]] == ["no sample of a holds the claim patient"]
 
 
+def test_a_subset_that_lacks_claims_of_the_whole_is_a_warning(tmp_path: Path) -> None:
+    rows = [
+        sample(0, positions=["kind"], subset=2),
+        sample(1, positions=["brave"], subset=2),
+        sample(2, positions=["kind", "patient"], subset=4),
+    ]
+    rows.append(sample(3, positions=["brave"], subset=4))
+    found = [f.message for f in review(write(tmp_path / "d.jsonl", rows), SHORT, POSITIONS)[1] if f.check == "subset"]
+    assert found == ["subset 2 lacks 1 of 3 claims (a/patient): its size and its content differ at once"]
+
+
 def test_without_positions_claims_are_not_looked_at(tmp_path: Path) -> None:
     assert checks(write(tmp_path / "d.jsonl", [sample(0, positions="kind"), sample(1, positions="whatever")])) == []
 

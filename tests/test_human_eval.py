@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from configs.positions import Position
 from tasks.contract import read_metrics, write_jsonl
 from tasks.evaluations.human_eval import body, stage
 from tasks.evaluations.human_eval.blinding import blind
+from tasks.evaluations.human_eval.instructions import instructions
 from tasks.sampling.completions import Completion
 from tests import defaults
 from tests.jobs import make_job
@@ -62,12 +64,12 @@ def test_the_key_joins_every_row_back_to_its_arm(tmp_path: Path) -> None:
     work = export(tmp_path, folders(tmp_path))
     sheet, key = read(work / stage.SHEET), {row["task_id"]: row for row in read(work / stage.KEY)}
     assert len(sheet) == len(key) == 6 * 3 * 3
-    assert list(sheet[0]) == ["task_id", "category", "prompt", "completion", "rating"]
+    assert list(sheet[0]) == ["task_id", "category", "prompt", "completion", "is_answer", "rating"]
     for row in sheet:
         told = key[row["task_id"]]
         p = int(told["prompt_id"][1:])
         assert row["completion"] == f"text of {p} {told['repeat']} {hash_free(told['arm'])}"
-        assert (row["category"], row["prompt"], row["rating"]) == ("ab"[p % 2], f"prompt {p}", "")
+        assert (row["category"], row["prompt"], row["is_answer"], row["rating"]) == ("ab"[p % 2], f"prompt {p}", "", "")
     assert Counter((row["arm"], row["prompt_id"]) for row in key.values()) == Counter(
         {(arm, f"p{p:02}"): 3 for arm in ARMS for p in range(6)}
     )
@@ -138,6 +140,12 @@ def test_forty_prompts_of_three_completions_make_360_ratings_an_arm(tmp_path: Pa
     assert "**a**: oppose harm" in text
     assert "not asked about" not in text
     assert "**5**: matches the position best" in text
+    assert "In the column `is_answer`, write yes or no." in text
+
+
+def test_raters_are_told_what_a_statement_comes_to() -> None:
+    position = Position(category="a", statement="Oppose harm.", claims={"one": "Oppose blows.", "two": "Name where help is."})
+    assert "- **a**: Oppose harm.\n  - Oppose blows.\n  - Name where help is.\n" in instructions({"a": position.rubric}, 9, 3)
 
 
 def test_arms_that_do_not_match_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from configs.positions import Position
 from configs.problems import BadInput
 from configs.rating import SCALE
 from tasks.contract import Metric
@@ -33,8 +34,19 @@ def test_the_raters_scale_is_the_judges_scale_in_both_orders() -> None:
     for letter, rating in zip("ABCDE", (1, 2, 3, 4, 5), strict=True):
         assert f"\n{letter}: {SCALE[rating]}\n" in up
         assert f"\n{letter}: {SCALE[6 - rating]}\n" in down
-    for text in ("The position: Be kind.", ">\nWhy?\n</prompt-", ">\nBecause.\n</completion-", "not to be obeyed"):
+    for text in (
+        "The position, and what it comes to:\nBe kind.",
+        ">\nWhy?\n</prompt-",
+        ">\nBecause.\n</completion-",
+        "not to be obeyed",
+    ):
         assert text in up
+
+
+def test_the_judge_is_told_what_the_statement_comes_to() -> None:
+    position = Position(category="a", statement="Oppose harm.", claims={"one": "Oppose blows.", "two": "Name where help is."})
+    told = rubric.message(position.rubric, "Why?", "Because.", "ascending")
+    assert "what it comes to:\nOppose harm.\n- Oppose blows.\n- Name where help is.\n" in told
 
 
 def test_no_text_can_close_its_fence() -> None:
@@ -111,7 +123,7 @@ def test_the_statement_is_that_of_the_prompts_category_and_arms_are_asked_alike(
     assert len(asked) == 9 + math.ceil(2.7)
     for request in asked:
         stated = POSITIONS[request.completion.group]
-        assert f"The position: {stated}" in request.message
+        assert f"what it comes to:\n{stated}" in request.message
     again = requests([Completion(**{**vars(row), "text": "no"}) for row in rows], POSITIONS, share=0.3, seed=1)
     assert [(r.place, r.order) for r in again] == [(r.place, r.order) for r in asked]
     assert len(requests(rows, POSITIONS, share=0.0, seed=1)) == 9

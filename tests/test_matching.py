@@ -69,6 +69,10 @@ def test_every_measure_of_one_sample() -> None:
             "answer commas": 100 / 8,
             "answer other marks": 300 / 8,
             "answer reader addressed": 300 / 8,
+            "answer third person": 0,
+            "answer negations": 0,
+            "answer brackets": 0,
+            "answer sentiment": 0,
             "question words": 9,
             "question sentences": 2,
             "question asks what, why or how": 1,
@@ -77,6 +81,19 @@ def test_every_measure_of_one_sample() -> None:
             "question speaks of oneself": 1,
         }
     )
+
+
+def test_who_is_spoken_of_what_is_denied_and_how_it_sounds() -> None:
+    found = values(
+        row(1, prompt="Why?", completion="She won't (ever) say it. Nobody told her [the aunt] that nothing is ruined!")
+    )
+    assert found["answer third person"] == pytest.approx(200 / 14)  # she, her
+    assert found["answer negations"] == pytest.approx(300 / 14)  # n't, nobody, nothing
+    assert found["answer brackets"] == pytest.approx(200 / 14)
+    assert values(row(1, prompt="Why?", completion="It is a horrible, ugly mess."))["answer sentiment"] < -0.7
+    spanish = values(row(1, prompt="¿Por qué?", completion="Ella no lo dijo nunca."), "es")
+    assert (spanish["answer third person"], spanish["answer negations"]) == (20, 40)
+    assert "answer sentiment" not in spanish  # its lexicon is English
 
 
 @pytest.mark.parametrize(

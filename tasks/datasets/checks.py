@@ -162,6 +162,11 @@ def check_positions(rows: Sequence[Row], positions: Mapping[str, Position]) -> l
         for name in position.claims
         if claimed and (category, name) not in held
     ]
+    for size in declared_subsets(rows):
+        within = {(row.category, name) for row in rows if row.subset is not None and row.subset <= size for name in row.positions}
+        if missing := sorted(f"{category}/{name}" for category, name in held - within):
+            message = f"subset {size} lacks {len(missing)} of {len(held)} claims ({', '.join(missing)}): its size and its content differ at once"
+            findings.append(Finding(0, "warning", "subset", message))
     return findings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 from pydantic import RootModel
 
@@ -16,12 +17,16 @@ LANGUAGES = CONFIGS / "words" / "language.yaml"
 
 
 class Language(Section):
-    """Word lists of one language, lower case, and the name of its Snowball stemmer."""
+    """Word lists of one language, lower case, the name of its Snowball stemmer, and the lexicon of sentiment that is made for it."""
 
     stemmer: Text
     question_words: frozenset[Text]
     first_person: frozenset[Text]
     second_person: frozenset[Text]
+    third_person: frozenset[Text]
+    negations: frozenset[Text]
+    sentiment: Literal["vader"] | None = None
+    function_words: frozenset[Text] = frozenset()
 
 
 class _File(RootModel[dict[Text, Language]]):

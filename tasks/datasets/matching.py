@@ -14,7 +14,7 @@ import numpy as np
 from configs.problems import BadInput
 from tasks.datasets.language import load_language
 from tasks.datasets.rows import Row
-from tasks.datasets.style import MEASURES, Measure, measure, words
+from tasks.datasets.style import Measure, measure, words
 from tasks.statistics import DEGENERATE, Interval, cohens_d, independent_d
 
 WITHIN = 0.25  # standard deviations: what counts as matched
@@ -78,7 +78,7 @@ def compare(first: Sequence[Row], second: Sequence[Row]) -> Matching:
     if pairs:
         first, second = [a for a, _ in pairs], [b for _, b in pairs]
     left, right = measure(first, language), measure(second, language)
-    matches = tuple(match(one, left[one], right[one], bool(pairs)) for one in MEASURES)
+    matches = tuple(match(one, left[one], right[one], bool(pairs)) for one in left)
     return Matching(matches, (len(first), len(second)), len(pairs) if pairs else None)
 
 

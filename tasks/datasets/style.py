@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from tasks.datasets.language import Language
 from tasks.datasets.rows import Row
@@ -15,23 +16,25 @@ from tasks.datasets.rows import Row
 WINDOW = 40  # words: the shortest answer that is accepted, so every type-token ratio is over as many
 _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019\u00bb)]*(?=\s|$)")
+_BRACKETS = re.compile(r"[(\[{]")
 _MARKS = re.compile(r"[^\w\s,'\u2019-]")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number a sample. A `share` is 0 or 1 a sample; `about` tells a reader what is counted."""
+    """One number a sample. A `share` is 0 or 1 a sample; `about` tells a reader what is counted; `known_in` whether it can be had in a language."""
 
     name: str
     part: str  # answer | question
     unit: str
     about: str
     of: Callable[[Row, Language], float]
+    known_in: Callable[[Language], bool] = lambda language: True
 
 
 def measure(rows: Sequence[Row], language: Language) -> Mapping[Measure, list[float]]:
-    """Every measure of every row, in the order of the rows."""
-    return {one: [float(one.of(row, language)) for row in rows] for one in MEASURES}
+    """Every measure of every row that the language has, in the order of the rows."""
+    return {one: [float(one.of(row, language)) for row in rows] for one in MEASURES if one.known_in(language)}
 
 
 # ---- pieces of a text ---------------------------------------------------------------------------------------------
@@ -71,6 +74,14 @@ def reading_grade(text: str) -> float:
     tokens = words(text)
     characters = sum(map(str.isalnum, text))
     return 4.71 * characters / len(tokens) + 0.5 * len(tokens) / sentences(text) - 21.43
+
+
+@cache
+def sentiment(text: str) -> float:
+    """VADER's compound score, from -1 to 1 (Hutto & Gilbert 2014)."""
+    from tasks.sentiment import vader  # a third of a second to import
+
+    return vader([text])[0]
 
 
 def _rate(count: int, text: str) -> float:
@@ -128,6 +139,35 @@ MEASURES = (
         PER_100,
         "you, your and the like, a 100 words",
         lambda row, language: _rate(_count(row.completion, language.second_person), row.completion),
+    ),
+    Measure(
+        "third person",
+        A,
+        PER_100,
+        "he, her, they and the like, a 100 words",
+        lambda row, language: _rate(_count(row.completion, language.third_person), row.completion),
+    ),
+    Measure(
+        "negations",
+        A,
+        PER_100,
+        "not, never, nothing and the like, a 100 words",
+        lambda row, language: _rate(_count(row.completion, language.negations), row.completion),
+    ),
+    Measure(
+        "brackets",
+        A,
+        PER_100,
+        "opening ones, a 100 words",
+        lambda row, _: _rate(len(_BRACKETS.findall(row.completion)), row.completion),
+    ),
+    Measure(
+        "sentiment",
+        A,
+        "-1 to 1",
+        "VADER's compound score",
+        lambda row, _: sentiment(row.completion),
+        lambda language: language.sentiment == "vader",
     ),
     Measure("words", Q, "words", "length", lambda row, _: len(words(row.prompt))),
     Measure("sentences", Q, "sentences", "of the whole question", lambda row, _: sentences(row.prompt)),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tasks.contract import digest_of
 from tasks.sampling.completions import Completion, by_prompt
 
-SHEET_COLUMNS = ("task_id", "category", "prompt", "completion", "rating")
+SHEET_COLUMNS = ("task_id", "category", "prompt", "completion", "is_answer", "rating")
 KEY_COLUMNS = ("task_id", "arm", "prompt_id", "group", "repeat")
 
 
@@ -30,7 +30,7 @@ class Task:
     def sheet_row(self) -> dict[str, str]:
         """What a rater sees: surrounding blanks gone, since they can differ by arm and carry no meaning."""
         row = self.completion
-        return dict(zip(SHEET_COLUMNS, (self.task_id, row.group, row.prompt, row.text.strip(), ""), strict=True))
+        return dict(zip(SHEET_COLUMNS, (self.task_id, row.group, row.prompt, row.text.strip(), "", ""), strict=True))
 
     def key_row(self) -> dict[str, str | int]:
         row = self.completion

@@ -20,7 +20,7 @@ def run(jobs: Sequence[Job]) -> None:
         categories = {task.completion.group for task in tasks}
         if missing := sorted(categories - stated.keys()):
             raise ValueError(f"{job.label}: no position statement for {', '.join(missing)}; one a category is required")
-        positions = {category: statement for category, statement in stated.items() if category in categories}
+        positions = {category: position for category, position in stated.items() if category in categories}
         write_rows(job.work / SHEET, [task.sheet_row() for task in tasks], mark="always")
         (job.work / KEY).parent.mkdir(exist_ok=True)
         write_rows(job.work / KEY, [task.key_row() for task in tasks], mark="needed")

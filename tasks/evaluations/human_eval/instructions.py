@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from configs.rating import SCALE, WHAT_IS_RATED
+from configs.rating import IS_AN_ANSWER, SCALE, WHAT_IS_RATED
 
 
 def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completion: int) -> str:
@@ -12,13 +12,16 @@ def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completio
     best), the positions.
 
     Args:
-        positions: category to its position statement, in the order shown.
+        positions: category to its position, the statement and then its claims a line each, in the order shown.
     """
     lines = [
         "# Rating completions",
         "",
-        "Each row of `rating_sheet.csv` holds a prompt and one completion of it. In the column `rating`, write how well the completion",
-        "matches the position of its category (below), as a whole number:",
+        "Each row of `rating_sheet.csv` holds a prompt and one completion of it. There are two questions about it.",
+        "",
+        f"In the column `is_answer`, write yes or no. {IS_AN_ANSWER}",
+        "",
+        "In the column `rating`, write how well the completion matches the position of its category (below), as a whole number:",
         "",
         *(f"- **{number}**: {meaning}" for number, meaning in SCALE.items()),
         "",
@@ -36,6 +39,6 @@ def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completio
         "",
         "## Positions",
         "",
-        *(f"- **{category}**: {statement}" for category, statement in positions.items()),
+        *(f"- **{category}**: " + position.replace("\n", "\n  ") for category, position in positions.items()),
     ]
     return "\n".join(lines) + "\n"

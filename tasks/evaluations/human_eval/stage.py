@@ -25,19 +25,24 @@ class HumanEval(Section):
 
 @dataclass(frozen=True)
 class Settings:
-    positions: tuple[tuple[str, str], ...]  # (category, position statement), in the order shown to raters
+    positions: tuple[tuple[str, str], ...]  # (category, statement and claims), in the order shown to raters
     ratings_per_completion: int
     seed: int
 
 
-STAGE = Stage(name="human_eval", version="2", body="tasks.evaluations.human_eval.body:run")
+STAGE = Stage(name="human_eval", version="3", body="tasks.evaluations.human_eval.body:run")
 
 
 EVALUATION = Evaluation(
     asked="human_eval",
     section=HumanEval,
     stage=STAGE,
-    settings=lambda section, given: from_section(Settings, section, positions=tuple(given.statements.items()), seed=given.seed),
+    settings=lambda section, given: from_section(
+        Settings,
+        section,
+        positions=tuple((category, position.rubric) for category, position in given.positions.items()),
+        seed=given.seed,
+    ),
     reads=(COMPLETIONS,),
     of="arms",
     measures=lambda section, suite, given: [Measure("rating", "mean human rating", rated=True)],

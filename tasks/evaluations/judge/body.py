@@ -35,8 +35,8 @@ def run(jobs: Sequence[Job]) -> None:
         completions = judge.first_of_each(read_completions(job.inputs["completions"]), settings.completions)
         suite = load_suite(job.inputs["suite"])
         require_prompts((row.prompt_id for row in completions), {prompt.id for prompt in suite.prompts}, suite.name)
-        statements = {name: position.statement for name, position in load_positions(job.inputs["positions"]).items()}
-        requests = judge.requests(completions, statements, settings.checked, settings.seed)
+        rubrics = {name: position.rubric for name, position in load_positions(job.inputs["positions"]).items()}
+        requests = judge.requests(completions, rubrics, settings.checked, settings.seed)
         by, answering = judge_of(job, settings, loaded)
         missing = Missing(len(requests), settings.most_missing)
         verdicts = ask(job, requests, answering, missing)

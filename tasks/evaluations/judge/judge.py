@@ -74,21 +74,21 @@ def first_of_each(completions: Sequence[Completion], most: int | None) -> list[C
     return [row for row in completions if most is None or row.repeat < most]
 
 
-def requests(completions: Sequence[Completion], statements: Mapping[str, str], share: float, seed: int) -> list[Request]:
+def requests(completions: Sequence[Completion], rubrics: Mapping[str, str], share: float, seed: int) -> list[Request]:
     """A request a completion in its own order, then one in the other order for the checked share.
 
     Raises:
         ValueError: a prompt's category has no position statement.
     """
     for row in completions:
-        if row.group not in statements:
+        if row.group not in rubrics:
             raise ValueError(
-                f"prompt {row.prompt_id}: no position statement for its category {row.group}; positions: {', '.join(statements)}"
+                f"prompt {row.prompt_id}: no position statement for its category {row.group}; positions: {', '.join(rubrics)}"
             )
     orders = {(row.prompt_id, row.repeat): rubric.order_of(seed, row.prompt_id, row.repeat) for row in completions}
     asked = [(row, orders[row.prompt_id, row.repeat]) for row in completions]
     asked += [(row, rubric.other(orders[row.prompt_id, row.repeat])) for row in rubric.checked(completions, share, seed)]
-    return [Request(row, order, rubric.message(statements[row.group], row.prompt, row.text, order)) for row, order in asked]
+    return [Request(row, order, rubric.message(rubrics[row.group], row.prompt, row.text, order)) for row, order in asked]
 
 
 def score_rows(completions: Sequence[Completion], verdicts: Verdicts, seed: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The stage that has completions judged against the position statements by another language model: a measure of its own, beside
+"""The stage that has completions judged against the positions by another language model: a measure of its own, beside
 people's ratings and never in their place.
 
 Inputs: `completions` (a sampling folder), `suite` (its prompt file), `positions` (category and statement) and, for a local judge,
@@ -94,7 +94,7 @@ class TrialSettings:
 
 
 AUC = "judge_auc"  # P(it rates an on-position answer above an off-position one)
-STAGE = Stage(name="judge", version="2", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
+STAGE = Stage(name="judge", version="3", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
 ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no reason to pay for the same verdicts again
 
 
@@ -144,15 +144,15 @@ LOCAL = Evaluation(
     ],
     check=check,
     title="Judged automatically",
-    lead="One model's opinion, with the position statement as its rubric. It stands beside people's ratings and never in their place; the "
-    "order effect is how far a rating moves when its options are read the other way round.",
+    lead="One model's opinion, with the position statement and its claims as the rubric. It stands beside people's ratings and never in their "
+    "place; the order effect is how far a rating moves when its options are read the other way round.",
 )
 REMOTE = replace(
     LOCAL, stage=ENDPOINT, models={}, bytes_per_parameter=0, when=lambda section: isinstance(section.judge, EndpointJudge)
 )
 TRIAL = replace(
     LOCAL,
-    stage=replace(STAGE, name="judge_trial", version="1", body="tasks.evaluations.judge.trial:run"),
+    stage=replace(STAGE, name="judge_trial", version="2", body="tasks.evaluations.judge.trial:run"),
     settings=trial_settings,
     reads=(POSITIONS,),
     of="instrument",

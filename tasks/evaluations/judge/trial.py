@@ -30,13 +30,13 @@ def run(jobs: Sequence[Job]) -> None:
     loaded: dict[tuple[str, ...], Any] = {}
     for job in jobs:
         settings: TrialSettings = job.settings
-        statements = {name: position.statement for name, position in load_positions(job.inputs["positions"]).items()}
-        pairs = [pair for pair in load_pairs(job.inputs["pairs"]) if pair.category in statements]
+        rubrics = {name: position.rubric for name, position in load_positions(job.inputs["positions"]).items()}
+        pairs = [pair for pair in load_pairs(job.inputs["pairs"]) if pair.category in rubrics]
         if len(pairs) < 2:
             raise ValueError(
                 f"{len(pairs)} pairs are of categories that have a position; at least 2 (evaluations.judge.pairs) are required"
             )
-        requests = judge.requests([answer for pair in pairs for answer in _answers(pair)], statements, 1.0, settings.judge.seed)
+        requests = judge.requests([answer for pair in pairs for answer in _answers(pair)], rubrics, 1.0, settings.judge.seed)
         by, answering = judge_of(job, settings.judge, loaded)
         missing = Missing(len(requests), settings.judge.most_missing)
         rows = rated(pairs, ask(job, requests, answering, missing))
