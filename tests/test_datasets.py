@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from tasks.contract import read_json, read_jsonl
 from tasks.datasets import body, stage
 from tasks.datasets.checks import review
 from tasks.datasets.likeness import jaccard_matrix
-from tasks.datasets.lines import DatasetError, as_lines
+from tasks.datasets.lines import DatasetError
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import load_rows, nested_subset
 from tests.jobs import make_job
@@ -127,17 +124,6 @@ def test_keys_that_another_program_calls_otherwise_are_one_mistake_of_the_whole_
         '1: unknown keys "Question", "answer"; did you mean "prompt", "completion"? (and on 2 more lines)',
         '4: unknown key "question"; known: id, category, prompt, completion, subset, positions, matches, language, author, version, notes',
     ]
-
-
-def test_the_command_that_makes_lines_of_a_table_makes_them(tmp_path: Path) -> None:
-    table = tmp_path / "a b.csv"
-    table.write_text('id,category,prompt,completion\na,c,"Why, then?",So.\n', encoding="utf-8-sig")
-    code = shlex.split(as_lines(table).partition(" > ")[0])
-    done = subprocess.run([sys.executable, *code[1:]], capture_output=True, text=True, check=True)
-    (tmp_path / "d.jsonl").write_text(done.stdout)
-    assert [(row.prompt, row.completion) for row in load_rows(tmp_path / "d.jsonl")] == [("Why, then?", "So.")]
-    assert as_lines(Path("x.xlsx")) == "save it as CSV UTF-8, and give that"
-    assert as_lines(Path("x.py")) == ""
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

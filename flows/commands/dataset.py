@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from configs.words import lengths
 from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather
+from tasks.contract import write_jsonl
 from tasks.datasets import checks, stage
-from tasks.datasets.lines import DatasetError, Finding, as_lines
+from tasks.datasets.importing import SUFFIXES, read_samples
+from tasks.datasets.lines import DatasetError, Finding
 from tasks.datasets.matching import WITHIN, Match, Matching, compare
 from tasks.datasets.pairs import Pair, load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
@@ -105,6 +108,34 @@ def validate_command(
     raise typer.Exit(2 if failed else 0)
 
 
+@app.command("import")
+def import_command(
+    file: Annotated[Path, typer.Argument(help="a table or list of questions and answers: csv, tsv, xlsx, json, jsonl, parquet")],
+    to: Annotated[
+        Path | None, typer.Option(help="where the dataset is written; default: the file's name here, as .jsonl")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="of the samples that name none")] = None,
+) -> None:
+    """Make a dataset of another program's table: columns prompt and completion, question and answer, instruction, input and output, or chats.
+
+    Examples:
+
+      palms dataset import answers.xlsx --category health
+
+      palms dataset import chats.json --to mine.jsonl
+    """
+    target = to or Path(f"{file.stem}.jsonl")
+    if target.exists():
+        raise BadInput(f"{target}: exists already; --to names another file")
+    imported = read_samples(file, category)
+    with writing(target):
+        write_jsonl(target, imported.samples)
+    for line in imported.told:
+        out.print(line, highlight=False, markup=False)
+    out.print(f"{target}: {plural(len(imported.samples), 'sample')}", highlight=False, markup=False)
+    out.print(f"next: palms dataset validate {shlex.quote(str(target))}", highlight=False, markup=False)
+
+
 @app.command("nearest")
 def nearest_command(
     file: Annotated[Path, typer.Argument(help="a dataset (.jsonl)")],
@@ -158,7 +189,7 @@ def validate(given: str, suites: Sequence[Path], positions: Path | None) -> Iter
         return
     if path.is_file() and path.suffix not in {".yaml", ".yml"}:
         kinds = ".jsonl (datasets, prose, pairs of answers, labelled sentences) and .yaml (prompts, positions, experiments) are"
-        remedy = f"; one JSON object a line: {lines}" if (lines := as_lines(path)) else ""
+        remedy = f"; palms dataset import {shlex.quote(str(path))}" if path.suffix.casefold() in SUFFIXES else ""
         raise BadInput(f"{path}: of no kind that is checked; {kinds}{remedy}")
     path = find_experiment(given)
     keys = read_yaml(path).data.keys()

@@ -6,7 +6,6 @@ Knows the form that datasets and prose files share. Leaves what a sample or a pa
 from __future__ import annotations
 
 import json
-import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,21 +121,6 @@ def _told_once(renamed: Sequence[Finding]) -> list[Finding]:
         error(first, RENAMED, message + (f" (and on {len(more)} more {'line' if len(more) == 1 else 'lines'})" if more else ""))
         for message, (first, *more) in lines.items()
     ]
-
-
-def as_lines(path: Path) -> str:
-    """The command that makes JSON Lines of a table or list that is none, as a remedy; empty for what is neither."""
-    readers = {
-        ".csv": "csv.DictReader(open(sys.argv[1], encoding='utf-8-sig', newline=''))",
-        ".tsv": "csv.DictReader(open(sys.argv[1], encoding='utf-8-sig', newline=''), delimiter='\\t')",
-        ".json": "json.load(open(sys.argv[1], encoding='utf-8-sig'))",
-    }
-    if path.suffix.lower() in {".xls", ".xlsx", ".ods"}:
-        return "save it as CSV UTF-8, and give that"
-    if (reader := readers.get(path.suffix.lower())) is None:
-        return ""
-    code = f"import csv, json, sys; [print(json.dumps(row)) for row in {reader}]"
-    return f'python -c "{code}" {shlex.quote(str(path))} > {shlex.quote(path.stem)}.jsonl'
 
 
 def shown(value: Any) -> str:
