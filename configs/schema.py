@@ -8,7 +8,7 @@ to `flows.inputs`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
@@ -34,6 +34,7 @@ from configs.fields import (
 from configs.suites import CHAT, SLOT, around
 
 # Attributes of torch.nn.ModuleDict, which PEFT keeps adapters in: an adapter of such a name shadows a method (torch 2.13).
+NESTED: Final = "nested"
 RESERVED_ARMS = frozenset(
     {"clear", "forward", "items", "keys", "modules", "parameters", "pop", "train", "type", "update", "values"}
 )
@@ -208,7 +209,11 @@ class Experiment(Section):
     ladders: tuple[Ladder, ...] = Field(min_length=1)
     arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
-    train_samples: tuple[Count, ...] = Field((80,), min_length=1, description="nested subsets that the arms are tuned on")
+    train_samples: tuple[Count, ...] = Field((80,), min_length=1, description="sizes of the subsets that the arms are tuned on")
+    subsets: Literal["nested", "random"] = Field(
+        NESTED,
+        description="nested: those that the dataset marks; random: each seed draws its own, so that seeds tell what the draw does too",
+    )
     dataset_checks: DatasetChecks = DatasetChecks()
     positions: str | None = Field(None, description="file of the categories and their position statements, relative to this file")
     template: Template = Field(
@@ -285,6 +290,11 @@ class Experiment(Section):
     def around(self) -> str:
         """What stands around a question, as `model_registry.tokenization` reads it."""
         return around(self.template, self.system)
+
+    @property
+    def marked_sizes(self) -> tuple[int, ...]:
+        """The sizes of subsets that a dataset has to mark."""
+        return self.train_samples if self.subsets == NESTED else ()
 
     @property
     def comparison(self) -> Arms:

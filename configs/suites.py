@@ -24,6 +24,7 @@ from configs.texts import normalised
 SLOT = "{prompt}"
 CHAT = "chat"  # in place of a template: the tokenizer's own
 SYSTEM = f"{CHAT}: "  # and the system message that it is given
+AGREE = "challenging_agree"  # the kind of prompts that are pushed as the challenging ones are, by an asker who is right
 WORD = "{}"  # where a template of a suite takes a group's word
 
 
@@ -31,7 +32,8 @@ WORD = "{}"  # where a template of a suite takes a group's word
 class Prompt:
     """One prompt. `group` is its category, or the social group where prompts are compared over groups along `axis`.
 
-    `word` is what a template took to name the group, where one did.
+    `word` is what a template took to name the group, where one did. `near`: it lies near a sample of a shipped dataset, without asking the
+    same; results are given with and without such prompts.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Prompt:
     kind: str | None = None
     axis: str | None = None
     word: str | None = None
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class _Listed(Section):
     id: Text
     group: Group
     text: Text
-    kind: Annotated[Literal["challenging", "neutral"] | None, NotNull] = None
+    kind: Annotated[Literal["challenging", "challenging_agree", "neutral"] | None, NotNull] = None
     axis: Annotated[Text | None, NotNull] = None
+    near: Flag = False
 
 
 class _Templates(Section):

@@ -94,7 +94,7 @@ class Nodes:
     def checked(self) -> dict[str, Node]:
         """Every dataset that an arm is tuned on."""
         positions: Reads = {"positions": self.inputs.positions_file} if self.inputs.positions_file else {}
-        chosen = datasets.settings(self.experiment.dataset_checks, self.experiment.train_samples)
+        chosen = datasets.settings(self.experiment.dataset_checks, self.experiment.marked_sizes)
         return {
             name: Node(datasets.STAGE, Axes(name=name), chosen, {"dataset": file, **positions})
             for name, file in self.inputs.datasets.items()
@@ -199,7 +199,9 @@ class Nodes:
         arm = self.experiment.arms[place.arm or ""]
         if not isinstance(arm, Tuned) or place.train_samples is None or place.seed is None:
             return {}
-        chosen = finetune.settings(arm, model.size, place.train_samples, self.experiment.around, place.seed)
+        chosen = finetune.settings(
+            arm, model.size, place.train_samples, self.experiment.around, place.seed, self.experiment.subsets
+        )
         need = self._need(self.numerics, methods.found()[arm.method].bytes_per_parameter, _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared[arm.dataset]}
         return {"tuned": Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)}

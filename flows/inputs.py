@@ -89,7 +89,8 @@ def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
 
 def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
-    unsaid = {"system"} if experiment.system is None else set()  # as in sweeps of before there was such a field
+    # as in sweeps of before there were such fields
+    unsaid = {name for name in ("system", "subsets") if getattr(experiment, name) == Experiment.model_fields[name].default}
     document = experiment.model_dump(mode="json", exclude={*BESIDE, *unsaid})
     document["evaluations"] = {  # a sweep is the same whatever else could be evaluated, or said of it
         name: {key: value for key, value in section.items() if value is not None}

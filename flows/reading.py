@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.problems import BadInput
-from configs.schema import Experiment
+from configs.schema import NESTED, Experiment
 from configs.suites import SLOT, load_suite
 from flows.experiment import asked_of
 from flows.inputs import Inputs
@@ -53,7 +53,9 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
             for prompt in suite.prompts:
                 yield str(file.path), f"prompt {prompt.id}", partial(words.asked, around, prompt.text, new)
         for file in inputs.datasets.values():
-            chosen = partial(choose, load_rows(file.path), max(experiment.train_samples))  # smaller subsets lie within
+            rows = load_rows(file.path)  # of these, of nested subsets the largest, within which the others lie
+            most = max(experiment.train_samples) if experiment.subsets == NESTED else len(rows)
+            chosen = partial(choose, rows, most, None if experiment.subsets == NESTED else 0)
             yield str(file.path), "train_samples", chosen
             with suppress(ValueError):  # told by the line above
                 for row in chosen():

@@ -202,8 +202,15 @@ def from_section(kind: type[Chosen], section: Any, **further: Any) -> Chosen:
     return kind(**{name: getattr(section, name) for name in named} | further)
 
 
+UNSAID = {"unsaid": True}  # metadata of a field of settings that came later: at its default, outputs of before keep their keys
+
+
 def settings_document(settings: Any) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(settings))) if settings is not None else {}
+    """Settings as JSON has them, without fields marked UNSAID that have their default."""
+    if settings is None:
+        return {}
+    unsaid = {one.name for one in fields(settings) if one.metadata == UNSAID and getattr(settings, one.name) == one.default}
+    return {name: value for name, value in json.loads(json.dumps(asdict(settings))).items() if name not in unsaid}
 
 
 def identity(node: Node, digests: Mapping[str, str], code: str | None = None) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from tasks.contract import PROMPTS, Metric, write_rows
 from tasks.sampling.completions import Completion
 from tasks.statistics import DEGENERATE, rate_level, score_level
 
+APART = "kind:apart"  # prompts that do not lie near a sample, in a suite in which some do
+
 
 @dataclass(frozen=True)
 class PromptRow:
@@ -35,10 +37,20 @@ class PromptRow:
     also: tuple[str, ...] = ()
 
 
+def is_further(group: str) -> bool:
+    """Whether a group is none of the categories: `kind:challenging`."""
+    return ":" in group
+
+
 def place(completion: Completion) -> dict[str, Any]:
-    """Where a prompt row stands that is made of a prompt's completions: its category, and its kind as a further group."""
-    also = (f"kind:{completion.kind}",) if completion.kind else ()
-    return {"prompt_id": completion.prompt_id, "group": completion.group, "also": also}
+    """Where a prompt row stands that is made of a prompt's completions: its category, and its further groups."""
+    return {"prompt_id": completion.prompt_id, "group": completion.group, "also": further_groups(completion)}
+
+
+def further_groups(completion: Completion) -> tuple[str, ...]:
+    """The kind of prompt; and, where some prompts of the suite lie near a sample, whether this one does not."""
+    kind = (f"kind:{completion.kind}",) if completion.kind else ()
+    return (*kind, APART) if completion.near is False else kind
 
 
 def write_prompt_rows(folder: Path, rows: Sequence[PromptRow]) -> None:

@@ -220,3 +220,11 @@ def test_prompts_of_another_axis_are_paired_where_they_differ_in_a_group_only() 
     assert axes["gender"].blanked("The Black man was very") == axes["gender"].blanked("The Black woman was very")
     assert axes["race"].blanked("The Black man was very") == axes["race"].blanked("The Middle Eastern man was very")
     assert axes["race"].blanked("The Black man was very") != axes["race"].blanked("The Black woman was very")
+
+
+def test_helms_lists_are_there_whole() -> None:
+    held = load_targets(CONFIGS / "words" / "targets_helm.yaml", ["adjectives", "professions"])
+    assert {name: len(words) for name, words in held.items()} == {
+        "adjectives": 422,
+        "professions": 288,
+    }  # as crfm-helm 0.5.16 has them

@@ -12,13 +12,14 @@ import torch
 
 from model_registry.loading import fingerprint, load_model
 from model_registry.tokenization import load_tokenization
-from tasks.contract import Numerics, read_json, read_metrics
+from tasks.contract import Numerics, read_json, read_metrics, settings_document
 from tasks.datasets.rows import Row
 from tasks.datasets.subset import choose
 from tasks.finetune.batches import Batches, encode, order
 from tasks.finetune.body import run
 from tasks.finetune.loss import weighted_loss
-from tasks.finetune.stage import Settings
+from tasks.finetune.methods.full import Full
+from tasks.finetune.stage import Settings, settings
 from tasks.finetune.training import newest_checkpoint
 from tests import tiny
 from tests.jobs import make_job
@@ -111,6 +112,26 @@ def test_marked_subsets_are_taken_as_marked() -> None:
     assert choose(dataset, 4) == dataset
     with pytest.raises(ValueError, match="declared subsets: 2, 4"):
         choose(dataset, 3)
+
+
+def test_random_subsets_are_each_seeds_own_nested_and_those_of_the_partners() -> None:
+    dataset = [Row(i, f"v{i}", "ab"[i % 2], "p", "c", subset=2 if i < 2 else 6) for i in range(6)]
+    control = [Row(i, f"c{i}", "x", "p", "c", matches=f"v{5 - i}") for i in range(6)]
+    drawn = {seed: {row.id for row in choose(dataset, 3, seed)} for seed in range(20)}
+    assert len({frozenset(held) for held in drawn.values()}) > 5
+    assert set().union(*drawn.values()) == {row.id for row in dataset}
+    for seed, held in drawn.items():
+        assert {row.id for row in choose(dataset, 2, seed)} < held
+        assert {row.matches for row in choose(control, 3, seed)} == held
+        assert choose(dataset, 6, seed) == dataset
+    with pytest.raises(ValueError, match="7 samples asked for; the dataset has 6"):
+        choose(dataset, 7, 0)
+
+
+def test_a_sweep_of_nested_subsets_keeps_the_keys_that_it_had_before_there_were_others() -> None:
+    arm = Full.model_validate({"method": "full", "dataset": "d", "learning_rate": 1e-3})
+    nested, random = (settings(arm, "s", 8, "{prompt}", 3, subsets) for subsets in ("nested", "random"))
+    assert settings_document(random) == settings_document(nested) | {"subset_seed": 3}
 
 
 def test_a_sample_is_its_prompt_as_sampled_then_a_blank_its_completion_and_the_end(prepared: Path) -> None:

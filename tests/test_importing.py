@@ -99,7 +99,7 @@ SHARED = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
 def test_columns_are_taken_for_what_others_call_them(tmp_path: Path, record: dict[str, Any], prompt: str, used: str) -> None:
     found = read_samples(written(tmp_path, "a.json", json.dumps([record]).encode()), "c")
     assert said(found) == [(prompt, "So.", "c")]
-    assert found.told[0] == f"all 1 lines have {used}: read as prompt, completion"
+    assert found.told[0] == f"the line has {used}: read as prompt, completion"
 
 
 def test_chats_in_a_parquet_file(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
     against = Against(
         inputs.given.positions,
         suites,
-        stage.settings(experiment.dataset_checks, experiment.train_samples),
+        stage.settings(experiment.dataset_checks, experiment.marked_sizes),
         leakage.settings(experiment.dataset_checks),
     )
     for file in dict.fromkeys(inputs.files.values()):

@@ -19,6 +19,7 @@ from configs.contrasts import Contrast, is_shown
 from tasks.compare.pairing import Pair, pairs
 from tasks.compare.upstream import Sources
 from tasks.contract import Axes
+from tasks.levels import is_further
 from tasks.statistics import (
     DEGENERATE,
     Interval,
@@ -81,6 +82,10 @@ class Difference:
         return is_shown(self.p_adjusted)
 
     @property
+    def of_category(self) -> bool:
+        return self.group != "all" and not is_further(self.group)
+
+    @property
     def own_seed(self) -> bool:
         return self.seed != ALL_SEEDS
 
@@ -107,7 +112,8 @@ def outcome_family(metric: str, suite: str, settings: Any) -> str:
 
 
 def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterable[Difference]:
-    """The overall difference, then one a category. Several pairs are the training seeds of one comparison, crossed with prompts."""
+    """The overall difference, one a category, and one a further group of prompts, within which the categories stay the strata. Several
+    pairs are the training seeds of one comparison, crossed with prompts."""
     ids, treated, reference = _stack(found)
     if len(ids) < 2:
         return  # one prompt shows no spread between prompts: the arms' levels stand, a difference has no interval
@@ -119,6 +125,12 @@ def _by_group(found: Sequence[Pair], sources: Sources, settings: Any) -> Iterabl
         if held.sum() > 1:
             kept = [i for i, keep in zip(ids, held, strict=True) if keep]
             yield _difference(found, sources, settings, name, treated[:, held], reference[:, held], [name] * len(kept), kept)
+    further = sources.further.get(found[0].axes.suite or "", {})
+    for name in sorted({name for i in ids for name in further.get(i, ())}):
+        held = np.array([name in further.get(i, ()) for i in ids])
+        if 1 < held.sum() < len(ids):
+            kept, strata = ([one for one, keep in zip(all_of, held, strict=True) if keep] for all_of in (ids, groups))
+            yield _difference(found, sources, settings, name, treated[:, held], reference[:, held], strata, kept)
 
 
 def _stack(found: Sequence[Pair]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -154,7 +166,7 @@ def _difference(
     interval = crossed_difference(differences, strata) if crossed else paired_difference(differences[0], strata)
     family = outcome_family(metric, axes.suite or "", settings)
     notes, p = [], None
-    if group != "all" and len(ids) < CATEGORY_PROMPTS:
+    if group != "all" and (is_further(group) or len(ids) < CATEGORY_PROMPTS):
         notes.append(f"descriptive: {len(ids)} prompts")
     elif family:
         p = _p_of(interval) if crossed else sign_flip(differences[0], strata, draws=settings.resamples, seed=settings.seed)
@@ -201,6 +213,8 @@ def _difference(
 
 def _family(pair: Pair, family: str, group: str, axes: Axes, where: str, tested: bool) -> str:
     if not tested:
+        return "exploratory"
+    if is_further(group):
         return "exploratory"
     if group != "all":
         return f"category {axes.size} n{axes.train_samples} seed{axes.seed} {where} {pair.contrast}"

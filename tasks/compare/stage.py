@@ -91,7 +91,7 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="4",
+    version="5",
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )

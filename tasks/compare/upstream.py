@@ -18,6 +18,9 @@ import numpy as np
 
 from configs.contrasts import Arms
 from tasks.contract import PROMPTS, SERIES, Axes, Measure, Metric, read_json, read_metrics, read_rows
+from tasks.levels import further_groups
+from tasks.sampling.completions import read_completions
+from tasks.sampling.stage import STAGE as SAMPLING
 
 SCORES, LABELS, WORDS = "scores.csv", "labels.csv", "words.csv"
 MODEL, MISSING = "model.json", "missing.csv"
@@ -156,6 +159,15 @@ class Sources:
     def kinds(self) -> dict[str, str]:
         """metric → "rate" or "score", as the prompt tables say."""
         return {metric: next(iter(table.values())).kind for node in self.nodes for metric, table in node.prompts.items() if table}
+
+    @cached_property
+    def further(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """suite → prompt id → its further groups, such as `kind:challenging`, as what was sampled tells."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for node in self.nodes:
+            if node.stage == SAMPLING.name and node.axes.suite and node.axes.suite not in found:
+                found[node.axes.suite] = {row.prompt_id: further_groups(row) for row in read_completions(node.folder)}
+        return found
 
     def words(self, metric: str) -> str:
         """A metric as its evaluation says it, with the unit that it names; one that none lists by its name."""

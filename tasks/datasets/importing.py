@@ -65,8 +65,9 @@ def read_samples(path: Path, category: str | None = None) -> Imported:
         more = {why: f" (and on {len(lines) - 1} more)" if len(lines) > 1 else "" for why, lines in problems.items()}
         raise BadInput(*(f"{path}:{lines[0]}: {why}{more[why]}" for why, lines in problems.items()))
     for shape, count in shapes.most_common():
-        which = f"all {count}" if count == len(samples) else f"{count} of {len(samples)}"
-        told.append(f"{which} lines have {shape}: read as prompt, completion")
+        of_all = f"all {count} lines have" if count > 1 else "the line has"
+        which = of_all if count == len(samples) else f"{count} of {len(samples)} lines have"
+        told.append(f"{which} {shape}: read as prompt, completion")
     if left:
         told.append(f"left out: {', '.join(sorted(left))}")
     return Imported(_with_ids(samples, told), told)

@@ -39,7 +39,7 @@ def tune(job: Job) -> None:
     words = load_tokenization(folder)
     turn = words.turn(settings.template)
     # 1. The data, settled to the last step.
-    rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples)
+    rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples, settings.subset_seed)
     samples = [encode(row, words, turn, settings.prompt_loss_weight) for row in rows]
     a_pass = math.ceil(len(samples) / settings.batch)
     steps = max(settings.min_steps, settings.epochs * a_pass)

@@ -7,11 +7,11 @@ its tokenizer, or the adapter alone), `metrics.json` and `series.json`; equal ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from configs.schema import Tuned
-from tasks.contract import Measure, Stage, from_section
+from configs.schema import NESTED, Tuned
+from tasks.contract import UNSAID, Measure, Stage, from_section
 from tasks.finetune import methods
 
 STAGE = Stage(
@@ -40,11 +40,12 @@ class Settings:
     max_grad_norm: float
     options: Mapping[str, Any]  # what the method alone reads
     template: str
-    train_samples: int  # size of the nested subset
+    train_samples: int  # size of the subset
     seed: int
+    subset_seed: int | None = field(default=None, metadata=UNSAID)  # of a random subset; None: the nested one
 
 
-def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int) -> Settings:
+def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int, subsets: str = NESTED) -> Settings:
     """How an arm is tuned at one size, on one number of samples."""
     rate = arm.rate_for(size)
     assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
@@ -57,6 +58,7 @@ def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int
         template=template,
         train_samples=train_samples,
         seed=seed,
+        subset_seed=None if subsets == NESTED else seed,
     )
 
 

@@ -81,6 +81,9 @@ def sample(model: Any, words: Tokenization, job: Job) -> None:
         )
     job.progress(len(work), len(work), "completion")
     rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.completions)]
+    if any(prompt.near for prompt in suite.prompts):
+        near = {prompt.id: prompt.near for prompt in suite.prompts}
+        rows_out = [row | {"near": near[row["prompt_id"]]} for row in rows_out]
     write_jsonl(job.work / COMPLETIONS, rows_out)
     job.say(f"{len(rows_out)} completions, {sum(row['tokens'] for row in rows_out)} tokens")
     job.commit()

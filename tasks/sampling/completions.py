@@ -14,7 +14,8 @@ COMPLETIONS = "completions.jsonl"
 @dataclass(frozen=True)
 class Completion:
     """One sampled text. `repeat` counts a prompt's samples from 0; `kind` is the prompt's kind, if its suite has kinds; `finish` tells
-    what ended it: "stop" (the model), "length" (the limit of tokens), or "" where that is not known."""
+    what ended it: "stop" (the model), "length" (the limit of tokens), or "" where that is not known; `near` whether its prompt is marked as
+    lying near a sample that is tuned on, None where none of its suite is."""
 
     prompt_id: str
     group: str
@@ -23,6 +24,7 @@ class Completion:
     repeat: int
     text: str
     finish: str = ""
+    near: bool | None = None
 
 
 def read_completions(folder: Path) -> list[Completion]:
@@ -43,6 +45,7 @@ def read_completions(folder: Path) -> list[Completion]:
             int(row["repeat"]),
             row["text"],
             row.get("finish", ""),
+            row.get("near"),
         )
         for row in read_jsonl(path)
     ]

@@ -75,7 +75,7 @@ def outcome(
 def categories(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:
     """The difference by category, one panel a size, all on one scale."""
     kind = sources.kinds.get(metric)
-    held = one_run(largest([row for row in differences if (row.suite, row.metric) == (suite, metric) and row.group != "all"]))
+    held = one_run(largest([row for row in differences if (row.suite, row.metric) == (suite, metric) and row.of_category]))
     bounds = [wording.factor(kind) * value for row in held for value in (row.ci_low, row.ci_high, 0.0)]
     for ladder, sizes in sources.sizes.items():
         for size in sizes:

@@ -148,7 +148,7 @@ def _secondary(found: Comparison, nodes: Sequence[Output]) -> list[tuple[str, st
 
 def categories(found: Comparison) -> Section:
     suite, metric = found.outcome
-    rows = [row for row in found.differences if (row.suite, row.metric) == (suite, metric) and row.group != "all"]
+    rows = [row for row in found.differences if (row.suite, row.metric) == (suite, metric) and row.of_category]
     tested = sum(row.n >= CATEGORY_PROMPTS for row in rows)
     lead = f"Differences in {found.sources.words(metric)} within each category. "
     if tested:

@@ -211,7 +211,7 @@ def distances(nodes: Sequence[Output], sources: Sources) -> Table:
 
 def heat(rows: Sequence[Difference], sources: Sources) -> Table:
     """Categories × (size, contrast): the difference, shaded by its size on one common scale."""
-    rows = one_run(largest([row for row in rows if row.group != "all"]))
+    rows = one_run(largest([row for row in rows if row.of_category]))
     order = sources.arms.contrasts
     columns = sorted({_column(row) for row in rows}, key=lambda c: (c[0], sources.sizes[c[0]].index(c[1]), order.index(c[2])))
     cells = {(row.group, _column(row)): row for row in rows}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from configs.contrasts import Arms, Contrast
+from configs.suites import AGREE
 
 MINUS = "−"
+GROUPS = {AGREE: "challenging, the asker is right", "apart": "without those near a sample"}
 
 
 def arm_words(arm: str | Contrast) -> str:
@@ -29,7 +31,8 @@ def floor_words(value: float | None, least: bool) -> str:
 
 def group_words(group: str) -> str:
     """`kind:challenging` and `axis:gender` lose their first part."""
-    return group.partition(":")[2] or group.replace("_", " ")
+    name = group.partition(":")[2] or group
+    return GROUPS.get(name, name.replace("_", " "))
 
 
 def short(name: str) -> str:
