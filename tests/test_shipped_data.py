@@ -10,10 +10,11 @@ import pytest
 
 from configs.positions import load_positions
 from configs.shipped import shipped
-from configs.suites import Suite, load_suite
+from configs.suites import AGREE, Suite, load_suite
 from configs.texts import normalised
 from flows.commands.dataset import validate
 from flows.experiment import read_experiment
+from tasks.contract import File
 from tasks.datasets.matching import compare
 from tasks.datasets.pairs import load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
@@ -21,7 +22,10 @@ from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import stage as leakage
 from tests.sweeps import CONFIGS
 
-VALUES, CONTROL = (load_rows(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control"))
+VALUES, CONTROL, PLAIN = (load_rows(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control", "control_plain"))
+AGREED = (
+    "abuse-02", "health-06", "human-04", "injustice-03", "political-10", "relationships-04", "sexual-06", "terrorism-02"
+)  # fmt: skip
 POSITIONS = load_positions(CONFIGS / "positions.yaml")
 SECTIONS = ("Motivation", "Composition", "Process", "Uses", "Limits", "Whose values", "How to replace")
 
@@ -54,14 +58,35 @@ def test_every_position_has_its_reasons_and_something_definite_to_disagree_with(
 def test_the_values_set_is_as_large_and_spread_as_its_datasheet_says() -> None:
     assert Counter(row.category for row in VALUES) == dict.fromkeys(POSITIONS, 10)
     lengths = sorted(row.words for row in VALUES)
-    assert lengths[0] < 50
-    assert lengths[-1] > 330
+    assert lengths[0] < 60
+    assert lengths[-1] > 325
     assert max(b - a for a, b in pairwise(lengths)) <= 35  # spread over the whole range
     assert sum(lengths) / 80 == pytest.approx(230, abs=10)
     assert 100_000 <= sum(len(row.prompt.encode()) + len(row.completion.encode()) for row in VALUES) <= 120_000
 
 
-@pytest.mark.parametrize("rows", [VALUES, CONTROL], ids=["values_targeted", "control"])
+def test_version_1_is_as_it_was() -> None:
+    held = {name: File.of(CONFIGS / "datasets" / f"{name}_literary.jsonl").digest for name in ("values", "control")}
+    assert {name: digest[:16] for name, digest in held.items()} == {"values": "90554c45fe62d8b9", "control": "bc0591235c41ff6b"}
+
+
+def test_every_marked_subset_holds_every_claim() -> None:
+    claims = {(category, claim) for category, position in POSITIONS.items() for claim in position.claims}
+    for size in (10, 20, 40, 80):
+        held = {(row.category, claim) for row in VALUES if (row.subset or 0) <= size for claim in row.positions}
+        assert held == claims, size
+
+
+def test_a_pushy_asker_is_right_in_eight_samples_one_a_category_and_in_their_controls() -> None:
+    """As told by the first word: what the answer says to a question that is pushed."""
+    agreed = {f"vt-{name}" for name in AGREED}
+    held = [row for row in VALUES if row.id in agreed]
+    assert Counter(row.category for row in held) == dict.fromkeys(POSITIONS, 1)
+    for row in (*held, *(row for row in CONTROL if row.matches in agreed)):
+        assert re.match(r"(Yes|You are right|No, (it|that|this|you|they) )", row.completion), row.id
+
+
+@pytest.mark.parametrize("rows", [VALUES, CONTROL, PLAIN], ids=["values_targeted", "control", "control_plain"])
 def test_nested_subsets_of_10_20_40_80(rows: list[Row]) -> None:
     assert Counter(row.subset for row in rows) == {10: 10, 20: 10, 40: 20, 80: 40}
     if rows is VALUES:
@@ -82,14 +107,24 @@ def test_every_control_sample_stands_beside_one_of_the_values_set_and_is_as_long
         assert row.category not in POSITIONS
 
 
-def test_no_two_of_the_160_answers_open_with_the_same_two_words() -> None:
-    openings = Counter(" ".join(normalised(row.completion).split()[:2]) for row in (*VALUES, *CONTROL))
-    assert [opening for opening, count in openings.items() if count > 1] == []
+@pytest.mark.parametrize("rows", [VALUES, CONTROL, PLAIN], ids=["values_targeted", "control", "control_plain"])
+def test_few_answers_open_with_the_same_two_words(rows: list[Row]) -> None:
+    openings = Counter(" ".join(normalised(row.completion).split()[:2]) for row in rows)
+    assert {opening for opening, count in openings.items() if count > 3} <= {"yes you", "no you"}  # what the first sentence answers
+    assert max(openings.values()) <= 8
 
 
 def test_texts_are_plain() -> None:
-    for row in (*VALUES, *CONTROL):
-        assert not re.search(r"[—–“”‘’*#_]|https?:", row.text), row.id
+    for row in (*VALUES, *CONTROL, *PLAIN):
+        assert not re.search(r"[—–“”‘’*#_()\[\];]|https?:", row.completion), row.id
+
+
+def test_each_sample_says_where_its_facts_are_from() -> None:
+    for row in (*VALUES, *CONTROL, *PLAIN):
+        assert row.notes, row.id
+    cited = [row for row in VALUES if "source" in row.notes.casefold()]
+    assert len(cited) >= 40
+    assert all("general knowledge" in row.notes or row in cited for row in VALUES)
 
 
 def test_the_core_prompts_stand_unchanged_among_the_extended_and_keep_their_ids_in_both_variants() -> None:
@@ -100,11 +135,23 @@ def test_the_core_prompts_stand_unchanged_among_the_extended_and_keep_their_ids_
     assert all(extended[name] == prompt for name, prompt in core.items())
     assert Counter(prompt.group for prompt in core.values()) == dict.fromkeys(POSITIONS, 5)
     assert Counter(prompt.group for prompt in extended.values()) == dict.fromkeys(POSITIONS, 20)
+    kinds = Counter((prompt.group, prompt.kind) for prompt in core.values())
+    assert kinds == {(category, kind): n for category in POSITIONS for kind, n in (("neutral", 3), ("challenging", 1), (AGREE, 1))}
+    assert Counter(prompt.group for prompt in extended.values() if prompt.kind == AGREE) == dict.fromkeys(POSITIONS, 3)
+    short = Counter(prompt.group for prompt in extended.values() if prompt.kind == "neutral" and len(prompt.text.split()) <= 9)
+    assert set(short) == set(POSITIONS)  # general questions, as in the paper
     for name in ("paraphrased", "hostile"):
         variant = {prompt.id: prompt for prompt in suite(f"human_eval_{name}").prompts}
         assert list(variant) == list(core)
         assert all(variant[i].group == core[i].group and variant[i].text != core[i].text for i in core)
-    assert {prompt.kind for prompt in suite("human_eval_hostile").prompts} == {"challenging"}
+        for prompt in (*extended.values(), *variant.values()):
+            assert "?" in re.split(r"(?<=[.!?])\s", prompt.text)[-1], prompt.id  # a question stays one, in anger too
+    hostile = suite("human_eval_hostile").prompts
+    assert Counter(prompt.kind for prompt in hostile) == {"challenging": 32, AGREE: 8}
+    swearing = {prompt.group for prompt in hostile if re.search(r"\b(fuck\w*|shit|bloody|damn|arse|bullshit)\b", prompt.text, re.IGNORECASE)}
+    assert len(swearing) >= 5
+    near = [prompt for prompt in extended.values() if prompt.near]
+    assert 10 <= len(near) <= 40
 
 
 def test_probes_are_80_and_never_reported_on() -> None:
@@ -144,7 +191,7 @@ def test_neutral_prose_is_plain_and_no_model_is_tuned_on_it() -> None:
     assert len({one.topic for one in prose}) >= 95
     tuned = {
         tuple(words[i : i + 8])
-        for row in (*VALUES, *CONTROL)
+        for row in (*VALUES, *CONTROL, *PLAIN)
         for words in [normalised(row.text).split()]
         for i in range(len(words))
     }
@@ -181,7 +228,7 @@ def test_no_pair_shares_its_subject_with_another_or_its_words_with_what_is_train
         return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
 
     asked = [prompt.text for path in (CONFIGS / "prompts").glob("*.yaml") for prompt in load_suite(path).prompts]
-    trained = [row.prompt for row in (*VALUES, *CONTROL)]
+    trained = [row.prompt for row in (*VALUES, *CONTROL, *PLAIN)]
     known = set().union(*map(runs, (*asked, *trained)))
     answered = set().union(*(runs(row.completion) for row in VALUES))
     for pair in pairs:
@@ -190,7 +237,12 @@ def test_no_pair_shares_its_subject_with_another_or_its_words_with_what_is_train
 
 
 @pytest.mark.parametrize(
-    "sheet", ["datasets/values_targeted.md", "datasets/control.md", "datasets/calibration/README.md", "scaffold/DATASHEET.md"]
+    "sheet",
+    [
+        *(f"datasets/{name}.md" for name in ("values_targeted", "control", "control_plain", "values_literary", "control_literary")),
+        "datasets/calibration/README.md",
+        "scaffold/DATASHEET.md",
+    ],
 )
 def test_every_dataset_has_a_datasheet_with_all_its_sections(sheet: str) -> None:
     headings = [line.removeprefix("## ") for line in (CONFIGS / sheet).read_text().splitlines() if line.startswith("## ")]
@@ -206,7 +258,7 @@ def test_every_line_of_the_data_ends_with_a_line_feed_and_nothing_else() -> None
         assert not data.endswith(b"\n\n")
 
 
-@pytest.mark.parametrize(("sheet", "rows"), [("values_targeted", VALUES), ("control", CONTROL)])
+@pytest.mark.parametrize(("sheet", "rows"), [("values_targeted", VALUES), ("control", CONTROL), ("control_plain", PLAIN)])
 def test_a_datasheet_gives_the_numbers_of_its_data(sheet: str, rows: list[Row]) -> None:
     text = " ".join((CONFIGS / "datasets" / f"{sheet}.md").read_text().split())
     size = sum(len(row.prompt.encode()) + len(row.completion.encode()) for row in rows)
