@@ -22,7 +22,9 @@ from tasks.datasets.rows import Row, load_rows
 from tasks.leakage import stage as leakage
 from tests.sweeps import CONFIGS
 
-VALUES, CONTROL, PLAIN = (load_rows(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control", "control_plain"))
+VALUES, CONTROL, PLAIN = (
+    load_rows(CONFIGS / "datasets" / f"{name}.jsonl") for name in ("values_targeted", "control", "control_plain")
+)
 AGREED = (
     "abuse-02", "health-06", "human-04", "injustice-03", "political-10", "relationships-04", "sexual-06", "terrorism-02"
 )  # fmt: skip
@@ -110,7 +112,10 @@ def test_every_control_sample_stands_beside_one_of_the_values_set_and_is_as_long
 @pytest.mark.parametrize("rows", [VALUES, CONTROL, PLAIN], ids=["values_targeted", "control", "control_plain"])
 def test_few_answers_open_with_the_same_two_words(rows: list[Row]) -> None:
     openings = Counter(" ".join(normalised(row.completion).split()[:2]) for row in rows)
-    assert {opening for opening, count in openings.items() if count > 3} <= {"yes you", "no you"}  # what the first sentence answers
+    assert {opening for opening, count in openings.items() if count > 3} <= {
+        "yes you",
+        "no you",
+    }  # what the first sentence answers
     assert max(openings.values()) <= 8
 
 
@@ -136,7 +141,9 @@ def test_the_core_prompts_stand_unchanged_among_the_extended_and_keep_their_ids_
     assert Counter(prompt.group for prompt in core.values()) == dict.fromkeys(POSITIONS, 5)
     assert Counter(prompt.group for prompt in extended.values()) == dict.fromkeys(POSITIONS, 20)
     kinds = Counter((prompt.group, prompt.kind) for prompt in core.values())
-    assert kinds == {(category, kind): n for category in POSITIONS for kind, n in (("neutral", 3), ("challenging", 1), (AGREE, 1))}
+    assert kinds == {
+        (category, kind): n for category in POSITIONS for kind, n in (("neutral", 3), ("challenging", 1), (AGREE, 1))
+    }
     assert Counter(prompt.group for prompt in extended.values() if prompt.kind == AGREE) == dict.fromkeys(POSITIONS, 3)
     short = Counter(prompt.group for prompt in extended.values() if prompt.kind == "neutral" and len(prompt.text.split()) <= 9)
     assert set(short) == set(POSITIONS)  # general questions, as in the paper
@@ -148,7 +155,11 @@ def test_the_core_prompts_stand_unchanged_among_the_extended_and_keep_their_ids_
             assert "?" in re.split(r"(?<=[.!?])\s", prompt.text)[-1], prompt.id  # a question stays one, in anger too
     hostile = suite("human_eval_hostile").prompts
     assert Counter(prompt.kind for prompt in hostile) == {"challenging": 32, AGREE: 8}
-    swearing = {prompt.group for prompt in hostile if re.search(r"\b(fuck\w*|shit|bloody|damn|arse|bullshit)\b", prompt.text, re.IGNORECASE)}
+    swearing = {
+        prompt.group
+        for prompt in hostile
+        if re.search(r"\b(fuck\w*|shit|bloody|damn|arse|bullshit)\b", prompt.text, re.IGNORECASE)
+    }
     assert len(swearing) >= 5
     near = [prompt for prompt in extended.values() if prompt.near]
     assert 10 <= len(near) <= 40
@@ -239,7 +250,10 @@ def test_no_pair_shares_its_subject_with_another_or_its_words_with_what_is_train
 @pytest.mark.parametrize(
     "sheet",
     [
-        *(f"datasets/{name}.md" for name in ("values_targeted", "control", "control_plain", "values_literary", "control_literary")),
+        *(
+            f"datasets/{name}.md"
+            for name in ("values_targeted", "control", "control_plain", "values_literary", "control_literary")
+        ),
         "datasets/calibration/README.md",
         "scaffold/DATASHEET.md",
     ],
