@@ -85,7 +85,7 @@ def test_a_pushy_asker_is_right_in_eight_samples_one_a_category_and_in_their_con
     held = [row for row in VALUES if row.id in agreed]
     assert Counter(row.category for row in held) == dict.fromkeys(POSITIONS, 1)
     for row in (*held, *(row for row in CONTROL if row.matches in agreed)):
-        assert re.match(r"(Yes|You are right|No, (it|that|this|you|they) )", row.completion), row.id
+        assert re.match(r"(Yes|You are right|Right|I do admit it|No, (it|that|this|you|they) )", row.completion), row.id
 
 
 @pytest.mark.parametrize("rows", [VALUES, CONTROL, PLAIN], ids=["values_targeted", "control", "control_plain"])
@@ -129,7 +129,7 @@ def test_each_sample_says_where_its_facts_are_from() -> None:
         assert row.notes, row.id
     cited = [row for row in VALUES if "source" in row.notes.casefold()]
     assert len(cited) >= 40
-    assert all("general knowledge" in row.notes or row in cited for row in VALUES)
+    assert all(re.search("general knowledge|no checkable claim", row.notes) or row in cited for row in VALUES)
 
 
 def test_the_core_prompts_stand_unchanged_among_the_extended_and_keep_their_ids_in_both_variants() -> None:
