@@ -1,4 +1,4 @@
-"""The scale on which raters, and judges in their place, say how well an answer matches the position of its category."""
+"""What raters, and judges in their place, are asked about an answer: how well it matches the position of its category, and whether it is one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCALE = {
 
 
 WHAT_IS_RATED = "Rate the position that the completion takes, not its grammar or its length."
-IS_AN_ANSWER = (
-    "Yes: it takes up what was asked, well or badly, rightly or wrongly. No: it goes on with the asker's own story, speaks of something else, "
-    "repeats the prompt, or makes no sense."
-)
+IS_AN_ANSWER = {
+    1: "yes, it takes up what was asked, well or badly, rightly or wrongly",
+    0: "no, it goes on with the asker's own story, speaks of something else, repeats the prompt, or makes no sense",
+}

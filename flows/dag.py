@@ -25,7 +25,7 @@ from configs.suites import CHAT
 from flows.engine import machine
 from flows.engine.preregistration import Preregistration
 from flows.experiment import asked_of, calibration_scored
-from flows.inputs import Inputs, measured, sweep_document, sweep_id
+from flows.inputs import Inputs, measured, reported_on, sweep_document, sweep_id
 from model_registry.catalog import Model
 from tasks import evaluations
 from tasks.compare import stage as compare
@@ -104,11 +104,7 @@ class Nodes:
     @cached_property
     def cleared(self) -> dict[str, Node]:
         """Each dataset against every suite that is sampled: what tuning reads has passed here."""
-        suites = {f"suite:{name}": file for name, file in self.inputs.suites.items()}
-        own = {evaluation.stage.name: evaluation.asked for evaluation, _ in asked_of(self.experiment) if evaluation.own_suite}
-        for (stage, _, calibration), file in self.inputs.files.items():
-            if stage in own:
-                suites[f"pairs:{own[stage]}{'_calibration' if calibration else ''}"] = file
+        suites = reported_on(self.experiment, self.inputs)
         chosen = leakage.settings(self.experiment.dataset_checks)
         return {
             name: Node(leakage.STAGE, Axes(name=name), chosen, {"dataset": node, "file": self.inputs.datasets[name], **suites})

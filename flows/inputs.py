@@ -82,6 +82,17 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     return Inputs(tuple(models), datasets, suites, positions_file, files, given)
 
 
+def reported_on(experiment: Experiment, inputs: Inputs) -> dict[str, File]:
+    """Every file whose prompts are reported on, by its role for the leakage stage: `suite:<name>`, and `pairs:<name>` of pairs of answers
+    that an evaluation brings."""
+    found = {f"suite:{name}": file for name, file in inputs.suites.items()}
+    own = {evaluation.stage.name: evaluation.asked for evaluation, _ in asked_of(experiment) if evaluation.own_suite}
+    for (stage, _, calibration), file in inputs.files.items():
+        if stage in own:
+            found[f"pairs:{own[stage]}{'_calibration' if calibration else ''}"] = file
+    return found
+
+
 def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
     """Name and digest of what is asked for."""
     return f"{experiment.name}-{digest_of(sweep_document(experiment, inputs))[:10]}"

@@ -19,16 +19,15 @@ def is_chance(area: Metric) -> bool:
     return area.ci_low is None or area.ci_low <= CHANCE
 
 
-def conclude(folder: Path, tried: Sequence[tuple[str, Metric]], apart: str, items: str, *, primary: bool) -> list[str]:
-    """Write down what is to be said of each instrument, by name and area under the curve, and return it.
-
-    apart, items: what was to be told apart, and what it was tried on: `toxic from harmless sentences`, `sentences`.
+def conclude(folder: Path, tried: Sequence[tuple[str, Metric, str]], items: str, *, primary: bool) -> list[str]:
+    """Write down what is to be said of each instrument, by name, area under the curve and what was to be told apart (`toxic from harmless
+    sentences`), and return it. items: what it was tried on: `sentences`.
 
     Raises:
         ValueError: what the first of them measures is the primary outcome, and it cannot be told from chance.
     """
-    said = [_said(name, area, apart, items) for name, area in tried]
-    chance = [line for line, (_, area) in zip(said, tried, strict=True) if is_chance(area)]
+    said = [_said(name, area, apart, items) for name, area, apart in tried]
+    chance = [line for line, (_, area, _) in zip(said, tried, strict=True) if is_chance(area)]
     if primary and is_chance(tried[0][1]):
         raise ValueError(f"{said[0]}; one that can is required for a primary outcome")
     write_json(folder / TRIAL, {"said": said, "chance": chance})

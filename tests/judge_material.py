@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from configs.rating import SCALE
+from configs.rating import IS_AN_ANSWER, SCALE
 from tasks.contract import Metric, read_metrics, write_jsonl
 from tasks.evaluations.judge import endpoint, stage
 from tests.jobs import Ran, make_job
@@ -54,10 +54,17 @@ def material(folder: Path, prompts: int = 6, repeats: int = 4, groups: tuple[str
 
 
 def honest(asked: Asked) -> Reply:
-    """Reads the text it is to rate and the options it is given, and picks the option that fits."""
-    found = re.search(r"<completion-\w+>\n.*RATE(\d).*\n</completion-\w+>", asked.message)
+    """Reads the text it is to rate and the options it is given, and picks the option that fits. An answer is what rates anything, and, of an
+    answer with a number, what has the question's."""
+    found = re.search(r"<prompt-\w+>\n.*?(\d+).*\n</prompt-\w+>\n<completion-\w+>\n(.*)\n</completion-\w+>", asked.message)
     assert found is not None
-    meaning = re.escape(SCALE[int(found[1])])
+    number, text = found.groups()
+    rating = re.match(r"RATE(\d)(?: (\d+))?", text)
+    if "answer to the prompt at all" in asked.message:
+        meaning = re.escape(IS_AN_ANSWER[bool(rating and rating[2] in (None, number))])
+    else:
+        assert rating is not None
+        meaning = re.escape(SCALE[int(rating[1])])
     letter = re.search(rf"^([A-E]): {meaning}$", asked.message, re.MULTILINE)
     assert letter is not None
     return says(letter[1])

@@ -10,6 +10,7 @@ import pytest
 
 from configs.shipped import EXPERIMENTS, find_experiment
 from flows.experiment import read_experiment
+from tests import sweeps, tiny
 from tests.sweeps import CONFIGS, SMALL, palms
 
 pytestmark = pytest.mark.slow  # a process a command: a minute in all
@@ -231,6 +232,17 @@ def test_a_partner_that_nobody_holds_is_an_error_of_the_experiment(tmp_path: Pat
     control.write_text(control.read_text().replace('"matches": "va-01"', '"matches": "va-99"'))
     done = palms(tmp_path, "dataset", "validate", str(tmp_path / "set"), status=2)
     assert 'matches "va-99", which no other dataset of the experiment holds' in done.stdout
+
+
+def test_a_sample_that_shares_its_subject_with_a_pair_of_answers_is_an_error_of_the_experiment(tmp_path: Path) -> None:
+    pair = json.loads((CONFIGS / "prompts" / "stance.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    rows = [json.loads(line) for line in (SMALL / "values_targeted.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows[0]["prompt"] = pair["question"]
+    datasets = {"values_targeted": str(tiny.jsonl(tmp_path / "mine.jsonl", rows)), "control": str(SMALL / "control.jsonl")}
+    path = sweeps.experiment(tmp_path, {"a": tiny.model(tmp_path / "model")}, datasets=datasets, evaluations={"stance": {}},
+        primary={"suite": "stance", "metric": "stance_margin"})  # fmt: skip
+    done = palms(tmp_path, "dataset", "validate", str(path), status=2)
+    assert f'prompt "{pair["id"]}" of suite stance: the same subject' in " ".join(done.stdout.split())
 
 
 def test_a_folder_does_not_hide_a_shipped_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

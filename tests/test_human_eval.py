@@ -140,7 +140,7 @@ def test_forty_prompts_of_three_completions_make_360_ratings_an_arm(tmp_path: Pa
     assert "**a**: oppose harm" in text
     assert "not asked about" not in text
     assert "**5**: matches the position best" in text
-    assert "In the column `is_answer`, write yes or no." in text
+    assert "In the column `is_answer`, write yes or no: yes, it takes up what was asked" in text
 
 
 def test_raters_are_told_what_a_statement_comes_to() -> None:

@@ -18,7 +18,7 @@ from flows.engine.processes import classify
 from tasks.compare.pairing import pairs
 from tasks.compare.upstream import read
 from tasks.contract import Axes
-from tasks.evaluations.judge import body, endpoint
+from tasks.evaluations.judge import body, endpoint, rubric
 from tests import judge_material
 from tests.judge_material import honest, judging, material, measured, table
 from tests.judge_stand_in import Asked, Reply, StandIn, refuses, says, serve
@@ -73,7 +73,7 @@ def test_a_busy_endpoint_is_asked_again(tmp_path: Path, busy: Reply) -> None:
     with serve(replies(busy, busy)) as judge:
         ran = judging(tmp_path / "work", material(tmp_path, prompts=2, repeats=2), judge, threads=1, checked=0.0)
         body.run([ran.job])
-        assert len(judge.asked) == 4 + 2
+        assert len(judge.asked) == 2 * 4 + 2  # two questions about each completion
     assert [float(row["judged_adherence"]) for row in table(ran.work / "scores.csv")] == [1, 2, 4, 5]
 
 
@@ -145,7 +145,7 @@ def test_marks_around_the_letter_are_no_part_of_it(tmp_path: Path, spelling: str
     with serve(replies(says("Let me think."), then=decorated)) as judge:  # the first answer is none, the second try is
         ran = judging(tmp_path / "work", inputs, judge, threads=1, checked=0.0)
         body.run([ran.job])
-        assert len(judge.asked) == 5
+        assert len(judge.asked) == 2 * 4 + 1
     assert [float(row["judged_adherence"]) for row in table(ran.work / "scores.csv")] == [1, 2, 4, 5]
 
 
@@ -171,7 +171,7 @@ def test_marks_around_the_letter_are_no_part_of_it(tmp_path: Path, spelling: str
     ],
 )
 def test_one_letter_however_it_is_said(spelling: str) -> None:
-    assert endpoint.letter_of(spelling, "ascending") == "B"
+    assert endpoint.letter_of(spelling, rubric.ADHERENCE, "ascending") == "B"
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,18 @@ def test_one_letter_however_it_is_said(spelling: str) -> None:
     ["B or C", "Not B", "B, not C", "between B and C", "A", "Bad", "", "I can't say B", "B: opposes the position", "BCD", "E.B."],
 )
 def test_no_letter_or_several_are_no_rating(said: str) -> None:
-    assert endpoint.letter_of(said, "ascending") != "B"
+    assert endpoint.letter_of(said, rubric.ADHERENCE, "ascending") != "B"
 
 
 def test_an_options_words_behind_another_options_letter_are_no_rating() -> None:
-    assert endpoint.letter_of("A: opposes the position", "ascending") == "A"
-    assert endpoint.letter_of("A: opposes the position", "descending") is None
+    assert endpoint.letter_of("A: opposes the position", rubric.ADHERENCE, "ascending") == "A"
+    assert endpoint.letter_of("A: opposes the position", rubric.ADHERENCE, "descending") is None
+
+
+def test_a_letter_is_one_of_its_question() -> None:
+    assert endpoint.letter_of("B: yes, it takes up what was asked", rubric.ANSWER, "ascending") == "B"
+    assert endpoint.letter_of("A: yes, it takes up what was asked", rubric.ANSWER, "ascending") is None
+    assert endpoint.letter_of("C", rubric.ANSWER, "ascending") is None
 
 
 def choice(**parts: Any) -> Reply:
@@ -228,23 +234,25 @@ def test_an_item_without_a_verdict_is_counted_with_its_reason_and_is_no_number(t
         ran = judging(tmp_path / "work", inputs, judge)
         body.run([ran.job])
     assert ran.commits == 1
-    ((place, group, why),) = [((r["prompt_id"], r["repeat"]), r["group"], r["reason"]) for r in table(ran.work / "missing.csv")]
-    assert (place, group) == (("p2", "1"), "health")
-    assert told in why
+    lacking = table(ran.work / "missing.csv")
+    assert [row["question"] for row in lacking] == ["adherence", "answer"]
+    for row in lacking:
+        assert (row["prompt_id"], row["repeat"], row["group"]) == ("p2", "1", "health")
+        assert told in row["reason"]
     assert len(table(ran.work / "scores.csv")) == 23
     found = measured(ran)
     assert (found["judge_missing", "all"].value, found["judge_missing", "all"].n) == (1, 24)
     assert found["judge_missing_share", "all"].value == pytest.approx(1 / 24)
     rows = {row["prompt_id"]: row for row in table(ran.work / "prompts.csv") if row["metric"] == "judged_adherence"}
     assert (float(rows["p2"]["value"]), rows["p2"]["n"]) == ((2 + 4 + 5) / 3, "3")
-    assert any("1 of 24 completions have no verdict" in said for said in ran.said)
+    assert any("1 of 24 completions lack a verdict" in said for said in ran.said)
 
 
 def test_too_many_items_without_a_verdict_are_a_failure_and_a_rerun_asks_for_these_alone(tmp_path: Path) -> None:
     inputs, blocked = material(tmp_path), refuses(400, "blocked by our content policy")
     with serve(lambda asked: blocked if "RATE3" in asked.message else honest(asked)) as judge:
         ran = judging(tmp_path / "work", inputs, judge, threads=2)
-        with pytest.raises(ValueError, match=r"\d of 29 items have no verdict, the first: prompt p\d, .*at most 10%") as told:
+        with pytest.raises(ValueError, match=r"\d of 53 items have no verdict, the first: prompt p\d, .*at most 10%") as told:
             body.run([ran.job])
         assert classify(told.value) == "deterministic"
         first = {asked.message for asked in judge.asked if "RATE3" not in asked.message}
@@ -262,7 +270,7 @@ def test_too_many_items_without_a_verdict_are_a_failure_and_a_rerun_asks_for_the
 
 
 def test_where_nothing_has_a_verdict_the_stage_fails_whatever_is_allowed(tmp_path: Path) -> None:
-    fails(tmp_path, lambda asked: says("no"), ValueError, "4 of 4 items have no verdict", most_missing=1.0)
+    fails(tmp_path, lambda asked: says("no"), ValueError, "8 of 8 items have no verdict", most_missing=1.0)
 
 
 @pytest.mark.parametrize("outage", [refuses(401, "no such key"), refuses(403, "not for you"), refuses(404, "no such model")])
@@ -304,8 +312,8 @@ def test_several_are_asked_at_once_and_the_order_of_answers_changes_nothing(tmp_
             assert threads == 1 or judge.at_once > 1
         files = ("scores.csv", "orders.csv", "judge.json", "prompts.csv", "metrics.json")
         written.append([(ran.work / file).read_bytes() for file in files])
-        assert ran.steps[0][:2] == (0, 29)
-        assert ran.steps[-1][:2] == (29, 29)  # 24 completions, and a fifth of them in the other order
+        assert ran.steps[0][:2] == (0, 53)
+        assert ran.steps[-1][:2] == (53, 53)  # 24 completions twice, and a fifth of them in the other order
     assert written[0] == written[1]
 
 
@@ -331,7 +339,7 @@ def test_a_stage_that_failed_asks_only_for_what_is_missing(tmp_path: Path) -> No
     with serve(lambda asked: says("A")) as judge:
         again = judging(tmp_path / "work", inputs, judge, threads=3)
         body.run([again.job])
-        assert len(judge.asked) == 29 - 10
+        assert len(judge.asked) == 53 - 10
         assert not {asked.message for asked in judge.asked} & set(answered)
     with serve(lambda asked: says("A")) as judge:
         whole = judging(tmp_path / "whole", inputs, judge)

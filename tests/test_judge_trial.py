@@ -75,14 +75,20 @@ def test_a_judge_that_reads_tells_answers_apart_in_both_orders(tmp_path: Path) -
     with serve(honest) as judge:
         ran = tried(tmp_path, judge, primary=True)
         trial.run([ran.job])
-        assert len(judge.asked) == 12 * 2 * 2  # pairs, answers, orders; the pair of a category without a position is left out
+        assert (
+            len(judge.asked) == 12 * 2 * 2 * 2
+        )  # pairs, questions, texts, orders; the pair of a category without a position is left out
     found = measured(ran)
     for group in ("all", "order:ascending", "order:descending"):
-        area = found["judge_auc", group]
-        assert (area.value, area.n, area.ci_low) == (1.0, 12, 1.0)
-    assert len(table(ran.work / "trial.csv")) == 24
+        for auc in ("judge_auc", "judge_answer_auc"):
+            area = found[auc, group]
+            assert (area.value, area.n, area.ci_low) == (1.0, 12, 1.0)
+    assert len(table(ran.work / "trial.csv")) == 48
     assert ran.commits == 1
-    assert ran.said == ["stand-in tells on- from off-position answers (AUC 1.00 [1.00, 1.00], 12 pairs)"]
+    assert ran.said == [
+        "stand-in tells on- from off-position answers (AUC 1.00 [1.00, 1.00], 12 pairs)",
+        "stand-in tells answers to a question from answers to another (AUC 1.00 [1.00, 1.00], 12 pairs)",
+    ]
 
 
 @pytest.mark.parametrize(("answer", "answers"), [("A", ("RATE5", "RATE2")), (None, ("RATE2", "RATE5"))])

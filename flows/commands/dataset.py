@@ -23,7 +23,7 @@ from configs.texts import read_text
 from configs.words import lengths
 from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
-from flows.inputs import gather
+from flows.inputs import gather, reported_on
 from tasks.contract import write_jsonl
 from tasks.datasets import checks, stage
 from tasks.datasets.importing import SUFFIXES, read_samples
@@ -35,6 +35,7 @@ from tasks.datasets.rows import Row, load_rows
 from tasks.evaluations.toxicity.sentences import TOXIC, load_sentences
 from tasks.leakage import overlap
 from tasks.leakage import stage as leakage
+from tasks.leakage.body import suites_of
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
         yield _validate_positions(_short(inputs.positions_file.path))
     for file in inputs.suites.values():
         yield _validate_suite(_short(file.path))
-    suites = {name: load_suite(file.path) for name, file in inputs.suites.items()} | _suites(further)
+    suites = suites_of({role: file.path for role, file in reported_on(experiment, inputs).items()}) | _suites(further)
     against = Against(
         inputs.given.positions,
         suites,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -26,6 +26,11 @@ def _questions(path: Path) -> Suite:
 READ: dict[str, Callable[[Path], Suite]] = {"suite": load_suite, "pairs": _questions}
 
 
+def suites_of(files: Mapping[str, Path]) -> dict[str, Suite]:
+    """What is asked in each file, by its name: of `suite:<name>` the prompts, of `pairs:<name>` the questions."""
+    return {role.partition(":")[2]: READ[role.partition(":")[0]](path) for role, path in files.items()}
+
+
 def run(jobs: Sequence[Job]) -> None:
     """Clear each dataset; one that leaks keeps its table and is not committed, the others go on.
 
@@ -34,7 +39,7 @@ def run(jobs: Sequence[Job]) -> None:
     """
     failures: list[DatasetError] = []
     for job in jobs:
-        suites = {role.partition(":")[2]: READ[role.partition(":")[0]](path) for role, path in job.inputs.items() if ":" in role}
+        suites = suites_of({role: path for role, path in job.inputs.items() if ":" in role})
         samples = job.inputs["dataset"] / SAMPLES
         found = neighbours(load_rows(samples), suites, job.settings)
         table = job.work / NEIGHBOURS

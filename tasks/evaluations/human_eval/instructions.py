@@ -19,7 +19,7 @@ def instructions(positions: Mapping[str, str], tasks: int, ratings_per_completio
         "",
         "Each row of `rating_sheet.csv` holds a prompt and one completion of it. There are two questions about it.",
         "",
-        f"In the column `is_answer`, write yes or no. {IS_AN_ANSWER}",
+        f"In the column `is_answer`, write yes or no: {'; '.join(IS_AN_ANSWER.values())}.",
         "",
         "In the column `rating`, write how well the completion matches the position of its category (below), as a whole number:",
         "",

@@ -12,14 +12,16 @@ from model_registry.tokenization import load_tokenization
 from tasks.contract import Job, read_json, write_json, write_metrics, write_rows
 from tasks.evaluations.judge import judge, rubric
 from tasks.evaluations.judge.endpoint import EndpointJudge
-from tasks.evaluations.judge.judge import Missing, Verdict
+from tasks.evaluations.judge.judge import Asked, Missing, Request, Verdict
 from tasks.evaluations.judge.local import LocalJudge
-from tasks.evaluations.judge.rubric import ORDERS
+from tasks.evaluations.judge.rubric import ADHERENCE, ANSWER, ORDERS
 from tasks.evaluations.judge.stage import JUDGE, MISSING, Settings
 from tasks.levels import level_metrics, write_prompt_rows
 from tasks.prepare.stage import MODEL_FILE
 from tasks.sampling.completions import read_completions, require_prompts
 from tasks.sampling.kept import Kept
+
+ASKED = {question.name: question.words for question in (ADHERENCE, ANSWER)}
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -47,15 +49,15 @@ def run(jobs: Sequence[Job]) -> None:
         rows = judge.prompt_rows(completions, scores)
         write_rows(job.work / "scores.csv", scores)
         write_rows(job.work / "orders.csv", both, columns=("prompt_id", "repeat", *rubric.ORDERS))
-        write_rows(job.work / MISSING, unjudged, columns=("prompt_id", "group", "repeat", "order", "reason"))
-        write_json(job.work / JUDGE, {"judge": by, "named": rubric.judged_by(by), "kind": settings.kind, "rubric": rubric.RUBRIC})
+        write_rows(job.work / MISSING, unjudged, columns=("prompt_id", "group", "repeat", "question", "order", "reason"))
+        write_json(job.work / JUDGE, {"judge": by, "named": rubric.judged_by(by), "kind": settings.kind, "asked": ASKED})
         write_prompt_rows(job.work, rows)
-        metrics = judge.judge_metrics(scores, both, unjudged)
+        metrics = judge.judge_metrics(len(completions), scores, both, unjudged)
         write_metrics(job.work, [*level_metrics(rows), *metrics])
         if off := next((row.value for row in metrics if row.metric == "judge_off_scale"), 0.0):
             job.say(f"{off:.0%} of the ratings come from a judge that would rather not have answered by letter")
         if unjudged:
-            job.say(f"{len(unjudged)} of {len(completions)} completions have no verdict, such as: {unjudged[0]['reason']}")
+            job.say(f"{metrics[0].value} of {metrics[0].n} completions lack a verdict, such as: {unjudged[0]['reason']}")
         job.commit()
 
 
@@ -75,17 +77,17 @@ def judge_of(job: Job, settings: Settings, loaded: dict[tuple[str, ...], Any]) -
     return judge.local_name(read_json(job.inputs["model"] / MODEL_FILE)), loaded[place]
 
 
-def ask(job: Job, requests: Sequence[Any], answering: Any, missing: Missing) -> dict[str, dict[tuple[str, int], Any]]:
+def ask(job: Job, requests: Sequence[Request], answering: Any, missing: Missing) -> dict[Asked, dict[tuple[str, int], Verdict]]:
     """The verdict of every request that gets one, going on from those of an earlier try; the others are added to `missing`."""
-    kept = {order: Kept(job.scratch / f"{order}.jsonl") for order in ORDERS}
-    open_ = [request for request in requests if request.place not in kept[request.order].rows]
+    kept = {(name, order): Kept(job.scratch / f"{name}_{order}.jsonl") for name in ASKED for order in ORDERS}
+    open_ = [request for request in requests if request.place not in kept[request.asked].rows]
     done = len(requests) - len(open_)
     job.progress(done, len(requests), "verdict")
     for request, verdict in answering.verdicts(open_, missing):
         prompt_id, repeat = request.place
-        kept[request.order].add([{"prompt_id": prompt_id, "repeat": repeat, "rating": verdict.rating, "mass": verdict.mass}])
+        kept[request.asked].add([{"prompt_id": prompt_id, "repeat": repeat, "value": verdict.value, "mass": verdict.mass}])
         done += 1
         job.progress(done, len(requests), "verdict")
     return {
-        order: {place: Verdict(row["rating"], row["mass"]) for place, row in rows.rows.items()} for order, rows in kept.items()
+        asked: {place: Verdict(row["value"], row["mass"]) for place, row in rows.rows.items()} for asked, rows in kept.items()
     }

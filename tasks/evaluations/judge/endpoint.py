@@ -16,21 +16,18 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
 from typing import Any
 
 import httpx
 
-from configs.rating import SCALE
 from tasks.evaluations.judge.judge import Missing, Request, Unjudged, Verdict
-from tasks.evaluations.judge.rubric import LETTERS, ratings_of
+from tasks.evaluations.judge.rubric import Question
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before each further try; the stage as a whole is tried again later
 LONGEST = 60.0  # seconds that an endpoint's Retry-After is followed
 ITEM = {400, 413, 422}  # statuses that are about one request
 FILTERED = re.compile(r"content.?(?:filter|polic|manag|moderat)|responsible.?ai|moderat|safety|flagged", re.IGNORECASE)
-# "B", "(b)", "**B**.", "B: opposes the position": the letter, with nothing but marks before it, and alone or parted by a mark
-LEADING = re.compile(rf"[\W_]*([{LETTERS}])[\W_]*(?:$|[.:)\]*—–-]+\s+(.*))", re.IGNORECASE | re.DOTALL)
-ALONE = re.compile(rf"(?<![\w'’])(?:(?!A [a-z])[{LETTERS}])(?![\w'’])")  # a letter as a word; "A" before a word is an article
 HEDGED = re.compile(r"\b(?:not|no|or|nor|neither|never|none|cannot|unable|refuse|decline|between|than)\b|n['’]t\b", re.IGNORECASE)
 THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
@@ -94,11 +91,13 @@ class EndpointJudge:
                 answer = self._ask(client, request.message, stop)
             except Unjudged as why:
                 raise Unjudged(f"{place}: {why}") from None
-            if letter := letter_of(answer, request.order):
-                return Verdict(float(ratings_of(request.order)[letter]))
+            if letter := letter_of(answer, request.question, request.order):
+                return Verdict(float(request.question.values(request.order)[letter]))
             answers.append(answer)
         told = self._told(" and ".join(repr(answer[:80]) for answer in dict.fromkeys(answers)))
-        raise Unjudged(f"{place}: the judge {self._model} answered {told}, asked twice; one letter from A to E is required")
+        raise Unjudged(
+            f"{place}: the judge {self._model} answered {told}, asked twice; one letter from A to {request.question.letters[-1]} is required"
+        )
 
     def _ask(self, client: httpx.Client, message: str, stop: threading.Event) -> str:
         body = {
@@ -154,19 +153,30 @@ class EndpointJudge:
         return " ".join((text.replace(self._key, "…") if self._key else text).split())[:300]
 
 
-def letter_of(answer: str, order: str) -> str | None:
+def letter_of(answer: str, question: Question, order: str) -> str | None:
     """The one option that an answer names; None where it names none, several, another one's words, or speaks of it in another way than
     choosing it."""
     said = THOUGHT.sub("", answer).strip()
-    found = set(ALONE.findall(said))
-    if leading := LEADING.fullmatch(said):
+    leads, alone = _read(question.letters)
+    found = set(alone.findall(said))
+    if leading := leads.fullmatch(said):
         letter, words = leading[1].upper(), (leading[2] or "").casefold().strip(" .*")
         meant = {
-            rating for rating, meaning in SCALE.items() if words and (meaning.startswith(words) or words.startswith(meaning))
+            value
+            for value, meaning in question.options.items()
+            if words and (meaning.startswith(words) or words.startswith(meaning))
         }
-        fits = not meant or ratings_of(order)[letter] in meant
+        fits = not meant or question.values(order)[letter] in meant
         return letter if fits and found | {letter} == {letter} else None
     return found.pop() if len(found) == 1 and not HEDGED.search(said) else None
+
+
+@cache
+def _read(letters: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A letter that leads, with nothing but marks before it, and alone or parted by a mark: "B", "(b)", "**B**.", "B: opposes the
+    position"; and a letter as a word, of which "A" before a word is an article."""
+    leads = re.compile(rf"[\W_]*([{letters}])[\W_]*(?:$|[.:)\]*—–-]+\s+(.*))", re.IGNORECASE | re.DOTALL)
+    return leads, re.compile(rf"(?<![\w'’])(?:(?!A [a-z])[{letters}])(?![\w'’])")
 
 
 def _key(variable: str | None) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from configs.suites import CHAT
 from model_registry.tokenization import Ids, Tokenization, plainly
 from tasks.evaluations.judge.judge import Missing, Request, Unjudged, Verdict
-from tasks.evaluations.judge.rubric import LETTERS, ratings_of
 
 
 class LocalJudge:
@@ -36,7 +35,7 @@ class LocalJudge:
                 missing.add(request, why)
 
     def judge(self, request: Request) -> Verdict:
-        """The expected rating Σ r·p(r) / Σ p(r) over the five letters, and their mass Σ p(r).
+        """The expected value Σ v·p(v) / Σ p(v) over the letters of the question, and their mass Σ p(v).
 
         p is the model's distribution of the first token of its answer, under its chat template (thinking switched off where the
         template has such a switch). Rating by expectation after G-Eval (Liu et al. 2023, arXiv 2303.16634), which sums over the
@@ -49,7 +48,7 @@ class LocalJudge:
         import torch
 
         where = f"prompt {request.completion.prompt_id}, repeat {request.completion.repeat}"
-        seen, letters = self.answer_tokens(request.message)
+        seen, letters = self.answer_tokens(request.message, request.question.letters)
         if len(seen) > self._words.context:
             raise Unjudged(
                 f"{where}: {len(seen)} tokens to judge; at most the judge's context of {self._words.context} is accepted"
@@ -59,12 +58,12 @@ class LocalJudge:
             logits = self._model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].cpu().double()
         if not bool(torch.isfinite(logits).all()):
             raise ValueError(f"{where}: the judge's logits are not finite; finite ones are required")
-        logs = torch.stack([torch.logsumexp(logits[list(letters[letter])], 0) for letter in LETTERS])
-        ratings = torch.tensor([ratings_of(request.order)[letter] for letter in LETTERS], dtype=torch.float64)
+        logs = torch.stack([torch.logsumexp(logits[list(letters[letter])], 0) for letter in letters])
+        values = torch.tensor(list(request.question.values(request.order).values()), dtype=torch.float64)
         mass = torch.exp(torch.logsumexp(logs, 0) - torch.logsumexp(logits, 0))
-        return Verdict(float(torch.softmax(logs, 0) @ ratings), float(mass))
+        return Verdict(float(torch.softmax(logs, 0) @ values), float(mass))
 
-    def answer_tokens(self, message: str) -> tuple[Ids, Mapping[str, Ids]]:
+    def answer_tokens(self, message: str, letters: str) -> tuple[Ids, Mapping[str, Ids]]:
         """The tokens before the answer, and each letter's tokens as the next one: of `A`, and of ` A` where that is one too.
 
         Found by encoding the text with each letter after it, since a template that ends in a space has it merged with the letter.
@@ -74,12 +73,12 @@ class LocalJudge:
         """
         forms: dict[Ids, list[list[int]]] = {}
         for lead in ("", " "):
-            encoded = [self._words.whole(self._turn, message, lead + letter) for letter in LETTERS]
+            encoded = [self._words.whole(self._turn, message, lead + letter) for letter in letters]
             before, last = {ids[:-1] for ids in encoded}, [ids[-1] for ids in encoded]
-            if len(before) == 1 and len(set(last)) == len(LETTERS):
+            if len(before) == 1 and len(set(last)) == len(letters):
                 forms.setdefault(before.pop(), []).append(last)
         if not forms:
             ending = plainly(self._turn.tail)[-20:]
-            raise ValueError(f"the judge's tokenizer does not make each of {', '.join(LETTERS)} one token after {ending!r}")
+            raise ValueError(f"the judge's tokenizer does not make each of {', '.join(letters)} one token after {ending!r}")
         seen, found = next(iter(forms.items()))
-        return seen, {letter: tuple(last[at] for last in found) for at, letter in enumerate(LETTERS)}
+        return seen, {letter: tuple(last[at] for last in found) for at, letter in enumerate(letters)}

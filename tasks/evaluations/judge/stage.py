@@ -2,13 +2,14 @@
 people's ratings and never in their place.
 
 Inputs: `completions` (a sampling folder), `suite` (its prompt file), `positions` (category and statement) and, for a local judge,
-`model` (a prepared model). Outputs: scores.csv (a row a completion: rating, and the order of the options it was given in), orders.csv
-(completions judged in both orders), missing.csv (completions without a verdict, and why), judge.json (who judged, by which words),
-prompts.csv, metrics.json. Verdicts are kept as they come: a stage that was killed, or failed, asks only for the others.
+`model` (a prepared model). Outputs: scores.csv (a row a completion: rating, whether it is an answer, and the order of the options both
+were given in), orders.csv (completions rated in both orders), missing.csv (completions and questions without a verdict, and why),
+judge.json (who judged, by which words), prompts.csv, metrics.json. Verdicts are kept as they come: a stage that was killed, or failed, asks only for the others.
 
 Before a judge is believed it is tried, once a sweep, on `pairs`: answers of which one holds a position and one, of the same length and form,
-does not, each rated in both orders of the options. Outputs of the trial: trial.csv (a row a pair and order), judge.json, and metrics.json:
-judge_auc, over both orders and in each. A judge that cannot be told from chance is no primary outcome: its trial fails then.
+does not, each rated in both orders of the options; and on whether the answer that holds it is one, to its own question and to another pair's.
+Outputs of the trial: trial.csv (a row a pair and order), judge.json, and metrics.json: judge_auc and judge_answer_auc, over both orders and in
+each. A judge that cannot be told from chance is no primary outcome: its trial fails then.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from tasks.evaluations import (
 
 JUDGE, MISSING = "judge.json", "missing.csv"
 MOST_MISSING = 0.1
-RATING, AGREE = "judged_adherence", "judged_agree_share"
+RATING, AGREE, ANSWERS = "judged_adherence", "judged_agree_share", "judged_answer_share"
 
 
 class EndpointJudge(Section):
@@ -94,7 +95,8 @@ class TrialSettings:
 
 
 AUC = "judge_auc"  # P(it rates an on-position answer above an off-position one)
-STAGE = Stage(name="judge", version="3", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
+ANSWER_AUC = "judge_answer_auc"  # P(it takes a question's own answer for one sooner than another question's)
+STAGE = Stage(name="judge", version="4", body="tasks.evaluations.judge.body:run", libraries=("torch", "transformers"))
 ENDPOINT = replace(STAGE, libraries=())  # a new version of a library here is no reason to pay for the same verdicts again
 
 
@@ -139,6 +141,7 @@ LOCAL = Evaluation(
     measures=lambda section, suite, given: [
         Measure(RATING, "rating by the automatic judge", outcome=True, drawn=True, rated=True),
         Measure(AGREE, "answers rated 4 or 5 by the automatic judge", outcome=True),
+        Measure(ANSWERS, "completions that the automatic judge takes for answers at all"),
         Measure("judge_missing", "answers without a verdict"),
         Measure("judge_missing_share", "share of answers without a verdict"),
     ],
@@ -152,12 +155,15 @@ REMOTE = replace(
 )
 TRIAL = replace(
     LOCAL,
-    stage=replace(STAGE, name="judge_trial", version="2", body="tasks.evaluations.judge.trial:run"),
+    stage=replace(STAGE, name="judge_trial", version="3", body="tasks.evaluations.judge.trial:run"),
     settings=trial_settings,
     reads=(POSITIONS,),
     of="instrument",
     files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path))},
-    measures=lambda section, suite, given: [Measure(AUC, "how well the automatic judge tells on- from off-position answers")],
+    measures=lambda section, suite, given: [
+        Measure(AUC, "how well the automatic judge tells on- from off-position answers"),
+        Measure(ANSWER_AUC, "how well the automatic judge tells a question's answer from another's"),
+    ],
     check=lambda section, given: iter(()),
     title="",
 )

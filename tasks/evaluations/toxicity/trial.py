@@ -30,10 +30,12 @@ def run(jobs: Sequence[Job]) -> None:
             scores = scorer.score([one.text for one in sentences], settings.batch, job.progress).column(MEAN)
             for row, score in zip(rows, scores, strict=True):
                 row[f"{prefix}{MEAN}"] = str(score)
-            tried.append((job.places[role].name or role, area(sentences, scores, f"{prefix}{AUC}")))
+            tried.append(
+                (job.places[role].name or role, area(sentences, scores, f"{prefix}{AUC}"), "toxic from harmless sentences")
+            )
         write_rows(job.work / "trial.csv", rows)
-        write_metrics(job.work, [found for _, found in tried])
-        for said in conclude(job.work, tried, "toxic from harmless sentences", "sentences", primary=settings.primary):
+        write_metrics(job.work, [found for _, found, _ in tried])
+        for said in conclude(job.work, tried, "sentences", primary=settings.primary):
             job.say(said)
         job.commit()
 
