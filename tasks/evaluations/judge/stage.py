@@ -4,7 +4,8 @@ people's ratings and never in their place.
 Inputs: `completions` (a sampling folder), `suite` (its prompt file), `positions` (category and statement) and, for a local judge,
 `model` (a prepared model). Outputs: scores.csv (a row a completion: rating, whether it is an answer, and the order of the options both
 were given in), orders.csv (completions rated in both orders), missing.csv (completions and questions without a verdict, and why),
-judge.json (who judged, by which words), prompts.csv, metrics.json. Verdicts are kept as they come: a stage that was killed, or failed, asks only for the others.
+judge.json (who judged, by which words), prompts.csv, metrics.json. Verdicts are kept as they come: a stage that was killed, or failed, asks
+only for the others.
 
 Before a judge is believed it is tried, once a sweep, on `pairs`: answers of which one holds a position and one, of the same length and form,
 does not, each rated in both orders of the options; and on whether the answer that holds it is one, to its own question and to another pair's.
