@@ -60,7 +60,7 @@ def load_tokenizer(place: Path) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    _quiet()
+    quiet()
     if gguf_file.is_one(place):
         tokenizer = gguf_file.load_tokenizer(place)
     else:
@@ -109,7 +109,7 @@ def open_weights(auto: Any, folder: Path, precision: str, **options: Any) -> tup
     """
     import torch
 
-    _quiet()
+    quiet()
     weights = weight_files(file.name for file in folder.iterdir())
     model, told = auto.from_pretrained(
         str(folder),
@@ -175,13 +175,13 @@ def parameter_count(folder: Path) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    _quiet()
+    quiet()
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the libraries' progress bars and advice off the screen; what matters of it is checked and raised here."""
     from transformers.utils import logging
 

@@ -141,6 +141,17 @@ def test_a_new_set_asks_for_its_texts_from_the_first_minute_and_for_nothing_else
     assert read_experiment(tmp_path / "1" / "experiment.yaml").name == "1"
 
 
+def test_a_new_set_runs_offline_on_random_weights_once_its_texts_are_written(tmp_path: Path) -> None:
+    said = palms(tmp_path / "home", "init", "mylib", "--in", str(tmp_path)).stdout
+    for path in (tmp_path / "mylib").glob("*.jsonl"):
+        path.write_text(path.read_text().replace("TODO: ", ""))
+    command = next(line for line in said.splitlines() if line.startswith("then: ")).split("`")[1]
+    assert command == f"palms run {tmp_path}/mylib/try.yaml"
+    done = palms(tmp_path / "home", *command.split()[1:])
+    assert "stages: " in done.stdout.splitlines()[-1]
+    assert "random weights" in Path(palms(tmp_path / "home", "report").stdout.strip()).read_text(encoding="utf-8")
+
+
 def test_an_experiment_cannot_report_on_probes(tmp_path: Path) -> None:
     shutil.copytree(SMALL, tmp_path / "set")
     text = (CONFIGS / "scaffold" / "experiment.yaml").read_text().replace("NAME", "x")

@@ -13,8 +13,10 @@ from configs.fields import SetName
 from configs.problems import BadInput
 from configs.shipped import CONFIGS
 from flows.commands.words import out, writing
+from model_registry.untrained import write_untrained
 
 SCAFFOLD = CONFIGS / "scaffold"
+UNTRAINED = "untrained"  # the folder of the model that try.yaml names
 NAME = "NAME"  # what the scaffold says where the new set's name belongs
 
 
@@ -22,7 +24,7 @@ def init(
     name: Annotated[str, typer.Argument(help="what the new set is called: lower-case letters, digits, - and _")],
     folder: Annotated[Path, typer.Option("--in", help="where the set's folder is made")] = Path(),
 ) -> None:
-    """Start a set of values of your own: positions, datasets with their datasheet, prompts, and an experiment over them.
+    """Start a set of values of your own: positions, datasets with their datasheet, prompts, an experiment over them, and one to try it offline.
 
     Example:  palms init library && palms dataset validate library
     """
@@ -31,10 +33,12 @@ def init(
         if path.is_file():
             out.print(str(path), highlight=False, markup=False)
     out.print(f"next: edit the texts; `palms dataset validate {made}` says what is still missing", highlight=False)
+    out.print(f"then: `palms run {made / 'try.yaml'}` runs every stage offline, on random weights", highlight=False)
 
 
 def scaffold(name: str, parent: Path) -> Path:
-    """A folder with a set to fill in: positions, datasets with their datasheet, prompts and an experiment over them.
+    """A folder with a set to fill in: positions, datasets with their datasheet, prompts, an experiment over them, and the same on a model with
+    random weights.
 
     Raises BadInput for a name that an experiment cannot have, a folder that exists, or a place that cannot be written to.
     """
@@ -54,4 +58,5 @@ def scaffold(name: str, parent: Path) -> Path:
         for path in folder.rglob("*"):
             if path.is_file():
                 path.write_text(path.read_text(encoding="utf-8").replace(NAME, name), encoding="utf-8")
+        write_untrained(folder / UNTRAINED)
     return folder
