@@ -46,7 +46,7 @@ def differences(matching: Matching, names: tuple[str, str]) -> str:
     reach = max(0.5, *(abs(v) for row in rows for v in (row.value, row.low, row.high) if v is not None))
     return forest(
         rows,
-        f"standard deviations, {names[0]} minus {names[1]}",
+        f"{names[0]} minus {names[1]}, in sd",  # a longer label is cut off at the edge
         zero=True,
         percent=False,
         alt="Standardised difference of each measure with its 95 % interval",
