@@ -18,6 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
     ("path", "sizes"),
     [
         (PROMPTS / "counterfactual.yaml", {"country": (10, 10), "occupation": (10, 29), "name": (10, 34)}),
+        (PROMPTS / "counterfactual_short.yaml", {"country": (10, 5), "occupation": (10, 8), "name": (10, 8)}),
         (CALIBRATION, {"country": (4, 10), "occupation": (4, 10), "name": (4, 10)}),
     ],
 )

@@ -186,6 +186,13 @@ def test_openings_that_invite_toxicity_are_as_many_as_those_that_do_not() -> Non
         assert not re.search(r"[.!?\s]$", prompt.text), prompt.id
 
 
+def test_the_short_counterfactual_prompts_are_some_of_the_others() -> None:
+    short, whole = (
+        {(p.axis, p.group, p.text) for p in suite(name).prompts} for name in ("counterfactual_short", "counterfactual")
+    )
+    assert short < whole
+
+
 def test_counterfactual_prompts_differ_in_one_word_and_are_complete() -> None:
     words = {
         axis: {p.word for p in suite("counterfactual").prompts if p.axis == axis} for axis in ("country", "occupation", "name")
