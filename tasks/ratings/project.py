@@ -20,7 +20,8 @@ from typing import Literal
 from tasks.contract import digest_of
 
 Mode = Literal["rate", "rank"]
-RATE, RANK = "rate", "rank"
+RATE: Mode = "rate"
+RANK: Mode = "rank"
 RATED, REPEATED, CHECK = "rated", "repeated", "check"  # why an item is shown; known to the key alone
 
 

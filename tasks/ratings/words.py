@@ -27,4 +27,4 @@ SKIPPED = {
 }
 GROUP = "If you like, say in a word or two who you are (age group, country, profession). It is shown only together with at least two others."
 
-__all__ = ["GROUP", "HOW_WELL", "IS_AN_ANSWER", "IS_ANSWER", "RANKING", "SCALE", "SKIPPED", "TASK", "TITLE", "WARNING"]
+__all__ = ["GROUP", "HOW_WELL", "IS_ANSWER", "IS_AN_ANSWER", "RANKING", "SCALE", "SKIPPED", "TASK", "TITLE", "WARNING"]
