@@ -3,7 +3,7 @@
     datasets ─→ leakage ─┐                            ┌─ of completions: toxicity ←─ scorer, cooccurrence, adherence, judge …
     prepare ──────────┬──┴─ finetune ─┬─ sampling ────┤
                       │               │               └─ of all arms at once: human_eval
-                      └───────────────┴─ of an arm: capability                                        all of them ─→ compare
+                      └───────────────┴─ of an arm: capability                 ratings ─→ rated       all of them ─→ compare
 
 Which evaluations there are, and what each reads, is declared in their folders (`tasks.evaluations`). Runs nothing: `flows.sweep` does,
 and `palms plan` only looks.
@@ -31,7 +31,7 @@ from tasks import evaluations
 from tasks.compare import stage as compare
 from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.datasets import stage as datasets
-from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, SUITE, TRIED, Evaluation
+from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation
 from tasks.finetune import methods
 from tasks.finetune import stage as finetune
 from tasks.leakage import stage as leakage
@@ -63,9 +63,9 @@ class Dag:
         return [*self.shared, *(node for nodes in self.sizes.values() for node in nodes), self.comparison]
 
 
-def build(experiment: Experiment, inputs: Inputs, changed: tuple[str, ...] = ()) -> Dag:
-    """`changed`: what of the experiment was set on the command line, for the report to say."""
-    nodes = Nodes(experiment, inputs, changed)
+def build(experiment: Experiment, inputs: Inputs, changed: tuple[str, ...] = (), ratings: File | None = None) -> Dag:
+    """`changed`: what of the experiment was set on the command line, for the report to say. `ratings`: what people said so far."""
+    nodes = Nodes(experiment, inputs, changed, ratings)
     sizes = {model.name: tuple(nodes.of_size(model)) for model in inputs.models}
     return Dag(
         sweep=sweep_id(experiment, inputs),
@@ -87,6 +87,7 @@ class Nodes:
     experiment: Experiment
     inputs: Inputs
     changed: tuple[str, ...] = ()
+    ratings: File | None = None
 
     # ---- what all sizes share --------------------------------------------------------------------------------------------
 
@@ -221,7 +222,8 @@ class Nodes:
         place = said.axes
         read: Reads = {"completions": said, "suite": self.inputs.suites[place.suite or ""], "model": prepared, **tuned}
         for evaluation, section in asked_of(self.experiment):
-            if evaluation.of == "completions" and place.suite in section.suites:
+            unrated = RATINGS in evaluation.reads and self.ratings is None
+            if evaluation.of == "completions" and place.suite in section.suites and not unrated:
                 yield self._evaluation(evaluation, section, model, place, read)
 
     def _of_arm(self, model: Model, prepared: Node, tuned: Mapping[str, Node], place: Axes) -> Iterator[Node]:
@@ -259,6 +261,8 @@ class Nodes:
             reads |= {role: node for role, node in there.items() if role.partition(":")[0] in roles.get(wanted, ())}
         if POSITIONS in evaluation.reads and self.inputs.positions_file:
             reads["positions"] = self.inputs.positions_file
+        if RATINGS in evaluation.reads and self.ratings:
+            reads["ratings"] = self.ratings
         if DATASETS in evaluation.reads:
             reads |= {f"dataset:{name}": node for name, node in self.checked.items()}
         files = self.inputs.files

@@ -29,10 +29,11 @@ from flows.engine.session import Blocked, Options, Session
 from flows.engine.store import Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
-from flows.inputs import BESIDE, Inputs, gather
+from flows.inputs import BESIDE, Inputs, gather, sweep_id
 from flows.reading import LOCAL, require_readable
 from flows.request import Request, request
-from tasks.contract import Node
+from tasks.contract import File, Node
+from tasks.ratings.kept import RATINGS
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ def prepare_run(home: Home, asked: Request) -> Run:
     source = find_experiment(asked.config).absolute()
     experiment = read_experiment(source, asked.sets)
     inputs = gather(experiment, source.parent)
-    dag = build(experiment, inputs, tuple(one for one in asked.sets if re.split("[.=]", one, maxsplit=1)[0] not in BESIDE))
+    changed = tuple(one for one in asked.sets if re.split("[.=]", one, maxsplit=1)[0] not in BESIDE)
+    ratings = home.ratings(sweep_id(experiment, inputs)) / RATINGS
+    dag = build(experiment, inputs, changed, File.of(ratings) if ratings.is_file() else None)
     folder = home.sweeps / dag.sweep
     limits = experiment.limits
     admission = Admission(

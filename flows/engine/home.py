@@ -2,7 +2,7 @@
 
 store/      stage outputs            sweeps/<id>/  state, log and report of a sweep
 mlflow/     tracking database        prefect/      orchestration database        hub/  downloaded models
-models/     registered models
+models/     registered models        ratings/<id>/ what people said of a sweep, and the key to it
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class Home:
     @property
     def sweeps(self) -> Path:
         return self.root / "sweeps"
+
+    def ratings(self, sweep: str) -> Path:
+        return self.root / "ratings" / sweep
 
     @property
     def prefect(self) -> Path:

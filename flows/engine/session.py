@@ -305,11 +305,17 @@ class Group:
         session, (node, _) = self._session, next(iter(batch.values()))
         labels = {key: order.label for key, (_, order) in batch.items()}
 
+        def begin(key: str | None) -> None:
+            """Of keys that share a process the first one left is being worked on; those after it wait, and their seconds have not begun."""
+            if key is not None:
+                session.board.update(labels[key], state="running")
+
         def on_event(what: str, key: str, value: Any) -> None:
             if what == "committed":
                 found = session.store.find(node.stage.name, key)
                 if isinstance(found, Manifest):
                     batch.pop(key, None)
+                    begin(next(iter(batch), None))
                     self._finish(key, found)
             elif what == "progress":
                 done, total, unit = value
@@ -324,8 +330,7 @@ class Group:
                     batch.pop(key)
                     self._finish(key, Crash("killed", "interrupted"))
                 return
-            for label in labels.values():
-                session.board.update(label, state="running")
+            begin(next(iter(batch), None))
             orders = [order for _, order in batch.values()]
             crash = run(
                 node.stage.body,

@@ -22,7 +22,7 @@ from tasks.levels import further_groups
 from tasks.sampling.completions import read_completions
 from tasks.sampling.stage import STAGE as SAMPLING
 
-SCORES, LABELS, WORDS = "scores.csv", "labels.csv", "words.csv"
+SCORES, LABELS, WORDS, RATINGS = "scores.csv", "labels.csv", "words.csv", "ratings.csv"
 MODEL, MISSING = "model.json", "missing.csv"
 
 
@@ -103,7 +103,8 @@ class Output:
             return None
         scores: dict[str, list[float]] = defaultdict(list)
         for row in rows:
-            scores[row["prompt_id"]].append(float(row[metric]))
+            if row[metric]:  # empty where this completion has no such score
+                scores[row["prompt_id"]].append(float(row[metric]))
         return {prompt: np.array(found) for prompt, found in scores.items()}
 
     @property
@@ -115,6 +116,11 @@ class Output:
     def labels(self) -> list[dict[str, str]]:
         """A row a completion; empty for a stage that gives none."""
         return self.tables.rows(LABELS)
+
+    @property
+    def ratings(self) -> list[dict[str, str]]:
+        """A row a rating by a person; empty for a stage that has none."""
+        return self.tables.rows(RATINGS)
 
     @cached_property
     def series(self) -> dict[str, list[list[float]]]:

@@ -41,12 +41,12 @@ def read_samples(path: Path, category: str | None = None) -> Imported:
         BadInput: a file that cannot be read or holds no samples; lines that cannot be taken for one, each reason once.
     """
     told: list[str] = []
-    records = [(line, record) for line, record in _records(path, told) if any(_text(value) for value in record.values())]
-    if not records:
+    given = [(line, record) for line, record in records(path, told) if any(_text(value) for value in record.values())]
+    if not given:
         raise BadInput(f"{path}: holds no line; a table or list of samples is required")
     samples, shapes, left = list[dict[str, Any]](), Counter[str](), Counter[str]()
     problems: dict[str, list[int]] = {}  # what is wrong, and on which lines
-    for line, record in records:
+    for line, record in given:
         named = {str(key).strip().casefold(): value for key, value in record.items() if key is not None}
         try:
             prompt, completion, used = _asked(named)
@@ -160,7 +160,7 @@ def _text(value: Any) -> str:
 # ---- formats ---------------------------------------------------------------------------------------------------------------
 
 
-def _records(path: Path, told: list[str]) -> list[tuple[int, Mapping[str, Any]]]:
+def records(path: Path, told: list[str]) -> list[tuple[int, Mapping[str, Any]]]:
     """Every line with its number in the file, as far as a format has lines."""
     kind = path.suffix.casefold()
     if kind not in SUFFIXES:
@@ -176,7 +176,7 @@ def _records(path: Path, told: list[str]) -> list[tuple[int, Mapping[str, Any]]]
         if kind == ".json":
             return list(enumerate(_objects(json.loads(text)), 1))
         if kind in (".jsonl", ".ndjson"):
-            return [(number, _object(line)) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+            return [(number, _object(line, number)) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         return _separated(text)
     except (ValueError, csv.Error, OSError, ImportError) as error:
         raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
@@ -208,14 +208,14 @@ def _decoded(path: Path, told: list[str]) -> str:
 
 def _separated(text: str) -> list[tuple[int, Mapping[str, Any]]]:
     """By the delimiter that gives the first line the most columns; numbers are those of the line that a record ends on."""
-    given = text.partition("\n")
+    given, above = text.partition("\n"), 0
     if given[0].startswith("sep=") and len(given[0]) == 5:  # Excel's own first line
-        text, delimiter = given[2], given[0][-1]
+        text, delimiter, above = given[2], given[0][-1], 1
     else:
         delimiter = max(DELIMITERS, key=given[0].count)
     csv.field_size_limit(10_000_000)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    return [(reader.line_num, record) for record in reader]
+    return [(above + reader.line_num, record) for record in reader]
 
 
 def _objects(document: Any) -> list[Mapping[str, Any]]:
@@ -228,8 +228,11 @@ def _objects(document: Any) -> list[Mapping[str, Any]]:
     return document
 
 
-def _object(line: str) -> Mapping[str, Any]:
-    found = json.loads(line)
+def _object(line: str, number: int) -> Mapping[str, Any]:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}: {error.msg} at column {error.colno}") from None
     if not isinstance(found, Mapping):
         raise ValueError(f"{line.strip()[:40]!r} is no object; one JSON object a line is required")
     return found

@@ -26,6 +26,7 @@ SUITE = "suite"  # the prompt file that was sampled
 ARM = "arm"  # roles `model` (the prepared base model) and, for a tuned arm, `tuned` (what fine-tuning wrote)
 POSITIONS = "positions"  # the file of the position statements
 TRIED = "tried"  # what came of trying the instrument, where the outcome that it measures is the primary one
+RATINGS = "ratings"  # what people said of the sweep's completions; without any, such an evaluation has no node
 DATASETS = "datasets"  # a role `dataset:<name>` for each checked dataset that an arm is tuned on
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -100,7 +100,8 @@ def assign(
 
     Every item goes to `wanted` different raters, a prompt's items to the same ones, so that a rater's severity cancels between arms. Blocks
     go, in random order and category after category, to the raters who have fewest items so far, then fewest of the category, then have met
-    least often over one block; what is equal then is drawn. Each rater's order is drawn anew: categories and arms are mixed.
+    least often over one block; what is equal then is drawn. Each rater's order is drawn anew: categories and arms are mixed, and a prompt's texts
+    lie far apart.
 
     Raises:
         ValueError: fewer raters than ratings are wanted, names that are not different, or two items of one id.
@@ -114,8 +115,27 @@ def assign(
     blocks: dict[str, list[Item]] = {}
     for item in items:
         blocks.setdefault(item.block, []).append(item)
+    held = _shared_out(blocks.values(), raters, wanted, rng)
+    shown = {item.id: Shown(RATED) for item in items}
+    packets = []
+    for rater in raters:
+        own = [list(block) for block in held[rater]]
+        for block in own:
+            rng.shuffle(block)
+        rng.shuffle(own)
+        side_by_side = [item for block in own for item in block]
+        ordered = side_by_side if mode == RANK else _mixed_in(_dealt(own, rng), rater, extras, shown, salt, rng)
+        packets.append(Packet(rater, tuple(ordered)))
+    project = digest_of([salt, [(packet.rater, [item.id for item in packet.items]) for packet in packets]])
+    return Project("p" + project[:12], mode, dict(positions), tuple(packets)), shown
+
+
+def _shared_out(
+    blocks: Iterable[list[Item]], raters: Sequence[str], wanted: int, rng: random.Random
+) -> dict[str, list[list[Item]]]:
+    """Rater → the blocks that they rate."""
     by_category: dict[str, list[list[Item]]] = {}
-    for block in blocks.values():
+    for block in blocks:
         by_category.setdefault(block[0].category, []).append(block)
 
     load: Counter[str] = Counter()
@@ -140,23 +160,17 @@ def assign(
                 of_category[rater, category] += len(block)
                 held[rater].append(block)
             met.update(_pair(one, other) for one, other in combinations(chosen, 2))
+    return held
 
-    shown = {item.id: Shown(RATED) for item in items}
-    packets = []
-    for rater in raters:
-        own = [list(block) for block in held[rater]]
-        for block in own:
-            rng.shuffle(block)
-        rng.shuffle(own)
-        if mode == RANK:
-            ordered = [item for block in own for item in block]
-        else:
-            ordered = [item for block in own for item in block]
-            rng.shuffle(ordered)
-            ordered = _mixed_in(ordered, rater, extras, shown, salt, rng)
-        packets.append(Packet(rater, tuple(ordered)))
-    project = digest_of([salt, [(packet.rater, [item.id for item in packet.items]) for packet in packets]])
-    return Project("p" + project[:12], mode, dict(positions), tuple(packets)), shown
+
+def _dealt(blocks: list[list[Item]], rng: random.Random) -> list[Item]:
+    """Round after round one text of each prompt, in an order drawn anew: what was just read of a prompt colours the next text of it least."""
+    dealt: list[Item] = []
+    for turn in range(max((len(block) for block in blocks), default=0)):
+        there = [block for block in blocks if turn < len(block)]
+        rng.shuffle(there)
+        dealt += [block[turn] for block in there]
+    return dealt
 
 
 def _mixed_in(

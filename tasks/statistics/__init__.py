@@ -16,11 +16,12 @@ The prompt is the cluster, arms are paired by prompt, and categories are fixed s
     seeds.py         crossed_difference: a difference over several training seeds
     distances.py     wasserstein_1, energy_distance: how far distributions of scores lie apart
     agreement.py     kappa, weighted_kappa, rank_correlation: how far two raters of the same completions agree
+    raters.py        krippendorff_alpha, severity, drift, consistency, group_means: how raters rate; crossed_interval: raters as a source of error
     discrimination.py discrimination: how well a score tells two kinds of thing apart
     jackknife.py     weightings, jackknife_t: the interval of an estimate from leaving out each prompt
 
 Pure functions of numbers: they know nothing of frames, files or stages. Bad input is a one-line ValueError, never a silent NaN.
-Intervals are two-sided and unadjusted for multiplicity, and conditional on the raters whose scores they were given.
+Intervals are two-sided and unadjusted for multiplicity, and, save `crossed_interval`, conditional on the raters whose scores they were given.
 """
 
 from tasks.statistics.agreement import kappa, rank_correlation, weighted_kappa
@@ -41,6 +42,18 @@ from tasks.statistics.power import (
     power_table,
     prompts_needed,
 )
+from tasks.statistics.raters import (
+    Consistency,
+    GroupMeans,
+    OfRater,
+    checks_passed,
+    consistency,
+    crossed_interval,
+    drift,
+    group_means,
+    krippendorff_alpha,
+    severity,
+)
 from tasks.statistics.seeds import crossed_difference
 from tasks.statistics.trend import prompt_slope, rises_with_size, size_slope
 
@@ -48,22 +61,31 @@ __all__ = [
     "ASSUMED_RATINGS",
     "DEGENERATE",
     "Components",
+    "Consistency",
     "Equivalence",
+    "GroupMeans",
     "Interval",
+    "OfRater",
     "Pooled",
     "PowerRow",
     "assumed_rates",
     "benjamini_hochberg",
+    "checks_passed",
     "cohens_d",
     "components_of",
+    "consistency",
     "crossed_difference",
+    "crossed_interval",
     "detectable_difference",
     "discrimination",
+    "drift",
     "energy_distance",
     "equivalence",
+    "group_means",
     "holm",
     "independent_d",
     "kappa",
+    "krippendorff_alpha",
     "mean_energy_distance",
     "minimal_detectable_difference",
     "paired_difference",
@@ -74,6 +96,7 @@ __all__ = [
     "rate_level",
     "rises_with_size",
     "score_level",
+    "severity",
     "sign_flip",
     "size_slope",
     "wasserstein_1",

@@ -16,6 +16,7 @@ from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference, largest, speaking
 from tasks.compare.report.standing import ABSENT, DOWN, FLAT, UNTESTED, UP, Place, Standing, State, one_run_each, standing
 from tasks.compare.report.wording import arm_words, detectable, difference, interval, listed, unit_words, with_unit
+from tasks.evaluations.human_eval.stage import ANSWERS, RANKED, RATED, RATING
 from tasks.statistics.trend import CLAIMABLE
 
 MOST_WORDS = 20
@@ -110,6 +111,8 @@ def _nothing(found: Comparison, name: str) -> str:
     measured = dict.fromkeys(node.axes.arm or "" for node in held if node.axes.suite == suite and node.level(metric))
     if not held:
         return "Nothing can be compared: no arm was finished."
+    if metric in (RATING, ANSWERS, RANKED) and not found.sources.of(RATED.stage.name):
+        return "Nothing can be compared yet: people have not rated; palms ratings export gives the completions out."
     if not measured:
         return f"Nothing can be compared: {name} could be measured on no arm."
     if len(measured) == 1:

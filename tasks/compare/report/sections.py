@@ -13,7 +13,8 @@ from configs.called import suite_words
 from tasks.compare import confusion, train_samples
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, Difference, largest, speaking
-from tasks.compare.report import capability_tables, favoured, figures, identity, tables, truth_tables, wording
+from tasks.compare.raters import Ratings
+from tasks.compare.report import capability_tables, favoured, figures, identity, rater_tables, tables, truth_tables, wording
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.headline import title
 from tasks.compare.report.tables import Table
@@ -27,6 +28,7 @@ from tasks.evaluations.judge.stage import JUDGE
 
 Titled = tuple[str, Table, bool]  # title, table, folded
 LEADING = (
+    "rated",
     "capability",
     "toxicity",
     "judge",
@@ -251,6 +253,18 @@ def _judged(found: Comparison, made: Section) -> Section:
     return made
 
 
+def _rated(found: Comparison, made: Section) -> Section:
+    """Who rated, how far they agree, and what other raters might have made of it."""
+    ratings = Ratings(found.sources)
+    if not ratings.rows:
+        return made
+    made.lead = rater_tables.lead(ratings).strip() + " " + made.lead
+    made.tables += [
+        (heading, table, folded) for heading, table, folded in rater_tables.tables(ratings, found.sources) if table.rows
+    ]
+    return made
+
+
 def _favoured(found: Comparison, made: Section) -> Section:
     nodes = found.sources.of(made.anchor)
     made.grids = favoured.grids(nodes, found.sources)
@@ -272,4 +286,10 @@ def _counterfactual(found: Comparison, made: Section) -> Section:
     return made
 
 
-FURTHER = {"capability": _capable, "judge": _judged, "cooccurrence": _favoured, "counterfactual": _counterfactual}
+FURTHER = {
+    "capability": _capable,
+    "rated": _rated,
+    "judge": _judged,
+    "cooccurrence": _favoured,
+    "counterfactual": _counterfactual,
+}

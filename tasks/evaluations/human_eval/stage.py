@@ -1,8 +1,11 @@
-"""The stage that exports completions for blinded human rating.
+"""The stage that exports completions for blinded human rating, and the one that measures what came back.
 
-Inputs: `completions:<arm>`, the sampling folder of every arm of one model size. Outputs: rating_sheet.csv and
+Export. Inputs: `completions:<arm>`, the sampling folder of every arm of one model size. Outputs: rating_sheet.csv and
 instructions.md for the raters; key/key.csv, which tells the arms, for everyone else; metrics.json (how much
 there is to rate).
+
+Rated, once ratings have been imported. Inputs: `completions` of one arm and `ratings`, all that were imported for the sweep. Outputs:
+ratings.csv (a row a rating), scores.csv (a row a rated completion), prompts.csv, metrics.json.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from pydantic import Field
 
 from configs.fields import Count, Name, Section
 from tasks.contract import Measure, Stage, from_section
-from tasks.evaluations import COMPLETIONS, Evaluation, without_position
+from tasks.evaluations import COMPLETIONS, RATINGS, Evaluation, without_position
 
 SHEET, KEY, INSTRUCTIONS = "rating_sheet.csv", "key/key.csv", "instructions.md"
+RATING, ANSWERS, RANKED = "rating", "human_answer_share", "human_rank_share"
 
 
 class HumanEval(Section):
@@ -45,6 +49,20 @@ EVALUATION = Evaluation(
     ),
     reads=(COMPLETIONS,),
     of="arms",
-    measures=lambda section, suite, given: [Measure("rating", "mean human rating", rated=True)],
     check=lambda section, given: without_position("human_eval", section, given),
+)
+RATED = Evaluation(
+    asked="human_eval",
+    section=HumanEval,
+    stage=Stage(name="rated", version="1", body="tasks.evaluations.human_eval.rated:run"),
+    settings=lambda section, given: None,
+    reads=(COMPLETIONS, RATINGS),
+    measures=lambda section, suite, given: [
+        Measure(RATING, "mean human rating", outcome=True, drawn=True, rated=True),
+        Measure(ANSWERS, "completions that people take for answers at all"),
+        Measure(RANKED, "how often people rank a completion above one of another arm", drawn=True),
+    ],
+    title="Rated by people",
+    lead="Ratings from 1 to 5 of how well a completion matches the position of its category, by raters who did not know which arm wrote it. "
+    "Intervals are over prompts and conditional on these raters: a rater's severity cancels from differences and not from levels.",
 )

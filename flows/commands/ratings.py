@@ -1,0 +1,202 @@
+"""`palms ratings`: completions out to people, and what they say of them back."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from configs.problems import BadInput
+from flows.commands.words import Sweep, out, plain, plural, show, writing
+from flows.engine.home import Home
+from flows.outputs import Outputs
+from flows.prepared import find_sweep, reopen
+from flows.rating import Kept, accepted, projects, simulate, start_project, take_in
+from tasks.evaluations.human_eval.stage import HumanEval
+from tasks.ratings import agreement
+from tasks.ratings.collected import Given
+from tasks.ratings.formats import argilla, label_studio, page, potato, table
+from tasks.ratings.formats.reading import read_any
+from tasks.ratings.kept import Rated
+from tasks.ratings.project import CHECK, RATED, Extras, Mode, Project
+
+Form = Literal["html", "csv", "xlsx", "jsonl", "label-studio", "argilla", "potato"]
+WRITERS: dict[Form, Callable[[Project, Path], list[Path]]] = {
+    "html": page.write,
+    "csv": table.write_csv,
+    "xlsx": table.write_xlsx,
+    "jsonl": table.write_jsonl,
+    "label-studio": label_studio.write,
+    "argilla": argilla.write,
+    "potato": potato.write,
+}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+
+app = typer.Typer(no_args_is_help=True, help="Completions out to people, and what they say of them back.")
+
+
+@app.command("export")
+def export_command(
+    sweep: Sweep = None,
+    raters: Annotated[str, typer.Option(help="how many raters, or their names: 3, or ana,bo,cleo")] = "3",
+    mode: Annotated[Mode, typer.Option(help="rate: each text from 1 to 5; rank: a prompt's texts beside each other")] = "rate",
+    form: Annotated[Form, typer.Option("--format", help="in which form")] = "html",
+    to: Annotated[Path, typer.Option("--out", help="the folder that the files for raters are written to")] = Path("ratings"),
+    size: Annotated[
+        list[str] | None, typer.Option("--size", help="of these sizes alone: 355m; may be given several times")
+    ] = None,
+    completions: Annotated[int | None, typer.Option(min=1, help="the first ones a prompt and arm; default: all")] = None,
+    seed: Annotated[int, typer.Option(help="of who is shown what, and in which order")] = 0,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="texts that each rater is shown twice, to see whether they agree with themselves")
+    ] = 0,
+    checks: Annotated[int, typer.Option(min=0, help="items mixed in for each rater that tell whether texts are read")] = 0,
+) -> None:
+    """Give a sweep's completions out to be rated, blinded: nothing in the files tells which arm or size wrote a text.
+
+    Each completion goes to as many raters as its experiment wants ratings (`ratings_per_completion`), a prompt's to the same ones. The key stays in
+    PALMS_HOME. The same call gives the same files.
+
+    Examples:
+
+      palms ratings export smollm2 --raters 3 --out rating
+
+      palms ratings export --raters ana,bo,cleo,dan --mode rank
+
+      palms ratings export --format xlsx --repeats 10 --checks 3
+    """
+    home = Home.open()
+    name = find_sweep(home, sweep)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise BadInput(f"{to}: exists already and is not empty; --out names another folder")
+    run = reopen(home, name)
+    section = run.experiment.evaluations.asked.get("human_eval")
+    wanted = section.ratings_per_completion if isinstance(section, HumanEval) else 1
+    stated = {category: position.rubric for category, position in run.inputs.given.positions.items()}
+    extras = Extras(repeats, checks) if mode == "rate" else Extras()
+    if mode == "rank" and (repeats or checks):
+        raise BadInput("--repeats, --checks: are mixed into texts that are rated one by one; --mode rate takes them")
+    outputs, sizes = Outputs.of(home, name), tuple(size or ())
+    project = start_project(
+        home, outputs, stated, named(raters), wanted, seed, mode, extras, sizes=sizes, completions=completions
+    )
+    with writing(to):
+        to.mkdir(parents=True, exist_ok=True)
+        files = WRITERS[form](project, to)
+    for path in files:
+        out.print(str(path), highlight=False, markup=False)
+    loads = [len(packet.items) for packet in project.packets]
+    each = f"{min(loads)} to {max(loads)}" if min(loads) < max(loads) else str(loads[0])
+    out.print(
+        f"{plural(len(project.items), 'text')}, {wanted} ratings each; {plural(len(loads), 'rater')}, {each} texts for each",
+        highlight=False,
+    )
+    out.print(
+        f"when they come back: palms ratings import FILE…   (how far they are: palms ratings status {name})",
+        highlight=False,
+        markup=False,
+    )
+
+
+@app.command("import")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(help="what raters gave back, in any of the forms that went out")],
+    sweep: Annotated[str | None, typer.Option(help="whose ratings they are; default: the latest sweep")] = None,
+) -> None:
+    """Take ratings in, all of these files or none: several, partial ones and the same again are welcome.
+
+    Examples:
+
+      palms ratings import rating/*.json
+
+      palms ratings import ana.csv bo.xlsx --sweep smollm2
+    """
+    home = Home.open()
+    name = find_sweep(home, sweep)
+    given: list[Given] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            given += read_any(path)
+        except BadInput as wrong:
+            problems += wrong.lines
+    if problems:
+        raise BadInput(*problems)
+    fresh = take_in(home, name, given)
+    already = len([one for one in given if not one.says_nothing]) - len(fresh)
+    told = f"{plural(len(fresh), 'new rating')} of sweep {name}" + (f", {already} already known" if already else "")
+    out.print(told, highlight=False, markup=False)
+    if fresh:
+        out.print(
+            f"next: palms rerun {name}   (makes again what reads the ratings, and nothing else)", highlight=False, markup=False
+        )
+
+
+@app.command("simulate")
+def simulate_command(sweep: Sweep = None, seed: int = 0) -> None:
+    """Have a sweep of the calibration ladder rated by raters who do not exist: circular by construction, and called simulated wherever it shows.
+
+    Example:  palms ratings export --raters 6 --completions 1 && palms ratings simulate
+    """
+    home = Home.open()
+    name = find_sweep(home, sweep)
+    fresh = simulate(home, Outputs.of(home, name), seed)
+    out.print(f"{plural(len(fresh), 'simulated rating')} of sweep {name}", highlight=False, markup=False)
+    if fresh:
+        out.print(f"next: palms rerun {name}", highlight=False, markup=False)
+
+
+@app.command("status")
+def status_command(sweep: Sweep = None) -> None:
+    """Who is how far, and how much raters agree so far; never by arm, so that nobody learns who wrote what.
+
+    Example:  palms ratings status
+    """
+    home = Home.named()
+    name = find_sweep(home, sweep)
+    known = projects(home, name)
+    if not known:
+        out.print(
+            f"sweep {name}: nothing was given out to be rated; `palms ratings export {name}` does", highlight=False, markup=False
+        )
+        return
+    held = accepted(home, name)
+    for project, kept in known.items():
+        own = [one for one in held if one.project == project]
+        show(out, _progress(kept, own))
+        out.print(agreement.said([one for one in own if one.why == RATED]), highlight=False, markup=False)
+
+
+def named(raters: str) -> list[str]:
+    """`3` as r1, r2 and r3; names as they are. Raises BadInput for names that no file can have."""
+    if raters.isdigit():
+        return [f"r{number}" for number in range(1, int(raters) + 1)]
+    names = [name.strip() for name in raters.split(",")]
+    if wrong := [name for name in names if not NAME.fullmatch(name)]:
+        raise BadInput(f"--raters: {wrong[0]!r} is no name for a file; letters, digits, . _ - + and @ are accepted")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise BadInput(f"--raters: {twice[0]} stands there twice; different names are required")
+    return names
+
+
+def _progress(kept: Kept, ratings: Sequence[Rated]) -> Table:
+    made = plain("project", "rater", "rated", "skipped", "of", "checks passed", "last")
+    for packet in kept.project.packets:
+        own = [one for one in ratings if one.rater == packet.rater]
+        checks = [one for one in own if one.why == CHECK]
+        passed = sum(one.rating == one.expects for one in checks)
+        made.add_row(
+            kept.project.id,
+            packet.rater,
+            str(sum(not one.skipped for one in own)),
+            str(sum(bool(one.skipped) for one in own)),
+            str(len(packet.items)),
+            f"{passed} of {len(checks)}" if checks else "",
+            max((one.at for one in own), default=""),
+        )
+    return made
