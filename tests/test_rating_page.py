@@ -262,18 +262,20 @@ class Tab:
         return self.browser.call(method, self.session, **given)
 
     def go(self, url: str) -> None:
-        self.call("Page.navigate", url=url)
-        self.painted(f"location.href === {json.dumps(url)}")
+        self._load("Page.navigate", url=url)
 
     def reload(self) -> None:
-        self.js("window.old = true")
-        self.call("Page.reload")
-        self.painted("!window.old")
+        self._load("Page.reload")
 
-    def painted(self, there: str) -> None:
-        """Waits for the page: before it was painted, a browser drops what is pressed."""
-        paints = "performance.getEntriesByName('first-contentful-paint').length > 0"
-        wait_for(lambda: self.js(f"{there} && document.readyState === 'complete' && {paints}"))
+    def _load(self, method: str, **given: Any) -> None:
+        """Until the page is painted: before that, a browser drops what is pressed."""
+        before = self._heard("Page.loadEventFired")
+        self.call(method, **given)
+        wait_for(lambda: self.browser.call("Browser.getVersion") and self._heard("Page.loadEventFired") > before)
+        wait_for(lambda: self.js("performance.getEntriesByName('first-contentful-paint').length"))
+
+    def _heard(self, method: str) -> int:
+        return sum(one["method"] == method for one in self.browser.events if one.get("sessionId") == self.session)
 
     def js(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -17,6 +17,7 @@ from flows.engine.home import Home
 from flows.outputs import Outputs
 from flows.prepared import find_sweep, reopen
 from flows.rating import Kept, accepted, projects, simulate, start_project, take_in
+from flows.serving import rating_server
 from tasks.evaluations.human_eval.stage import HumanEval
 from tasks.ratings import agreement
 from tasks.ratings.collected import Given
@@ -135,6 +136,25 @@ def import_command(
         out.print(
             f"next: palms rerun {name}   (makes again what reads the ratings, and nothing else)", highlight=False, markup=False
         )
+
+
+@app.command("serve")
+def serve_command(
+    sweep: Sweep = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of 127.0.0.1; 0: any that is free")] = rating_server.PORT,
+) -> None:
+    """Offer what was exported last as pages on 127.0.0.1, a link for each rater; whatever they say is saved at once, until Ctrl-C.
+
+    From another machine: `ssh -L 4700:127.0.0.1:4700 HOST`, and the links open there. At the same port a link stays the same at every start.
+
+    Example:  palms ratings export --raters ana,bo,cleo && palms ratings serve
+    """
+    home = Home.open()
+    name = find_sweep(home, sweep)
+    known = projects(home, name)
+    if not known:
+        raise BadInput(f"sweep {name}: nothing was given out to be rated; `palms ratings export {name}` does")
+    rating_server.serve(home, name, next(iter(known.values())).project, port, out)
 
 
 @app.command("simulate")

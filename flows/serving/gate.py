@@ -19,6 +19,9 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Answer = tuple[int, str, list[tuple[bytes, bytes]]]  # status, text, headers
+
+PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 
 # The page that logs a browser in. What stands behind # in its address reaches no server, log or other page: the secret and, from its first
 # slash on, which of the server's own pages is opened then.
@@ -50,9 +53,7 @@ class Gate:
     """`shows`: whether the gate asks for the secret; not where the application does it itself."""
 
     def __init__(self, app: App, name: str, port: int, secret: str, *, shows: bool) -> None:
-        self._app, self._name = app, name
-        self._host, self._nearly = f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()
-        self._origin = b"http://" + self._host
+        self._app, self._name, self._port = app, name, port
         self._expected = authorization(secret).encode() if shows else None
         rules = (
             "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:",
@@ -80,31 +81,18 @@ class Gate:
             await self._guarded(send)(start)
             await send({"type": "http.response.body", "body": text.encode()})
 
-    def _refused(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
-        """What is answered instead: status, text, headers; None where the request may pass."""
-        hosts, origins = _all(headers, b"host"), _all(headers, b"origin")
-        plain = [(b"content-type", b"text/plain; charset=utf-8")]
-        reading = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
-        if hosts == [self._nearly] and not origins and reading:
-            place = self._origin + scope["path"].encode("ascii", "ignore")
-            return 307, "", [(b"location", place + (b"?" + query if (query := scope.get("query_string")) else b""))]
-        if hosts != [self._host]:
-            return 403, f"This server answers at {self._origin.decode()} alone.", plain
-        followed = reading and [
-            *_all(headers, b"sec-fetch-mode"),
-            *_all(headers, b"sec-fetch-dest"),
-        ] == [b"navigate", b"document"]
-        foreign = _all(headers, b"sec-fetch-site") not in ([], [b"same-origin"], [b"none"])
-        if any(origin != self._origin for origin in origins) or (foreign and not followed):
-            return 403, "Pages of other origins are not answered.", plain
-        if self._expected is None or (reading and scope["path"] in {HEALTH, OPEN}):
+    def _refused(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> Answer | None:
+        """What is answered instead; None where the request may pass."""
+        if (elsewhere := from_elsewhere(scope, self._port)) is not None:
+            return elsewhere
+        if self._expected is None or (_reading(scope) and scope["path"] in {HEALTH, OPEN}):
             return None
         shown = _all(headers, b"authorization")
         if len(shown) == 1 and hmac.compare_digest(shown[0], self._expected):
             return None
         asks = json.dumps(f"palms {self._name}, user {USER}")
         told = "The link that `palms up --detach` prints logs in; the password is the file `secret` of PALMS_HOME."
-        return 401, told, [*plain, (b"www-authenticate", f"Basic realm={asks}".encode())]
+        return 401, told, [PLAIN, (b"www-authenticate", f"Basic realm={asks}".encode())]
 
     def _guarded(self, send: Send) -> Send:
         """Pages may ask this server and no other, and stand in no other's frame."""
@@ -115,6 +103,31 @@ class Gate:
             await send(message)
 
         return sent
+
+
+def from_elsewhere(scope: Scope, port: int) -> Answer | None:
+    """What is answered to a request that names another host, or comes from a page of another origin; None to any other."""
+    headers, reading = list(scope["headers"]), _reading(scope)
+    host, nearly = f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()
+    own = b"http://" + host
+    hosts, origins = _all(headers, b"host"), _all(headers, b"origin")
+    if hosts == [nearly] and not origins and reading:
+        place = own + scope["path"].encode("ascii", "ignore")
+        return 307, "", [(b"location", place + (b"?" + query if (query := scope.get("query_string")) else b""))]
+    if hosts != [host]:
+        return 403, f"This server answers at {own.decode()} alone.", [PLAIN]
+    followed = reading and [
+        *_all(headers, b"sec-fetch-mode"),
+        *_all(headers, b"sec-fetch-dest"),
+    ] == [b"navigate", b"document"]
+    foreign = _all(headers, b"sec-fetch-site") not in ([], [b"same-origin"], [b"none"])
+    if any(origin != own for origin in origins) or (foreign and not followed):
+        return 403, "Pages of other origins are not answered.", [PLAIN]
+    return None
+
+
+def _reading(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
 
 
 def _all(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:

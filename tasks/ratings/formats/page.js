@@ -69,14 +69,17 @@ let isKept = true, isSaved = true;  // in this browser; as a file, since anythin
 const inBrowser = () => {
   try { return JSON.parse(localStorage.getItem(KEY)); } catch { return null; }
 };
-const keep = () => {
-  isSaved = !records.size;
-  merge(inBrowser());
+const store = (key, text) => {
   try {
-    localStorage.setItem(KEY, JSON.stringify(written()));
+    localStorage.setItem(key, text);
     isKept = true;
   } catch { isKept = false; }
   at("not-kept").hidden = isKept;
+};
+const keep = () => {
+  isSaved = false;
+  merge(inBrowser());
+  store(KEY, JSON.stringify(written()));
 };
 addEventListener("storage", (event) => {
   if (event.key !== KEY && event.key !== null) return;
@@ -364,7 +367,7 @@ at("load").addEventListener("change", async () => { if (at("load").files.length)
 
 const found = inBrowser();
 if (merge(found)) at("group").value = group = typeof found.group === "string" ? found.group : "";
-keep();
+store(`${KEY} tried`, "");  // not what is kept: right after a reload a browser may show what was there before, which would then be written over
 send(...records.keys());
 show();
 }

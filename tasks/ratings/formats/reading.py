@@ -9,7 +9,7 @@ from typing import Any
 from configs.problems import BadInput
 from configs.texts import read_text
 from tasks.ratings.collected import Given
-from tasks.ratings.formats import argilla, label_studio, page, potato, table
+from tasks.ratings.formats import argilla, label_studio, page, potato, served, table
 from tasks.ratings.formats.values import rows_of
 
 TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".xlsx"}
@@ -28,6 +28,8 @@ def read_any(path: Path) -> list[Given]:
         return argilla.read(path)
     if suffix == ".json":
         return _of_json(path)
+    if suffix == served.SUFFIX:
+        return served.read(path)
     if suffix not in TABLES:
         raise BadInput(f"{path}: of no form that is read; {ACCEPTED} is required")
     if suffix == ".xlsx":
