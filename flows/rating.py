@@ -48,9 +48,8 @@ class Kept:
         at = next(place for place, item in enumerate(packet.items) if item.id == given.item)
         item = packet.items[at]
         own = self.tasks.get(shown.of or given.item) or Task("", "", 0, item.category, "")  # a check is of nothing
-        said = {
-            name: getattr(given, name) for name in ("rating", "is_answer", "rank", "skipped", "comment", "seconds", "at", "group")
-        }
+        said = {name: getattr(given, name) for name in ("rating", "is_answer", "rank", "skipped", "seconds", "at")}
+        said |= {name: _writable(getattr(given, name)) for name in ("comment", "group")}
         return Rated(
             project=self.project.id,
             item=given.item,
@@ -274,6 +273,11 @@ def take_in(home: Home, sweep: str, given: Sequence[Given], *, simulated: bool =
 
 def _nothing_out(sweep: str) -> BadInput:
     return BadInput(f"sweep {sweep}: nothing was given out to be rated; `palms ratings export {sweep}` does")
+
+
+def _writable(text: str) -> str:
+    """A half of a character, which a browser can hand over and no file can hold, becomes the sign for one that is lost."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _as_given(one: Rated) -> Given:

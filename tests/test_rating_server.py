@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -58,9 +58,12 @@ def kept(home: Path, given: Project) -> None:
 class Running:
     """`palms ratings serve` as a user runs it."""
 
+    started: ClassVar[list[subprocess.Popen[str]]] = []
+
     def __init__(self, home: Path, port: int = 0) -> None:
         command = [*sweeps.COMMAND, "ratings", "serve", SWEEP, "--port", str(port)]
         self.process = subprocess.Popen(command, env=sweeps.environment(home), stdout=subprocess.PIPE, text=True)
+        self.started.append(self.process)
         assert self.process.stdout is not None
         self.told = [self.process.stdout.readline() for _ in range(4)]
         self.links = dict(line.split() for line in self.told[:3])
@@ -310,9 +313,14 @@ def test_of_posts_at_once_the_later_one_stands_and_all_are_kept_in_the_history(s
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own(tmp_path: Path) -> Iterator[Path]:
+    """A home of its own, with whose test all that it started ends."""
     kept(tmp_path, project())
-    return tmp_path
+    before = len(Running.started)
+    yield tmp_path
+    for process in Running.started[before:]:
+        process.kill()
+        process.wait(30)
 
 
 def test_what_was_answered_to_is_there_after_a_kill_in_the_middle_of_saving(own: Path) -> None:
@@ -446,12 +454,12 @@ def test_rated_in_a_browser_it_is_saved_at_once_and_another_browser_goes_on(own:
         for one_tab in (tab, bo):
             one_tab.click("#begin")
             one_tab.keys("y", "4")
-        wait_for(lambda: len(kept_ratings(own)) == 2)
-        assert kept_ratings(own) == {("ana", items_of("ana")[0]): 4, ("bo", items_of("bo")[0]): 4}
+        wait_for(lambda: kept_ratings(own) == {("ana", items_of("ana")[0]): 4, ("bo", items_of("bo")[0]): 4})
         wait_for(lambda: tab.text("#done-words").endswith("saved"))
 
         later = other.open(running.links["ana"])
         wait_for(lambda: "1 of 4 are done" in later.text("#begin"))
+        assert later.text("#loaded").startswith("1 loaded from the server;")
         later.click("#begin")
         assert later.text("#which") == "Text 2 of 4"
         os.kill(running.process.pid, signal.SIGKILL)
@@ -464,4 +472,3 @@ def test_rated_in_a_browser_it_is_saved_at_once_and_another_browser_goes_on(own:
     finally:
         first.close()
         other.close()
-        running.process.kill()

@@ -54,12 +54,14 @@ FIXED = {
 # By a page of its own, and not as an answer that leads on: to one that was followed from another site, the browser would send no strict cookie.
 ENTERED = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={to}"><title>Rating</title>
 <p><a href="{to}">To the texts</a>"""
-# What was saved reaches the page as what is said in another tab does, and counts by the same rules: of a text, what was said last.
+# What was saved reaches the page as a copy that its rater loads does, and counts by the same rules: of a text, what was said last.
 SAVED = """<script type="application/json" id="saved">{saved}</script><script>
 addEventListener("load", () => {{
-  const saved = JSON.parse(document.getElementById("saved").textContent);
-  if (document.getElementById("group").value) delete saved.group;
-  dispatchEvent(new StorageEvent("storage", {{newValue: JSON.stringify(saved)}}));
+  const text = document.getElementById("saved").textContent, saved = JSON.parse(text), given = new DataTransfer();
+  if (!saved.ratings.length && !saved.group) return;
+  given.items.add(new File([text], "the server"));
+  document.getElementById("load").files = given.files;
+  document.getElementById("load").dispatchEvent(new Event("change"));
 }});
 </script>"""
 NO_LINK = "Please open the link that you were given: it logs you in."

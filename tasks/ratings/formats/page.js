@@ -5,7 +5,7 @@ const held = JSON.parse(document.getElementById("held").textContent);
 const at = (id) => document.getElementById(id);
 const ranking = held.mode === "rank";
 const ids = held.items.map((item) => item.id), known = new Set(ids);
-const KEY = `palms ratings ${held.project} ${held.rater}`;
+const KEY = `palms ratings ${JSON.stringify([held.project, held.rater])}`;
 
 // ---- what is said ------------------------------------------------------------------------------------------------------------
 
@@ -19,7 +19,7 @@ const saysSomething = (one) => Boolean(one.rating !== null || one.is_answer !== 
 const time = (one) => Date.parse(one.at) || 0;
 const newer = (one, other) => time(one) - time(other) || (JSON.stringify(one) > JSON.stringify(other) ? 1 : -1);
 
-// In the order of the page, so that two tabs that know the same write the same. A sign-off holds for what was said before it.
+// A sign-off holds for what was said before it.
 const written = (wanted = ids) => ({
   project: held.project, rater: held.rater, mode: held.mode, group,
   signed_off: signedOff && [...records.values()].every((one) => time(one) <= Date.parse(signedOff)) ? signedOff : null,
@@ -43,7 +43,7 @@ const merge = (saved) => {
 const put = (one) => {
   const last = time(of(one.item));
   records.set(one.item, {...one, at: new Date(Math.max(Date.now(), last + 1)).toISOString()});
-  keep();
+  keep(one.item);
   send(one.item);
 };
 
@@ -64,36 +64,43 @@ const undo = () => {
 
 // ---- where it is kept --------------------------------------------------------------------------------------------------------
 
-let isKept = true, isSaved = true;  // in this browser; as a file, since anything was said
+// Each item has a place of its own: a tab that does not know yet what another said, or a browser that after a reload shows for a moment what
+// was there before, writes over nothing but that item.
+const unkept = new Set();  // what this browser has no room for: items; "" is for what is said of the whole
+let isSaved = true;  // as a file, since anything was said
 
-const inBrowser = () => {
-  try { return JSON.parse(localStorage.getItem(KEY)); } catch { return null; }
-};
-const store = (key, text) => {
-  try {
-    localStorage.setItem(key, text);
-    isKept = true;
-  } catch { isKept = false; }
-  at("not-kept").hidden = isKept;
-};
-const keep = () => {
+const parsed = (text) => { try { return JSON.parse(text); } catch { return null; } };
+const place = (what) => (what ? `${KEY} ${what}` : KEY);
+const keep = (...what) => {
   isSaved = false;
-  merge(inBrowser());
-  store(KEY, JSON.stringify(written()));
+  for (const one of new Set([...unkept, ...what])) {
+    try {
+      localStorage.setItem(place(one), JSON.stringify(one ? of(one) : {group, signed_off: signedOff}));
+      unkept.delete(one);
+    } catch { unkept.add(one); }
+  }
+  at("not-kept").hidden = !unkept.size;
+};
+const hear = (whole, ratings) => {
+  if (typeof whole?.group === "string") at("group").value = group = whole.group;
+  return merge({project: held.project, rater: held.rater, signed_off: whole?.signed_off, ratings});
+};
+const recall = () => {
+  const read = (what) => { try { return parsed(localStorage.getItem(place(what))); } catch { return null; } };
+  hear(unkept.has("") ? null : read(""), ids.map(read));
 };
 addEventListener("storage", (event) => {
-  if (event.key !== KEY && event.key !== null) return;
-  let other = null;
-  try { other = JSON.parse(event.newValue); } catch { /* not written by this page */ }
-  const taken = merge(other);
-  if (taken) at("group").value = group = typeof other.group === "string" ? other.group : group;
-  const theirs = new Map(other?.ratings?.map((one) => [one?.item, JSON.stringify(one)]));
-  if (written().ratings.some((one) => theirs.get(one.item) !== JSON.stringify(one))) keep();  // that tab did not know all when it wrote
-  if (taken?.length) show();
+  if (event.key === null) return keep("", ...records.keys());  // emptied, by whoever
+  if (!event.key.startsWith(KEY)) return undefined;
+  const id = event.key.slice(KEY.length + 1), told = parsed(event.newValue);
+  if (!id) hear(told, []);
+  else if (!hear(null, [told]).length && records.has(id) && event.newValue !== JSON.stringify(of(id))) keep(id);  // here is something later
+  return show();
 });
-addEventListener("beforeunload", (event) => { if (!isKept && !isSaved) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (unkept.size && !isSaved) event.preventDefault(); });
 
 const save = () => {
+  recall();
   const copy = {...written(), ratings: written().ratings.filter(saysSomething)};
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(copy, null, 1) + "\n"], {type: "application/json"}));
@@ -111,8 +118,8 @@ const load = async (file) => {
   if (taken === null) return `${file.name} was not saved by this page of yours: nothing was loaded.`;
   if (!group && typeof saved.group === "string") at("group").value = group = saved.group;
   const unread = saved.ratings.filter((one) => !fits(one)).length;
-  keep();
-  send(...taken);
+  keep("", ...taken);
+  send("", ...taken);
   progress();
   return `${taken.length} loaded from ${file.name}; of the rest the same or something later is here.` + (unread ? ` ${unread} could not be read.` : "");
 };
@@ -310,7 +317,7 @@ const skip = (reason) => {
 const signOff = () => {
   const last = Math.max(0, ...[...records.values()].map(time));
   signedOff = new Date(Math.max(Date.now(), last)).toISOString();
-  keep();
+  keep("");
   send("");
   const name = save();
   show();
@@ -362,12 +369,12 @@ for (const button of document.querySelectorAll("[data-reason]")) button.addEvent
 for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", () => answer(button.dataset.answer === "1"));
 for (const button of document.querySelectorAll("[data-rating]")) button.addEventListener("click", () => rate(Number(button.dataset.rating)));
 at("comment").addEventListener("input", () => put({...of(current().id), comment: at("comment").value}));
-at("group").addEventListener("input", () => { group = at("group").value.trim(); keep(); send(""); });
+at("group").addEventListener("input", () => { group = at("group").value.trim(); keep(""); send(""); });
 at("load").addEventListener("change", async () => { if (at("load").files.length) at("loaded").textContent = await load(at("load").files[0]); at("load").value = ""; });
 
-const found = inBrowser();
-if (merge(found)) at("group").value = group = typeof found.group === "string" ? found.group : "";
-store(`${KEY} tried`, "");  // not what is kept: right after a reload a browser may show what was there before, which would then be written over
+recall();
+keep("tried");  // no item: whether anything can be kept
+isSaved = true;
 send(...records.keys());
 show();
 }
