@@ -14,8 +14,8 @@ from tasks.ratings.formats.values import rows_of
 
 TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".xlsx"}
 ACCEPTED = (
-    "a page's saved file (.json), what `palms ratings serve` keeps (.sqlite), a sheet (.csv, .xlsx, .jsonl), an export of Label Studio (.json, .csv), "
-    "records.json of Argilla, or what Potato keeps or exports (.json, .csv, .tsv, .jsonl)"
+    "a page's saved file (.json), what `palms ratings serve` keeps (.sqlite), a sheet (.csv, .xlsx, .jsonl), an export of Label "
+    "Studio (.json, .csv), records.json of Argilla, or what Potato keeps or exports (.json, .csv, .tsv, .jsonl)"
 )
 
 
