@@ -132,7 +132,7 @@ def start_project(
     *,
     sizes: Sequence[str] = (),
     completions: int | None = None,
-) -> Project:
+) -> Kept:
     """Assign what there is to rate (`to_rate`), and keep the project with its key. The same asked again is the same project.
 
     Raises BadInput: there is nothing to rate, a category has no position, or there are too few raters.
@@ -152,15 +152,16 @@ def start_project(
         )
     except ValueError as refused:
         raise BadInput(f"--raters: {refused}") from None
+    kept = Kept(project, shown, {item.id: task for item, task in there})
     document = {
         "project": asdict(project),
         "shown": {item: asdict(one) for item, one in shown.items()},
-        "tasks": {item.id: asdict(task) for item, task in there},
+        "tasks": {item: asdict(task) for item, task in kept.tasks.items()},
     }
     folder = home.ratings(outputs.sweep) / "projects"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _replace(folder / f"{project.id}.json", json.dumps(document, ensure_ascii=False))
-    return project
+    return kept
 
 
 def projects(home: Home, sweep: str) -> dict[str, Kept]:

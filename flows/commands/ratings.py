@@ -83,18 +83,16 @@ def export_command(
     if mode == "rank" and (repeats or checks):
         raise BadInput("--repeats, --checks: are mixed into texts that are rated one by one; --mode rate takes them")
     outputs, sizes = Outputs.of(home, name), tuple(size or ())
-    project = start_project(
-        home, outputs, stated, named(raters), wanted, seed, mode, extras, sizes=sizes, completions=completions
-    )
+    kept = start_project(home, outputs, stated, named(raters), wanted, seed, mode, extras, sizes=sizes, completions=completions)
     with writing(to):
         to.mkdir(parents=True, exist_ok=True)
-        files = WRITERS[form](project, to)
+        files = WRITERS[form](kept.project, to)
     for path in files:
         out.print(str(path), highlight=False, markup=False)
-    loads = [len(packet.items) for packet in project.packets]
+    loads = [len(packet.items) for packet in kept.project.packets]
     each = f"{min(loads)} to {max(loads)}" if min(loads) < max(loads) else str(loads[0])
     out.print(
-        f"{plural(len(project.items), 'text')}, {wanted} ratings each; {plural(len(loads), 'rater')}, {each} texts for each",
+        f"{plural(len(kept.tasks), 'text')}, {wanted} ratings each; {plural(len(loads), 'rater')}, {each} texts for each",
         highlight=False,
     )
     out.print(
@@ -187,7 +185,9 @@ def status_command(sweep: Sweep = None) -> None:
         return
     held = accepted(home, name)
     for project, kept in known.items():
-        own = [one for one in held if one.project == project]
+        served = (kept.rated(one) for one in rating_server.collected(home, name, project) if not one.says_nothing)
+        of = {(one.item, one.rater): one for one in served}  # what the server keeps and nobody has imported yet counts too
+        own = list((of | {(one.item, one.rater): one for one in held if one.project == project}).values())
         show(out, _progress(kept, own))
         out.print(agreement.said([one for one in own if one.why == RATED]), highlight=False, markup=False)
 

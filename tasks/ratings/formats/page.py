@@ -85,7 +85,7 @@ def read(path: Path) -> list[Given]:
         raise BadInput(f"{path}:{broken.lineno}: {told}; {WRITTEN} is required, whole and as it is") from None
     except (ValueError, RecursionError) as broken:  # NaN, a number of too many digits, too deep nesting
         raise BadInput(f"{path}: not JSON: {broken}; {WRITTEN} is required, whole and as it is") from None
-    problems = [f"{path}: {problem}" for problem in _problems(saved)]
+    problems = [f"{path}: {problem}" for problem in problems_of(saved)]
     if problems:
         raise BadInput(*problems)
     return [
@@ -107,7 +107,8 @@ def read(path: Path) -> list[Given]:
     ]
 
 
-def _problems(saved: Any) -> Iterator[str]:
+def problems_of(saved: Any) -> Iterator[str]:
+    """What makes it no file that a page saves, a line each."""
     if not isinstance(saved, dict):
         yield f"{_shown(saved)}; an object with {', '.join(_FILE)} is required"
         return
@@ -115,9 +116,9 @@ def _problems(saved: Any) -> Iterator[str]:
     ratings = saved.get("ratings")
     for index, one in enumerate(ratings if isinstance(ratings, list) else []):
         if isinstance(one, dict):
-            yield from _wrong(one, _RATING, f"ratings[{index}].")
+            yield from _wrong(one, FIELDS, f"ratings[{index}].")
         else:
-            yield f"ratings[{index}]: {_shown(one)}; an object with {', '.join(_RATING)} is required"
+            yield f"ratings[{index}]: {_shown(one)}; an object with {', '.join(FIELDS)} is required"
 
 
 def _wrong(found: dict[str, Any], fields: Mapping[str, tuple[Callable[[Any], bool], str]], where: str) -> Iterator[str]:
@@ -164,7 +165,7 @@ _FILE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "signed_off": (lambda value: value is None or _time(value), f"{_TIME}, or null"),
     "ratings": (lambda value: isinstance(value, list), "a list"),
 }
-_RATING: dict[str, tuple[Callable[[Any], bool], str]] = {
+FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "item": (_name, "an item's id"),
     "rating": (_whole, f"a whole number from {min(words.SCALE)} to {max(words.SCALE)}, or null,"),
     "is_answer": (lambda value: value is None or isinstance(value, bool), "true, false or null"),

@@ -68,7 +68,7 @@ class Served:
             BadInput: a line for everything else that is wrong.
             sqlite3.Error: it could not be saved.
         """
-        if problems := list(page._problems(posted)):
+        if problems := list(page.problems_of(posted)):
             raise BadInput(*problems)
         if posted["rater"] != rater or not {one["item"] for one in posted["ratings"]} <= self._items[rater]:
             raise NotTheirs("another rater's; your own page saves what you say of your own texts")
@@ -82,7 +82,7 @@ class Served:
                 (rater, _whole(posted["group"]), posted["signed_off"]),
             )
             for one in posted["ratings"]:
-                kept = {name: one[name] for name in page._RATING} | {"comment": _whole(one["comment"])}
+                kept = {name: one[name] for name in page.FIELDS} | {"comment": _whole(one["comment"])}
                 place, said = (one["item"], rater), json.dumps(kept)
                 self._base.execute("insert or ignore into history values (?, ?, ?, ?)", (*place, said, now))
                 self._base.execute(
@@ -103,7 +103,7 @@ def read(path: Path) -> list[Given]:
             documents = list(_documents(base))
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: {error}; {WRITTEN}") from None
-    if problems := [f"{path}: {problem}" for document in documents for problem in page._problems(document)]:
+    if problems := [f"{path}: {problem}" for document in documents for problem in page.problems_of(document)]:
         raise BadInput(*problems)
     return [one for document in documents for one in _given(document)]
 
@@ -122,7 +122,7 @@ def _document(project: str, mode: str, rater: str, group: str, signed_off: str |
 def _given(document: dict[str, Any]) -> list[Given]:
     whose = {"rater": document["rater"], "group": document["group"], "project": document["project"]}
     return [
-        Given(place=f"served: {document['rater']}, item {one['item']}", **whose, **{name: one[name] for name in page._RATING})
+        Given(place=f"served: {document['rater']}, item {one['item']}", **whose, **{name: one[name] for name in page.FIELDS})
         for one in document["ratings"]
     ]
 
