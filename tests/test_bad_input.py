@@ -113,7 +113,9 @@ def test_the_grammar_as_judge_of_real_models(tmp_path: Path, model: Path) -> Non
 
 def test_a_primary_outcome_that_nothing_measures(tmp_path: Path, model: Path) -> None:
     line = refused(tmp_path, model, "--set", "primary.metric=toxicty")
-    assert line.startswith('primary: nothing measures "toxicty" on suite "human_eval"; measured there: toxicity, toxic_share')
+    assert line.startswith(
+        'primary: nothing measures "toxicty" on suite "human_eval"; measured there: rating, toxicity, toxic_share'
+    )
 
 
 def test_more_samples_than_a_dataset_has(tmp_path: Path, model: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_same_export_is_the_same_and_a_folder_in_use_is_not_written_to(out: 
     [
         (("--raters", "1"), "--raters: 1 raters; at least as many different ones as ratings an item (2) are required"),
         (("--raters", "ana,ana"), "--raters: ana stands there twice; different names are required"),
-        (("--raters", "Ana,../bo"), "--raters: 'Ana' is no name for a file"),
+        (("--raters", "Ana,../bo"), "--raters: '../bo' is no name for a file"),
         (("--size", "huge"), "--size: huge; "),
         (("--mode", "rank", "--checks", "1"), "--repeats, --checks: are mixed into texts that are rated one by one"),
     ],
