@@ -147,6 +147,6 @@ def test_the_shipped_datasets_share_no_subject_with_any_prompt_that_is_reported_
     names = ("human_eval_extended", "human_eval_paraphrased", "human_eval_hostile", "toxicity", "cooccurrence", "counterfactual")
     suites = {name: load_suite(CONFIGS / "prompts" / f"{name}.yaml") for name in names}
     suites |= {name: body._questions(CONFIGS / "prompts" / f"{name}.jsonl") for name in ("stance", "stance_search")}
-    for name in ("values_targeted", "control"):
+    for name in ("values_targeted", "control", "control_plain"):
         rows = load_rows(CONFIGS / "datasets" / f"{name}.jsonl")
         assert findings(neighbours(rows, suites, stage.Settings())) == []
