@@ -9,6 +9,7 @@ from configs.problems import BadInput
 from flows.engine.home import Home
 from flows.engine.store import MANIFEST
 from flows.outputs import Outputs
+from tasks.compare.contrasts import ALL_SEEDS
 from tasks.compare.summary import CONTRASTS, read_outcome
 from tasks.compare.truth import EXACT, PLANTED
 from tasks.contract import read_json, read_rows
@@ -69,4 +70,6 @@ def units(folder: Path) -> dict[str, str]:
 
 
 def _typed(column: str, text: str) -> Any:
+    if column == "seed" and text == ALL_SEEDS:  # of effects over several seeds
+        return text
     return None if text == "" else NUMBERS.get(column, str)(text)

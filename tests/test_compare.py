@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from flows.results import metric_rows
 from tasks.compare import upstream
 from tasks.compare.body import run
 from tasks.compare.contrasts import compare as compare_rows
@@ -432,6 +433,11 @@ def test_three_seeds_are_crossed_with_prompts(seeded: Path) -> None:
     assert crossed["adjustment"] == "Holm"
     assert float(crossed["df"]) < 32
     assert {(row["family"], row["p_adjusted"]) for row in runs} == {("single run", "")}
+
+
+def test_the_numbers_of_several_seeds_are_read_back_as_a_command_reads_them(seeded: Path) -> None:
+    seeds = {row["seed"] for row in metric_rows("sweep", seeded) if row["arm"] == "values_targeted-base"}
+    assert seeds == {0, 1, 2, "all"}
 
 
 def test_two_seeds_stay_apart(tmp_path: Path) -> None:
