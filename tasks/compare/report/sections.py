@@ -258,6 +258,8 @@ def _rated(found: Comparison, made: Section) -> Section:
     ratings = Ratings(found.sources)
     if not ratings.rows:
         return made
+    if ratings.simulated:
+        made.title = "Rated by simulated raters"
     made.lead = rater_tables.lead(ratings).strip() + " " + made.lead
     made.tables += [
         (heading, table, folded) for heading, table, folded in rater_tables.tables(ratings, found.sources) if table.rows
