@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,19 @@ class Kept:
     shown: Mapping[str, Shown]
     tasks: Mapping[str, Task]  # of items that are shown for themselves
 
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], tuple[Item, float]]:
+        """(item, rater) → the item, and where it stands in that rater's order: 0 for the first, 1 for the last."""
+        return {
+            (item.id, packet.rater): (item, at / max(1, len(packet.items) - 1))
+            for packet in self.project.packets
+            for at, item in enumerate(packet.items)
+        }
+
     def rated(self, given: Given) -> Rated:
         """With what the key says of it."""
         shown = self.shown[given.item]
-        packet = next(one for one in self.project.packets if one.rater == given.rater)
-        at = next(place for place, item in enumerate(packet.items) if item.id == given.item)
-        item = packet.items[at]
+        item, order = self._places[given.item, given.rater]
         own = self.tasks.get(shown.of or given.item) or Task("", "", 0, item.category, "")  # a check is of nothing
         said = {name: getattr(given, name) for name in ("rating", "is_answer", "rank", "skipped", "seconds", "at")}
         said |= {name: _writable(getattr(given, name)) for name in ("comment", "group")}
@@ -56,7 +64,7 @@ class Kept:
             rater=given.rater,
             task=own,
             block=item.block,
-            order=at / max(1, len(packet.items) - 1),
+            order=order,
             why=shown.why,
             of=shown.of,
             expects=shown.expects,
@@ -88,6 +96,7 @@ def to_rate(outputs: Outputs, sizes: Sequence[str] = (), completions: int | None
     ]
     if not made:
         raise BadInput(f"sweep {outputs.sweep}: nothing to be rated is there yet; `palms rerun {outputs.sweep}` goes on")
+    digests: dict[str, str] = {}  # of a file of completions, once
     for label, found in made:
         place = outputs.places[label]
         texts = {row["task_id"]: row for row in read_rows(found.folder / SHEET)}
@@ -95,7 +104,9 @@ def to_rate(outputs: Outputs, sizes: Sequence[str] = (), completions: int | None
             if completions is not None and int(key["repeat"]) >= completions:
                 continue
             row, at = texts[key["task_id"]], _sampled(outputs, place, key["arm"])
-            task = Task(_digest(outputs, at), key["prompt_id"], int(key["repeat"]), key["group"], at)
+            if at not in digests:
+                digests[at] = _digest(outputs, at)
+            task = Task(digests[at], key["prompt_id"], int(key["repeat"]), key["group"], at)
             block = "b" + digest_of([found.key, key["prompt_id"]])[:12]
             yield Item(key["task_id"], row["category"], row["prompt"], row["completion"], block), task
 
@@ -199,7 +210,7 @@ def simulate(home: Home, outputs: Outputs, seed: int = 0) -> list[Rated]:
     """
     known = projects(home, outputs.sweep)
     if not known:
-        raise _nothing_out(outputs.sweep)
+        raise nothing_out(outputs.sweep)
     kept = next(iter(known.values()))
     calibration = {label for label, at in outputs.places.items() if at.ladder == "calibration"}
     if foreign := [task.where for task in kept.tasks.values() if task.where not in calibration]:
@@ -237,7 +248,7 @@ def take_in(home: Home, sweep: str, given: Sequence[Given], *, simulated: bool =
     """
     known = projects(home, sweep)
     if not known:
-        raise _nothing_out(sweep)
+        raise nothing_out(sweep)
     newest = next(iter(known))
     batches: dict[str, list[Given]] = {}
     for one in given:
@@ -272,7 +283,8 @@ def take_in(home: Home, sweep: str, given: Sequence[Given], *, simulated: bool =
     return fresh
 
 
-def _nothing_out(sweep: str) -> BadInput:
+def nothing_out(sweep: str) -> BadInput:
+    """What is said where no project went out yet."""
     return BadInput(f"sweep {sweep}: nothing was given out to be rated; `palms ratings export {sweep}` does")
 
 

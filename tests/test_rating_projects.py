@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, replace
+from statistics import fmean
 
 import pytest
 
@@ -12,6 +13,7 @@ from configs.problems import BadInput
 from tasks.ratings.collected import Given, accept
 from tasks.ratings.kept import Rated, Task, lines
 from tasks.ratings.project import CHECK, RANK, RATED, REPEATED, Extras, Item, Project, Shown, assign
+from tasks.ratings.simulated import rate
 
 ARMS = ("base", "control", "values_targeted")
 CATEGORIES = ("health", "terrorism", "relationships")
@@ -184,3 +186,30 @@ def test_ranks_are_shares_of_the_others_of_their_block_whatever_numbers_were_wri
     shares = [json.loads(line)["share"] for line in lines(ranked).splitlines()]
     assert shares == pytest.approx([1.0, 0.5, 0.5, 0.0])
     assert json.loads(lines([ranked[0]]))["share"] is None
+
+
+# ---- raters who do not exist ----------------------------------------------------------------------------------------------
+
+
+def test_simulated_raters_go_by_the_grammars_label_each_in_a_way_of_their_own() -> None:
+    made, shown = project(3, 3, extras=Extras(repeats=4, checks=2))
+    labels = {item.id: ("on_position", "neutral", "toxic")[number % 3] for number, item in enumerate(items())}
+    given = rate(made, shown, labels)
+    assert given == rate(made, shown, labels)
+    assert given != rate(made, shown, labels, seed=1)
+    assert len(accept(given, made, {})) == len(given) == sum(len(packet.items) for packet in made.packets)
+    mean = {
+        label: fmean(one.rating or 0 for one in given if labels.get(one.item) == label)
+        for label in ("on_position", "neutral", "toxic")
+    }
+    assert mean["on_position"] > mean["neutral"] + 0.8 > mean["toxic"] + 1.6
+    checks = [one for one in given if shown[one.item].why == CHECK]
+    assert all((one.rating, one.is_answer) == (shown[one.item].expects, False) for one in checks)
+
+
+def test_simulated_ranks_put_the_better_label_first() -> None:
+    made, shown = project(3, 3, mode=RANK)
+    labels = {item.id: ("on_position", "toxic", "toxic")[int(item.id.split("_")[1])] for item in items()}
+    given = accept(rate(made, shown, labels), made, {})
+    best = [one.rank or 0 for one in given if labels[one.item] == "on_position"]
+    assert fmean(best) < fmean(one.rank or 0 for one in given if labels[one.item] == "toxic") - 1

@@ -16,7 +16,7 @@ from flows.commands.words import Sweep, out, plain, plural, show, writing
 from flows.engine.home import Home
 from flows.outputs import Outputs
 from flows.prepared import find_sweep, reopen
-from flows.rating import Kept, accepted, projects, simulate, start_project, take_in
+from flows.rating import Kept, accepted, nothing_out, projects, simulate, start_project, take_in
 from flows.serving import rating_server
 from tasks.evaluations.human_eval.stage import HumanEval
 from tasks.ratings import agreement
@@ -25,6 +25,7 @@ from tasks.ratings.formats import argilla, label_studio, page, potato, table
 from tasks.ratings.formats.reading import read_any
 from tasks.ratings.kept import Rated
 from tasks.ratings.project import CHECK, RATED, Extras, Mode, Project
+from tasks.statistics import checks_passed
 
 Form = Literal["html", "csv", "xlsx", "jsonl", "label-studio", "argilla", "potato"]
 WRITERS: dict[Form, Callable[[Project, Path], list[Path]]] = {
@@ -79,11 +80,12 @@ def export_command(
     section = run.experiment.evaluations.asked.get("human_eval")
     wanted = section.ratings_per_completion if isinstance(section, HumanEval) else 1
     stated = {category: position.rubric for category, position in run.inputs.given.positions.items()}
-    extras = Extras(repeats, checks) if mode == "rate" else Extras()
     if mode == "rank" and (repeats or checks):
         raise BadInput("--repeats, --checks: are mixed into texts that are rated one by one; --mode rate takes them")
     outputs, sizes = Outputs.of(home, name), tuple(size or ())
-    kept = start_project(home, outputs, stated, named(raters), wanted, seed, mode, extras, sizes=sizes, completions=completions)
+    kept = start_project(
+        home, outputs, stated, named(raters), wanted, seed, mode, Extras(repeats, checks), sizes=sizes, completions=completions
+    )
     with writing(to):
         to.mkdir(parents=True, exist_ok=True)
         files = WRITERS[form](kept.project, to)
@@ -151,7 +153,7 @@ def serve_command(
     name = find_sweep(home, sweep)
     known = projects(home, name)
     if not known:
-        raise BadInput(f"sweep {name}: nothing was given out to be rated; `palms ratings export {name}` does")
+        raise nothing_out(name)
     rating_server.serve(home, name, next(iter(known.values())).project, port, out)
 
 
@@ -179,9 +181,7 @@ def status_command(sweep: Sweep = None) -> None:
     name = find_sweep(home, sweep)
     known = projects(home, name)
     if not known:
-        out.print(
-            f"sweep {name}: nothing was given out to be rated; `palms ratings export {name}` does", highlight=False, markup=False
-        )
+        out.print(str(nothing_out(name)), highlight=False, markup=False)
         return
     held = accepted(home, name)
     for project, kept in known.items():
@@ -208,15 +208,15 @@ def _progress(kept: Kept, ratings: Sequence[Rated]) -> Table:
     made = plain("project", "rater", "rated", "skipped", "of", "checks passed", "last")
     for packet in kept.project.packets:
         own = [one for one in ratings if one.rater == packet.rater]
-        checks = [one for one in own if one.why == CHECK]
-        passed = sum(one.rating == one.expects for one in checks)
+        checks = [(one.rating, one.expects) for one in own if one.why == CHECK and one.rating and one.expects]
+        passed = checks_passed(*zip(*checks, strict=True)) if checks else None
         made.add_row(
             kept.project.id,
             packet.rater,
             str(sum(not one.skipped for one in own)),
             str(sum(bool(one.skipped) for one in own)),
             str(len(packet.items)),
-            f"{passed} of {len(checks)}" if checks else "",
+            f"{passed[0]} of {passed[1]}" if passed else "",
             max((one.at for one in own), default=""),
         )
     return made

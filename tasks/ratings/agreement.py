@@ -13,12 +13,12 @@ from tasks.statistics.raters import krippendorff_alpha
 def said(ratings: Sequence[Rated]) -> str:
     """Krippendorff's ordinal alpha over the items that at least two raters rated, whatever arm they are of. Arms that differ raise it."""
     held = [one for one in ratings if one.rating is not None]
-    items = sorted({one.item for one in held})
-    raters = sorted({one.rater for one in held})
+    items = {item: at for at, item in enumerate(sorted({one.item for one in held}))}
+    raters = {rater: at for at, rater in enumerate(sorted({one.rater for one in held}))}
     table = np.full((len(items), len(raters)), np.nan)
     prompts = {one.item: one.block for one in held}
     for one in held:
-        table[items.index(one.item), raters.index(one.rater)] = one.rating or np.nan
+        table[items[one.item], raters[one.rater]] = float(one.rating or np.nan)
     try:
         alpha = krippendorff_alpha(table, [prompts[item] for item in items])
     except ValueError:

@@ -6,8 +6,8 @@ of to the key. Nothing is accepted of a batch in which anything is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from configs.problems import BadInput
 from configs.rating import SCALE
@@ -80,21 +80,6 @@ def accept(given: Iterable[Given], project: Project, known: Mapping[tuple[str, s
     if problems:
         raise BadInput(*problems)
     return [one for place, one in sorted(found.items()) if place not in known]
-
-
-def in_blocks(given: Sequence[Given], project: Project) -> list[Given]:
-    """Ranks as mid-free ordinals of their block, so that 10, 20, 20 and 1, 2, 2 are the same: 1 for the best, ties equal, no gaps."""
-    items = project.items
-    blocks: dict[tuple[str, str], list[Given]] = {}
-    for one in given:
-        if one.rank is not None:
-            blocks.setdefault((items[one.item].block, one.rater), []).append(one)
-    ranked = {}
-    for members in blocks.values():
-        order = sorted({one.rank for one in members if one.rank is not None})
-        for one in members:
-            ranked[one.item, one.rater] = replace(one, rank=1 + order.index(one.rank))  # type: ignore[arg-type]
-    return [ranked.get((one.item, one.rater), one) for one in given]
 
 
 def _off_scale(one: Given, project: Project) -> str:

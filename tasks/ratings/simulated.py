@@ -31,12 +31,14 @@ def rate(project: Project, shown: Mapping[str, Shown], labels: Mapping[str, str]
         for item in packet.items:
             label = labels.get(shown[item.id].of or item.id, "")
             said[item.id] = WORTH.get(label, UNLABELLED) + severity + rng.gauss(0, SLIPS)
+        beside: dict[str, list[float]] = {}
+        for item in packet.items:
+            beside.setdefault(item.block, []).append(said[item.id])
         for number, item in enumerate(packet.items):
             place = f"simulated {packet.rater}: {number + 1}"
             one = shown[item.id]
             if project.mode == RANK:
-                beside = [said[other.id] for other in packet.items if other.block == item.block]
-                rank = 1 + sum(round(other) > round(said[item.id]) for other in beside)
+                rank = 1 + sum(round(other) > round(said[item.id]) for other in beside[item.block])
                 given.append(Given(item.id, packet.rater, place, rank=rank, project=project.id))
                 continue
             rating = one.expects if one.why == CHECK else min(5, max(1, round(said[item.id])))
