@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from model_registry.architecture import architecture
 from model_registry.loading import load_model
 from model_registry.tokenization import Turn, load_tokenization
 from tasks.contract import read_json
@@ -275,6 +276,11 @@ def test_a_configuration_that_cannot_be_used_is_one_line(folder: Path, fields: d
     with pytest.raises(ValueError, match=rf"^{folder}: config.json: {told}") as caught:
         load_tokenization(changed(folder, **fields))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "internlm3"])  # its own model, and Llama's
+def test_a_configuration_that_can_be_used_is_read(folder: Path, kind: str) -> None:
+    assert architecture(changed(folder, model_type=kind)).kind == kind
 
 
 @pytest.mark.slow

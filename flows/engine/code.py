@@ -37,6 +37,7 @@ def module_files(module: str) -> set[Path]:
     return set(found.values()) | beside
 
 
+@cache
 def _imports(path: Path) -> list[str]:
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
