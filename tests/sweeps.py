@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +14,17 @@ from typing import Any
 import yaml
 
 from configs.shipped import CONFIGS
-from tests import tiny
+from tests import commands, tiny
 
 SMALL = Path(__file__).parent / "small"  # eight samples and sixteen prompts: enough for tiny models
 ENDED_S = 180.0  # longer than this no small sweep may take
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()"]
+environment = commands.environment
+# One suite and what is measured of it, for sweeps that are to show something else.
+TOXICITY = {
+    "suites": {"human_eval": {"prompts": str(SMALL / "human_eval.yaml"), "completions": 3, "max_new_tokens": 8}},
+    "evaluations": {"toxicity": {"suites": ["human_eval"], "scorer": {"kind": "calibration"}}},
+}
 
 
 def experiment(folder: Path, models: dict[str, Path], **changes: Any) -> Path:
@@ -59,13 +64,9 @@ def tiny_model(folder: Path, architecture: str = "gpt2") -> Path:
     return tiny.model(folder, architecture, context=1024)
 
 
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "PALMS_HOME": str(home), "PYTHONPATH": str(CONFIGS.parent), "COLUMNS": "200"}
-
-
 def palms(home: Path, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
     """Run the command to its end; `status` is the exit status that the test expects (None: any)."""
-    done = subprocess.run([*COMMAND, *arguments], env=environment(home), capture_output=True, text=True, timeout=600, check=False)
+    done = commands.run(home, arguments)
     assert status is None or done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
