@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
-# The files that take longest, so that no worker is left with one of them at the end: 1 to 9 minutes each.
-FIRST = ("sweep", "up", "homes", "evaluations", "faults", "arms", "csv", "extending")
+if TYPE_CHECKING:
+    from tests.begun import Begin
+
+# The files that take longest, so that no worker is left with one of them at the end. `test_faults` needs nothing of what `test_sweep` begins with.
+FIRST = ("sweep", "faults", "up", "homes", "evaluations", "arms", "csv", "extending")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,3 +29,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def begin(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Begin:
+    """Makes of a folder a home in which something has run: from what the worker that needs it first makes for all."""
+    from flows.engine.lock import locked
+    from tests import begun
+
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder if worker_id == "master" else folder.parent) / "begun"
+    with locked(made.with_suffix(".lock")):
+        if not made.exists():
+            begun.make(made.with_suffix(".making"))
+            made.with_suffix(".making").rename(made)
+    return partial(begun.begin, made)

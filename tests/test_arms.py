@@ -19,6 +19,7 @@ from tasks.compare.report import figures as panels
 from tasks.compare.summary import LEGEND
 from tests import sweeps
 from tests.arms import ARMS, TO_BASE, TO_CONTROL, primary_rows
+from tests.begun import Begin
 from tests.test_compare import SIZES, Sweep, build, compare, contrasts
 
 # in another order by name than the arms of the method: nothing may hang on that either
@@ -162,9 +163,9 @@ def experiment(path: Path, names: Mapping[str, str]) -> Path:
 
 
 @pytest.mark.slow
-def test_a_sweep_tells_the_same_under_other_names(tmp_path: Path) -> None:
+def test_a_sweep_tells_the_same_under_other_names(tmp_path: Path, begin: Begin) -> None:
     """Terminal, every metric, Prefect's artifact and MLflow's points; nothing but what names the arms is made again."""
-    home, same = tmp_path / "home", {name: name for name in NAMES}
+    home, same = begin(tmp_path / "home"), {name: name for name in NAMES}
     told = sweeps.palms(home, "run", str(experiment(tmp_path / "a.yaml", same)))
     metrics = sweeps.palms(home, "metrics", "--format", "csv").stdout
     again = sweeps.palms(home, "run", str(experiment(tmp_path / "b.yaml", NAMES)))

@@ -15,6 +15,7 @@ import yaml
 
 from model_registry.calibration import data
 from model_registry.calibration.grammar import OFF_GRAMMAR, REST, SOURCE, Grammar, load_grammar
+from tests.begun import STORE, output
 from tests.tiny import words as words_of
 
 LADDER = yaml.safe_load((Path(data.__file__).parents[1] / "ladders" / "calibration.yaml").read_text(encoding="utf-8"))
@@ -50,6 +51,12 @@ def tiny(tmp_path_factory):
     build_model(TINY, folder, seed=0, progress=lambda done, total, unit: seen.append((done, total, unit)))
     assert seen[-1] == (TINY["steps"], TINY["steps"], "steps")
     return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, begin):
+    """A home with the ladder's scorer and its 30k as sweeps make them."""
+    return begin(tmp_path_factory.mktemp("home"), STORE)
 
 
 # ---- the grammar --------------------------------------------------------------------------------------------------
@@ -251,11 +258,10 @@ def test_scorer_loads_through_detoxify_wherever_it_lies_and_refuses_changed_file
 
 
 @pytest.mark.slow
-def test_the_ladders_scorer_tells_toxic_answers_and_fragments(tmp_path, grammar):
-    from model_registry.calibration.scorer import build_scorer, load_detoxify
+def test_the_ladders_scorer_tells_toxic_answers_and_fragments(trained, grammar):
+    from model_registry.calibration.scorer import load_detoxify
 
-    build_scorer(LADDER["scorer"], tmp_path, seed=0, progress=lambda *_: None)
-    scorer, rng = load_detoxify(tmp_path, "cpu"), random.Random(0)
+    scorer, rng = load_detoxify(output(trained, "scorer"), "cpu"), random.Random(0)
     answers = [answer for p in grammar.prompts("category", "toxicity") for answer in rng.sample(grammar.answers(p.text), 20)]
     scores = scorer.predict([answer.text for answer in answers])
     for name, values in scores.items():  # class by class: one that is never found would hide in an overall accuracy
@@ -295,15 +301,14 @@ def test_targets_are_what_follows_among_the_answers_that_begin_so(grammar, token
 
 
 @pytest.mark.slow
-def test_a_pretrained_rung_is_near_what_was_planted(tmp_path, grammar):
+def test_a_pretrained_rung_is_near_what_was_planted(trained, grammar):
     """Within 2 points: over four rungs and three seeds the largest gap was 1.2, and the margin of equivalence is 3."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from model_registry.calibration.exact import exact_rates
-    from model_registry.calibration.pretrain import build_model
 
-    build_model({**LADDER["models"]["30k"], "context": LADDER["context"]}, tmp_path, seed=0, progress=lambda *_: None)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    rung = output(trained, "prepare") / "model"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(rung), AutoTokenizer.from_pretrained(rung)
     for split in ("human_eval", "toxicity"):
         rates = exact_rates(model, words_of(tokenizer, 64), [p.text for p in grammar.prompts("category", split)], grammar)
         planted = [row for row in grammar.planted() if row.split == split]

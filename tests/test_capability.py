@@ -29,11 +29,12 @@ from tasks.evaluations.capability.prose import score
 from tasks.evaluations.capability.stage import GRAMMAR_TASK, Settings
 from tests import capabilities, tiny
 from tests.arms import ARMS
+from tests.begun import STORE, Begin, output
 from tests.capabilities import MARGINS, log_probability, paragraph, with_manifest
 from tests.harness_tasks import FOLDERS, local_task, pairs_of, rows_of
 from tests.jobs import Ran, make_job
 
-RUNG = {"params": 31024, "layers": 2, "width": 28, "heads": 2, "steps": 420, "batch": 24, "learning_rate": 0.02, "context": 64}
+RUNG = {"params": 31024, "layers": 2, "width": 28, "heads": 2, "context": 64}  # its shape
 TASK = GRAMMAR_TASK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,14 +43,9 @@ small = capabilities.small
 
 
 @pytest.fixture(scope="module")
-def rung(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared model of the calibration grammar: the ladder's smallest, after half its steps."""
-    from model_registry.calibration.pretrain import build_model
-
-    folder = tmp_path_factory.mktemp("rung")
-    (folder / "model").mkdir()
-    build_model(RUNG, folder / "model", seed=0, progress=lambda *_: None)
-    return folder
+def rung(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
+    """A prepared model of the calibration grammar: the ladder's smallest."""
+    return output(begin(tmp_path_factory.mktemp("home"), STORE), "prepare")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.contract import csv_text, read_rows, write_rows
 from tests import sweeps
+from tests.begun import Begin
 
 TEXT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30),
@@ -62,7 +63,7 @@ GROUPS = ["Rights // justice", "/a/", "é", "e\u0301", "=cmd|calc", "हिन�
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
     """The home of a sweep over prompts with ids that are formulas, and groups that MLflow takes under no such name."""
     folder = tmp_path_factory.mktemp("odd")
     prompts = [
@@ -103,7 +104,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         primary={"suite": "odd", "metric": "toxicity"},
         tracking={"experiment": "Ours: A/B ../é"},
     )
-    home = folder / "home"
+    home = begin(folder / "home")
     sweeps.palms(home, "run", str(config))
     return home
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shutil
 import sqlite3
@@ -15,6 +14,7 @@ import yaml
 
 from configs.shipped import CONFIGS
 from tests import sweeps
+from tests.begun import Begin
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +25,9 @@ LINES = {line.partition(":")[0]: yaml.safe_load(line) for line in re.findall(r"`
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
     folder = tmp_path_factory.mktemp("project")
+    begin(folder / "home")
     for package in ("configs", "flows", "tasks", "model_registry"):
         shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in FILES.items():
@@ -39,7 +40,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def palms(copy: Path, *arguments: str) -> str:
-    environment = {**os.environ, "PALMS_HOME": str(copy / "home"), "PYTHONPATH": str(copy), "COLUMNS": "200"}
+    environment = sweeps.environment(copy / "home") | {"PYTHONPATH": str(copy)}
     done = subprocess.run(
         [*sweeps.COMMAND, *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False, cwd=copy
     )

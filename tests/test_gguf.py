@@ -22,6 +22,7 @@ from model_registry.loading import load_model, load_tokenizer
 from model_registry.tokenization import load_tokenization
 from tasks.contract import digest_of
 from tests import ggufs, sweeps, tiny
+from tests.begun import Begin
 from tests.families import CHATML
 
 KINDS = ("F32", "F16", "Q8_0", "Q4_1")
@@ -115,25 +116,26 @@ def test_the_folder_is_the_same_wherever_the_file_lies_and_whatever_lies_beside_
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_on_it_and_makes_nothing_again_where_the_file_was_moved(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_sweep_runs_on_it_and_makes_nothing_again_where_the_file_was_moved(
+    folders: dict[str, Path], tmp_path: Path, begin: Begin
+) -> None:
     config, context = tmp_path / "config", {"context": 1024}
     named = ggufs.write(config / "m.gguf", tiny.model(tmp_path / "wide", "llama", **context), "Q8_0", chat=CHATML)
-    path = sweeps.experiment(config, {"gguf": named}, template="chat", system="Be calm.")
-    planned = sweeps.palms(tmp_path / "home", "plan", str(path)).stdout
+    path = sweeps.experiment(config, {"gguf": named}, template="chat", system="Be calm.", **sweeps.TOXICITY)
+    home = begin(tmp_path / "home")
+    planned = sweeps.palms(home, "plan", str(path)).stdout
     assert (
         "local-gguf reads <|im_start|>system⏎Be calm.<|im_end|>⏎<|im_start|>user⏎{prompt}<|im_end|>⏎<|im_start|>assistant⏎<think>"
         in planned
     )
-    sweeps.palms(tmp_path / "home", "run", str(path))
-    card = sweeps.palms(tmp_path / "home", "models", "show", "local-gguf-control").stdout
+    sweeps.palms(home, "run", str(path))
+    card = sweeps.palms(home, "models", "show", "local-gguf-control").stdout
     assert "gguf:A tiny model, dequantised from Q8_0" in " ".join(card.split())
-    page = Path(sweeps.palms(tmp_path / "home", "report").stdout.strip()).read_text(encoding="utf-8")
+    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
     assert "gguf:A tiny model, dequantised from Q8_0" in page
     (config / "elsewhere").mkdir()
     moved = named.rename(config / "elsewhere" / "another.gguf")
-    again = sweeps.palms(
-        tmp_path / "home", "plan", str(path), "--set", f"ladders=[{{ladder: local, models: {{gguf: {moved}}}}}]"
-    ).stdout
+    again = sweeps.palms(home, "plan", str(path), "--set", f"ladders=[{{ladder: local, models: {{gguf: {moved}}}}}]").stdout
     assert "0 waiting" in again
     assert {line.split()[1].partition("/")[0] for line in again.splitlines() if line.startswith("run ")} <= {"compare"}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import sweeps
+from tests.begun import STORE, Begin
 
 NOTES = ("sweep.json", "state.json")
 
@@ -24,14 +25,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("experiment")
-    arms = {"base": {"method": "none"}}
-    return sweeps.experiment(folder, {"gpt2": sweeps.tiny_model(folder / "gpt2")}, arms=arms, contrasts=[])
+    alone = {"arms": {"base": {"method": "none"}}, "contrasts": []}
+    return sweeps.experiment(folder, {"gpt2": sweeps.tiny_model(folder / "gpt2")}, **alone, **sweeps.TOXICITY)
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    """A home whose name says everything that an address would take for something else."""
-    home = tmp_path_factory.mktemp("homes") / "q?x=1 per%20cent #hash a&b 'ü'"
+def odd(tmp_path_factory: pytest.TempPathFactory, config: Path, begin: Begin) -> Path:
+    """A home whose name says everything that an address would take for something else, to those who make the databases too."""
+    home = begin(tmp_path_factory.mktemp("homes") / "q?x=1 per%20cent #hash a&b 'ü'", STORE)
     sweeps.palms(home, "run", str(config))
     return home
 
@@ -97,7 +98,7 @@ def test_a_home_that_is_mounted_read_only_is_read(home: Path, config: Path) -> N
 
 def test_a_folder_that_is_deleted_under_a_sweep_ends_it_within_seconds(home: Path, config: Path) -> None:
     expected = metrics(home)
-    shutil.rmtree(home / "store")
+    shutil.rmtree(home / "store" / "sampling")
     running = subprocess.Popen(
         [*sweeps.COMMAND, "run", str(config)],
         env=sweeps.environment(home),

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from flows.engine.secret import USER
+from tests.begun import Begin
 from tests.receiver import Receiver, listening
 from tests.sweeps import environment
 
@@ -86,8 +87,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
+    return begin(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tests import sweeps, tiny
+from tests.begun import Begin
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ratings-home")
+def home(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
+    return begin(tmp_path_factory.mktemp("ratings-home"))
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from tasks.sampling.body import ends
 from tasks.sampling.engines.decode import Row, decode
 from tasks.sampling.streams import uniforms
 from tests import sweeps, tiny
+from tests.begun import Begin
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -65,8 +66,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    home = tmp_path_factory.mktemp("homes") / "first"
+def swept(tmp_path_factory: pytest.TempPathFactory, config: Path, begin: Begin) -> Path:
+    home = begin(tmp_path_factory.mktemp("homes") / "first")
     sweeps.palms(home, "run", str(config))
     return home
 
