@@ -19,14 +19,17 @@ from configs.problems import BadInput
 from flows.commands.compare import compare
 from flows.commands.show import show
 from flows.commands.words import harmless
-from tests import sweeps, tiny
+from tests import sweeps
+from tests.begun import Begin
 
 pytestmark = pytest.mark.slow
 
+Again = tuple[list[dict[str, str]], subprocess.CompletedProcess[str]]  # the numbers before it, and what it said
+
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
+    return begin(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(home: Path, config: Path) -> subprocess.CompletedProcess[str]:
     return sweeps.palms(home, "run", str(config))
+
+
+@pytest.fixture(scope="module")
+def again(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> Again:
+    """A second run, from a shell that knows the address of an orchestrator."""
+    before = rows(home)
+    with pytest.MonkeyPatch.context() as shell:
+        shell.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+        return before, sweeps.palms(home, "run", str(config))
 
 
 def rows(home: Path) -> list[dict[str, str]]:
@@ -62,7 +74,7 @@ def test_nothing_but_its_own_lines_is_on_the_screen(first: subprocess.CompletedP
     assert all(len(line) <= 80 for line in lines[lines.index(finding) + 1 : -3])
     headings = next(line for line in lines if line.startswith("size"))
     assert headings.split() == ["size", "arm", "level", "from", "base", "from", "control"]
-    assert re.fullmatch(r"\d+ stages: \d+ done; in .*", lines[-1])
+    assert re.fullmatch(r"\d+ stages: \d+ done, 1 cached; in .*", lines[-1])  # the scorer
 
 
 def test_every_task_run_is_recorded_in_a_final_state(first: subprocess.CompletedProcess[str], home: Path) -> None:
@@ -151,24 +163,22 @@ def test_mlflow_shows_one_parent_and_a_child_for_every_size_and_arm(first: subpr
     assert {"report.html", "metrics.csv"} <= {Path(f.path).name for f in client.list_artifacts(parents[0].info.run_id, "compare")}
 
 
-def test_a_second_run_is_all_cached_and_doubles_nothing(
-    first: subprocess.CompletedProcess[str], home: Path, config: Path
-) -> None:
+def test_a_second_run_is_all_cached_and_doubles_nothing(again: Again, home: Path) -> None:
     from mlflow import MlflowClient
 
-    before = rows(home)
-    again = sweeps.palms(home, "run", str(config))
+    before, second = again
     stages = len(json.loads(next((home / "sweeps").glob("*/state.json")).read_text()))
-    assert f"{stages} stages: {stages} cached; in " in again.stdout
+    assert f"{stages} stages: {stages} cached; in " in second.stdout
     kept = {
         line.split()[1]: line.split()[2:4]
         for line in sweeps.palms(home, "status").stdout.splitlines()
         if line.startswith("cached")
     }
     assert len(kept) == stages
+    del kept["scorer/calibration"]  # no run of this home made it
     assert all(float(seconds) > 0 and tries == "1" for seconds, tries in kept.values())
     assert rows(home) == before
-    assert sum(name == "Cached" for _, _, name in sweeps.task_runs(home)) == stages
+    assert sum(name == "Cached" for _, _, name in sweeps.task_runs(home)) == stages + 1  # and the scorer of the first
     client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert len(runs) == 7
@@ -176,6 +186,12 @@ def test_a_second_run_is_all_cached_and_doubles_nothing(
         for name in run.data.metrics:
             history = client.get_metric_history(run.info.run_id, name)
             assert len({point.step for point in history}) == len(history)
+
+
+def test_a_stale_address_of_an_orchestrator_is_not_used(again: Again) -> None:
+    _, second = again
+    assert second.stdout.startswith("PREFECT_API_URL=http://127.0.0.1:9/api is not used: sweeps have the server of PALMS_HOME\n")
+    assert second.stderr == ""
 
 
 def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
@@ -189,6 +205,52 @@ def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
     sweeps.palms(home, "run", str(config))
     assert labels(home, "done") == {"sampling/local-gpt2/control/n8/seed0/human_eval"}
     assert rows(home) == before
+
+
+def test_a_rerun_of_a_complete_sweep_runs_nothing(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
+    done = sweeps.palms(home, "rerun")
+    assert done.stdout.startswith("sweep small-")
+    assert "stages are there; `--from STAGE` makes them anew" in done.stdout
+    assert "pid" not in sweeps.palms(home, "status").stdout
+    watched = sweeps.palms(home, "status", "--watch").stdout.splitlines()  # ended: says every stage once, and returns
+    assert {line.split()[1] for line in watched} == labels(home, "cached") | labels(home, "done")
+
+
+def test_a_plan_gives_the_first_reasons_or_all_of_them(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
+    sets = [f"arms.values_targeted.{name}" for name in ("epochs=3", "learning_rate=1e-4", "warmup=0.5", "weight_decay=0.1")]
+    options = [word for one in sets for word in ("--set", one)]
+    brief = sweeps.palms(home, "plan", str(config), *options).stdout
+    line = next(line for line in brief.splitlines() if "finetune/local-gpt2/values_targeted" in line and line.startswith("run"))
+    assert line.endswith("epochs 2 → 3, learning_rate 0.001 → 0.0001, warmup 0.0 → 0.5 and 1 more")
+    whole = sweeps.palms(home, "plan", str(config), *options, "--explain").stdout
+    assert "weight_decay 0.0 → 0.1" in whole
+    assert len(whole.splitlines()) > len(brief.splitlines())
+
+
+def test_a_rerun_from_a_stage_makes_it_and_what_reads_it_anew(
+    home: Path, config: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    before = sweeps.palms(home, "metrics", "--format", "csv").stdout
+    sweeps.palms(home, "rerun", "--from", "finetune", "--size", "gpt2", "--arm", "control")
+    place = "local-gpt2/control/n8/seed0"
+    assert labels(home, "done") == {
+        f"finetune/{place}",
+        f"sampling/{place}/human_eval",
+        f"sampling/{place}/cooccurrence",
+        f"toxicity/{place}/human_eval",
+        f"cooccurrence/{place}/cooccurrence",
+        "human_eval/local-gpt2/n8/seed0/human_eval",
+        "compare/small",
+    }
+    assert sweeps.palms(home, "metrics", "--format", "csv").stdout == before
+    for arguments, told in {
+        ("--from", "finetun"): "--from finetun: sweep small-",
+        ("--from", "finetune", "--arm", "controll"): "--arm controll: sweep small-",
+        ("--size", "gpt2"): "--size and --arm say where --from begins",
+    }.items():
+        refused = sweeps.palms(home, "rerun", *arguments, status=2).stderr
+        assert told in refused
+        assert len(refused.splitlines()) == 1
 
 
 def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
@@ -223,7 +285,7 @@ def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
     assert not unfinished(tmp_path)
     assert sweeps.tracked_runs(tmp_path) == {"FINISHED"}
     assert rows(tmp_path) == rows(home)
-    assert "is gone" not in sweeps.palms(tmp_path, "run", str(config)).stdout
+    assert "is gone" not in sweeps.palms(tmp_path, "status").stdout
 
 
 def started(home: Path, config: Path) -> subprocess.Popen[bytes]:
@@ -276,63 +338,6 @@ def test_a_failed_stage_stops_its_own_branch_and_the_sweep_fails(
     assert not {kind for _, kind, _ in sweeps.task_runs(home)} & {"RUNNING", "PENDING", "SCHEDULED"}
 
 
-def test_a_rerun_of_a_complete_sweep_runs_nothing(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
-    sweeps.palms(home, "run", str(config))
-    done = sweeps.palms(home, "rerun")
-    assert done.stdout.startswith("sweep small-")
-    assert "stages are there; `--from STAGE` makes them anew" in done.stdout
-    assert "pid" not in sweeps.palms(home, "status").stdout
-    watched = sweeps.palms(home, "status", "--watch").stdout.splitlines()  # ended: says every stage once, and returns
-    assert {line.split()[1] for line in watched} == labels(home, "cached") | labels(home, "done")
-
-
-def test_a_stale_address_of_an_orchestrator_is_not_used(
-    home: Path, config: Path, first: subprocess.CompletedProcess[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    done = sweeps.palms(home, "run", str(config))
-    assert done.stdout.startswith("PREFECT_API_URL=http://127.0.0.1:9/api is not used: sweeps have the server of PALMS_HOME\n")
-    assert done.stderr == ""
-
-
-def test_a_plan_gives_the_first_reasons_or_all_of_them(home: Path, config: Path, first: subprocess.CompletedProcess[str]) -> None:
-    sets = [f"arms.values_targeted.{name}" for name in ("epochs=3", "learning_rate=1e-4", "warmup=0.5", "weight_decay=0.1")]
-    options = [word for one in sets for word in ("--set", one)]
-    brief = sweeps.palms(home, "plan", str(config), *options).stdout
-    line = next(line for line in brief.splitlines() if "finetune/local-gpt2/values_targeted" in line and line.startswith("run"))
-    assert line.endswith("epochs 2 → 3, learning_rate 0.001 → 0.0001, warmup 0.0 → 0.5 and 1 more")
-    whole = sweeps.palms(home, "plan", str(config), *options, "--explain").stdout
-    assert "weight_decay 0.0 → 0.1" in whole
-    assert len(whole.splitlines()) > len(brief.splitlines())
-
-
-def test_a_rerun_from_a_stage_makes_it_and_what_reads_it_anew(
-    home: Path, config: Path, first: subprocess.CompletedProcess[str]
-) -> None:
-    sweeps.palms(home, "run", str(config))
-    before = sweeps.palms(home, "metrics", "--format", "csv").stdout
-    sweeps.palms(home, "rerun", "--from", "finetune", "--size", "gpt2", "--arm", "control")
-    place = "local-gpt2/control/n8/seed0"
-    assert labels(home, "done") == {
-        f"finetune/{place}",
-        f"sampling/{place}/human_eval",
-        f"sampling/{place}/cooccurrence",
-        f"toxicity/{place}/human_eval",
-        f"cooccurrence/{place}/cooccurrence",
-        "human_eval/local-gpt2/n8/seed0/human_eval",
-        "compare/small",
-    }
-    assert sweeps.palms(home, "metrics", "--format", "csv").stdout == before
-    for arguments, told in {
-        ("--from", "finetun"): "--from finetun: sweep small-",
-        ("--from", "finetune", "--arm", "controll"): "--arm controll: sweep small-",
-        ("--size", "gpt2"): "--size and --arm say where --from begins",
-    }.items():
-        refused = sweeps.palms(home, "rerun", *arguments, status=2).stderr
-        assert told in refused
-        assert len(refused.splitlines()) == 1
-
-
 def test_another_prompt_that_leaks_nothing_tunes_no_model_again(
     home: Path, config: Path, first: subprocess.CompletedProcess[str]
 ) -> None:
@@ -383,19 +388,6 @@ def test_answers_stand_side_by_side_and_two_sweeps_against_each_other(
             call(**arguments)
         assert refusal in refused.value.lines[0]
         assert len(refused.value.lines) == 1
-
-
-def test_real_architectures_of_ten_million_parameters_go_through_the_whole_dag(tmp_path: Path, home: Path) -> None:
-    wide = {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536}
-    models = {
-        "neox": tiny.model(tmp_path / "neox", "gpt_neox", context=1024, **wide),
-        "gpt2": tiny.model(tmp_path / "gpt2", "gpt2", context=1024, n_layer=6, n_embd=384),
-    }
-    config = sweeps.experiment(tmp_path, models, store={"path": str(home / "store")}, name="wide")
-    sweeps.palms(tmp_path / "home", "run", str(config))
-    params = {row["size"]: int(row["params"]) for row in rows(tmp_path / "home") if row["size"]}
-    assert all(count > 10_000_000 for count in params.values())
-    assert params.keys() == {"neox", "gpt2"}
 
 
 def test_the_tracking_database_can_be_made_anew_from_the_store(
