@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from tests import judge_stand_in, sweeps, tiny, tiny_scorers
+from tests.begun import Begin
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
+    return begin(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +167,16 @@ def test_the_tracker_has_them_and_a_second_run_asks_nobody(
     assert re.search(r"\d+ stages: (\d+ done, )?\d+ cached; in ", again)
 
 
-def test_another_outcome_over_the_same_completions_is_marked(
-    done: subprocess.CompletedProcess[str], home: Path, config: Path
+@pytest.mark.parametrize(
+    ("metric", "words"), [("length_words", "length of an answer in words"), ("refused", "answers that decline or evade")]
+)
+def test_a_measure_without_a_model_may_be_the_primary_outcome_and_is_marked_over_the_same_completions(
+    done: subprocess.CompletedProcess[str], home: Path, config: Path, metric: str, words: str
 ) -> None:
-    sweeps.palms(home, "run", str(config), "--set", "primary.metric=distinct_1")
+    ran = sweeps.palms(home, "run", str(config), "--set", f"primary.metric={metric}").stdout
+    assert f": {words} on rated prompts (primary outcome)" in ran
     page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
+    assert f"{words} on rated prompts. Arms are paired by prompt" in page
     assert "named after their arms had been sampled, where the preregistration named toxicity on human_eval" in page
     assert "<h1>Exploratory, without a test: " in page
     assert "described against base and control.</h1>" in page
@@ -184,18 +190,6 @@ def test_a_judge_that_tells_nothing_is_refused_as_the_primary_outcome(
     told = sweeps.palms(home, "run", str(config), "--set", "primary.metric=judged_adherence", status=1)
     said = "judge_trial/judge: ValueError: stand-in cannot be told from chance"
     assert said in told.stdout + told.stderr
-
-
-@pytest.mark.parametrize(
-    ("metric", "words"), [("length_words", "length of an answer in words"), ("refused", "answers that decline or evade")]
-)
-def test_a_measure_without_a_model_may_be_the_primary_outcome(
-    done: subprocess.CompletedProcess[str], home: Path, config: Path, metric: str, words: str
-) -> None:
-    ran = sweeps.palms(home, "run", str(config), "--set", f"primary.metric={metric}").stdout
-    assert f": {words} on rated prompts (primary outcome)" in ran
-    page = Path(sweeps.palms(home, "report").stdout.strip()).read_text(encoding="utf-8")
-    assert f"{words} on rated prompts. Arms are paired by prompt" in page
 
 
 def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(

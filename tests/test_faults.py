@@ -11,8 +11,11 @@ from benchmarks.faults import fault_run
 pytestmark = pytest.mark.slow
 
 
-def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    count = fault_run(2, seed=3, folder=tmp_path)
-    assert count.kills.total() == 2
+def test_a_kill_at_a_random_moment_changes_nothing(tmp_path: Path) -> None:
+    """Of everything at once, and its home is moved before the next run: the kind of fault that no other test has. A sweep that comes to its
+    end before, since the one that was timed was slower, is not killed, and the next one draws anew.
+    """
+    count = fault_run(1, seed=292, folder=tmp_path)
+    assert count.kills.total() == 1
     assert count.sweeps >= 1
     assert count.faults == dict.fromkeys(count.faults, 0)

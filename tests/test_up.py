@@ -31,6 +31,7 @@ from websockets.typing import Subprotocol
 from flows.engine.board import FINAL
 from flows.engine.secret import USER
 from tests import sweeps
+from tests.begun import Begin
 from tests.browser import CHROMIUM
 from tests.receiver import Receiver, listening
 
@@ -194,14 +195,13 @@ def metrics(home: Path) -> str:
 
 
 def test_a_cancelled_and_retried_run_gives_the_metrics_of_one_that_nobody_disturbed(
-    up: Up, config: Path, first: dict[str, Any], tmp_path: Path
+    up: Up, config: Path, first: dict[str, Any], tmp_path: Path, begin: Begin
 ) -> None:
     assert first["type"] == "COMPLETED"
     assert first["message"].startswith(f"{len(board(up.home))} stages, ")
-    shutil.copytree(up.home / "store" / "scorer", tmp_path / "store" / "scorer")  # ten seconds and more to train
-    shutil.copy(up.home / "store" / "format.json", tmp_path / "store")
-    sweeps.palms(tmp_path, "run", str(config))
-    assert metrics(up.home) == metrics(tmp_path)
+    undisturbed = begin(tmp_path)
+    sweeps.palms(undisturbed, "run", str(config))
+    assert metrics(up.home) == metrics(undisturbed)
     assert sweeps.tracked_runs(up.home) == {"FINISHED"}
 
 
@@ -262,7 +262,7 @@ def test_what_cannot_be_seen_in_the_form_fails_in_one_line(up: Up) -> None:
 
 
 def test_a_second_run_of_a_sweep_is_skipped_with_a_note_or_waits(up: Up, config: Path, first: dict[str, Any]) -> None:
-    anew = {"config": str(config), "start": {"stage": "prepare"}}
+    anew = {"config": str(config), "start": {"stage": "cooccurrence"}}
     running = up.hand_in(**anew).json()["id"]
     sweeps.wait_for(up.stages)
     with up.held():
@@ -520,9 +520,10 @@ def serving(document: str) -> Iterator[int]:
 
 
 def test_what_is_killed_is_started_again_or_told_of_and_a_rerun_goes_on(
-    up: Up, config: Path, first: dict[str, Any], receiver: Receiver, tmp_path: Path
+    up: Up, config: Path, first: dict[str, Any], receiver: Receiver, tmp_path: Path, begin: Begin
 ) -> None:
     """In a home of its own, with the outputs that are there."""
+    begin(tmp_path, ["prefect", "mlflow"])
     shutil.copytree(up.home / "store", tmp_path / "store")
     sweeps.palms(tmp_path, "up", "--detach")
     own = Up(tmp_path)
@@ -574,7 +575,7 @@ def test_what_was_handed_in_and_not_begun_can_be_rerun(up: Up, config: Path, fir
     """Cancelled before the runner took it."""
     runner = up.server("runner")["pid"]
     os.kill(runner, signal.SIGSTOP)
-    run = started(up.home, "run", str(config), "--set", "train_samples=[4]")
+    run = started(up.home, "run", str(config), "--set", "primary.metric=toxic_share")
     assert run.stdout is not None
     link = sweeps.wait_for(lambda: [line] if "watch, cancel" in (line := run.stdout.readline()) else [])[0]
     up.set_state(link.split("/")[-1].strip(), type="CANCELLED", name="Cancelled")
