@@ -98,12 +98,12 @@ def _become(arguments: list[str], environment: dict[str, str], folder: str, *tol
 
 
 def end(main: Callable[[], None]) -> NoReturn:
-    """Run it and end as an interpreter ends, but for taking apart what was inherited: 0.4 s, and 2 s of the kernel's time before `freeze`."""
+    """Run it, and end as an interpreter does, but for taking apart what was inherited: 0.4 s, and 2 s before it was frozen."""
     status: object = 0
     try:
         main()
     except SystemExit as told:
-        status = told.code
+        status = told.code or 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
@@ -111,4 +111,4 @@ def end(main: Callable[[], None]) -> NoReturn:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else 0)
+    os._exit(status if isinstance(status, int) else 1)
