@@ -15,24 +15,11 @@ from typing import Any
 import yaml
 
 from configs.problems import BadInput
+from tasks.forms.answers import always, require, rows_of, text_of
+from tasks.forms.files import written
 from tasks.ratings import words
 from tasks.ratings.collected import Given
-from tasks.ratings.formats.values import (
-    COMMENT,
-    GUIDE,
-    IS_ANSWER,
-    SKIP,
-    always,
-    ends,
-    guide,
-    numbers,
-    read_answers,
-    require,
-    rows_of,
-    text_of,
-    together,
-    written,
-)
+from tasks.ratings.formats.values import COMMENT, GUIDE, IS_ANSWER, SKIP, ends, guide, numbers, read_answers, together
 from tasks.ratings.project import RANK, Item, Project
 
 STATE, LABELS = "user_state.json", "instance_id_to_label_to_value"

@@ -8,9 +8,11 @@ from typing import Any
 
 from configs.problems import BadInput
 from configs.texts import read_text
+from tasks.forms.answers import rows_of
+from tasks.forms.argilla import has_responses
+from tasks.forms.label_studio import MARK
 from tasks.ratings.collected import Given
 from tasks.ratings.formats import argilla, label_studio, page, potato, served, table
-from tasks.ratings.formats.values import rows_of
 
 TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".xlsx"}
 ACCEPTED = (
@@ -37,7 +39,7 @@ def read_any(path: Path) -> list[Given]:
     names = {name for _, row in rows_of(path) for name in row}
     if {"instance_id", "user_id"} <= names:
         return potato.read(path)
-    return label_studio.read(path) if "annotation_id" in names else table.read(path)
+    return label_studio.read(path) if MARK in names else table.read(path)
 
 
 def _of_json(path: Path) -> list[Given]:
@@ -46,6 +48,5 @@ def _of_json(path: Path) -> list[Given]:
     except (OSError, ValueError, RecursionError):
         return page.read(path)  # which says what is wrong with it
     if isinstance(held, list):
-        answered = any(isinstance(one, dict) and "responses" in one for one in held)
-        return argilla.read(path) if answered else label_studio.read(path)
+        return argilla.read(path) if has_responses(held) else label_studio.read(path)
     return potato.read(path) if isinstance(held, dict) and potato.LABELS in held else page.read(path)

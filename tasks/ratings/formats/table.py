@@ -1,21 +1,18 @@
 """Rating projects as tables for spreadsheets and editors: a CSV, Excel or JSONL file for each rater, and what they fill in.
 
-Knows columns, and what spreadsheet programs do to files: encodings, separators, formulas, numbers and dates. Leaves what an answer may say to
-`values`. Nothing in a file depends on when or where it was written.
+Knows columns. Leaves cells, and what spreadsheet programs do to files, to `tasks.forms.sheets`, and what an answer may say to `values`.
 """
 
 from __future__ import annotations
 
-import io
-import re
-import zipfile
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from configs.problems import BadInput
 from tasks import contract
+from tasks.forms import sheets
+from tasks.forms.answers import require, text_of
+from tasks.forms.files import written
 from tasks.ratings import words
 from tasks.ratings.collected import Given
 from tasks.ratings.formats.values import (
@@ -26,23 +23,14 @@ from tasks.ratings.formats.values import (
     RANKING,
     RATING,
     SKIP,
-    always,
     guide,
-    named,
     numbers,
     read_answers,
-    require,
-    rows_of,
-    text_of,
-    written,
 )
 from tasks.ratings.project import RANK, Packet, Project
 
 TASK, RATER = "task", "rater"
-FIXED = datetime(1980, 1, 1)  # the earliest that a zip can say
 WIDTHS = {TASK: 16, "category": 20, "prompt": 50, "completion": 80, IS_ANSWER: 11, RATING: 9, RANKING: 9, SKIP: 12, COMMENT: 30}
-MOST = 32_767  # characters in a cell of Excel's; what is longer would be cut without a word
-_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------------
@@ -72,12 +60,15 @@ def write_xlsx(project: Project, folder: Path) -> list[Path]:
 
     Raises BadInput: a text is longer than a cell can be.
     """
-    longest = max((len(text) for item in project.items.values() for text in (item.prompt, item.completion)), default=0)
-    if longest > MOST:
-        raise BadInput(f"--format xlsx: a text of {longest:,} characters; a cell holds {MOST:,}, csv, jsonl and html hold any")
+    sheets.check_lengths(
+        (text for item in project.items.values() for text in (item.prompt, item.completion)), "csv, jsonl and html"
+    )
+    least, most = (1, LAST_RANK) if project.mode == RANK else (min(words.SCALE), max(words.SCALE))
+    answers = {numbers(project): range(least, most + 1), IS_ANSWER: ("yes", "no"), SKIP: tuple(words.SKIPPED), COMMENT: None}
+    widths = {name: WIDTHS[name] for name in columns(project)}
 
     def one(path: Path, packet: Packet) -> None:
-        path.write_bytes(_workbook(project, packet))
+        path.write_bytes(sheets.workbook("ratings", widths, _rows(project, packet), answers))
 
     return _written(
         project, folder, ".xlsx", one, "Only the columns for answers can be typed in; the others are locked, without a password."
@@ -117,66 +108,6 @@ def _written(project: Project, folder: Path, suffix: str, write: Callable[[Path,
     return [*files, *written(folder, {GUIDE: guide(project, how)})]
 
 
-def _workbook(project: Project, packet: Packet) -> bytes:
-    from openpyxl import Workbook
-    from openpyxl.styles import Alignment, Font, Protection
-    from openpyxl.utils import get_column_letter
-    from openpyxl.worksheet.datavalidation import DataValidation
-
-    book = Workbook()
-    sheet = book.active
-    sheet.title = "ratings"
-    names, number = columns(project), numbers(project)
-    answers = {IS_ANSWER, number, SKIP, COMMENT}
-    for row, cells in enumerate([dict(zip(names, names, strict=True)), *_rows(project, packet)], 1):
-        for column, (name, text) in enumerate(cells.items(), 1):
-            cell = sheet.cell(row, column)
-            cell.alignment = Alignment(wrap_text=True, vertical="top")
-            if row == 1:
-                cell.font = Font(bold=True)
-            if row > 1 and name in answers:
-                cell.protection = Protection(locked=False)
-                cell.number_format = "0" if name == number else "@"
-            else:
-                cell.value = _NO_XML.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
-                cell.data_type, cell.number_format, cell.quotePrefix = "s", "@", True  # never a formula, whatever it begins with
-    for column, name in enumerate(names, 1):
-        sheet.column_dimensions[get_column_letter(column)].width = WIDTHS[name]
-    sheet.freeze_panes = "A2"
-    last = len(packet.items) + 1
-    least, most = (1, LAST_RANK) if project.mode == RANK else (min(words.SCALE), max(words.SCALE))
-    for name, rule in (
-        (number, DataValidation("whole", formula1=least, formula2=most, error=f"a whole number from {least} to {most}")),
-        (IS_ANSWER, DataValidation("list", formula1='"yes,no"', error="yes or no")),
-        (SKIP, DataValidation("list", formula1=f'"{",".join(words.SKIPPED)}"', error=", ".join(words.SKIPPED))),
-    ):
-        letter = get_column_letter(names.index(name) + 1)
-        rule.allow_blank = rule.showErrorMessage = True
-        rule.add(f"{letter}2:{letter}{max(last, 2)}")
-        sheet.add_data_validation(rule)
-    sheet.protection.sheet = True
-    sheet.protection.formatColumns = sheet.protection.formatRows = False  # may be made wider
-    book.properties.creator = "palms"
-    book.properties.created = FIXED
-    stream = io.BytesIO()
-    book.save(stream)
-    return _timeless(stream)
-
-
-def _timeless(book: io.BytesIO) -> bytes:
-    """The same workbook without the time and system at which it was saved."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(book) as held, zipfile.ZipFile(out, "w") as fixed:
-        for name in held.namelist():
-            entry = zipfile.ZipInfo(name, FIXED.timetuple()[:6])
-            entry.compress_type, entry.create_system = zipfile.ZIP_DEFLATED, 0
-            data = held.read(name)
-            if name == "docProps/core.xml":
-                data = re.sub(rb"(<dcterms:modified[^>]*>)[^<]*", rb"\g<1>" + FIXED.isoformat().encode() + b"Z", data)
-            fixed.writestr(entry, data)
-    return out.getvalue()
-
-
 # ---- reading ---------------------------------------------------------------------------------------------------------------
 
 
@@ -188,7 +119,7 @@ def read(path: Path) -> list[Given]:
     Raises:
         BadInput: a line for all that cannot be read: the file, columns that are missing, a row without a task, an answer that is none.
     """
-    rows = list(_cells(path) if path.suffix.casefold() == ".xlsx" else _lines(path))
+    rows = sheets.read_rows(path, TASK)
     there = {name for _, row in rows for name in row}
     require(path, [TASK, IS_ANSWER, RANKING if RANKING in there else RATING], there)
     found: list[Given] = []
@@ -201,34 +132,3 @@ def read(path: Path) -> list[Given]:
     if wrong:
         raise BadInput(*wrong)
     return found
-
-
-Row = tuple[Callable[[str], str], dict[str, Any]]
-
-
-def _lines(path: Path) -> Iterator[Row]:
-    for line, row in rows_of(path):
-        yield always(f"{path}:{line}"), row
-
-
-def _cells(path: Path) -> Iterator[Row]:
-    """The rows of the first sheet, with the place of each cell."""
-    from openpyxl import load_workbook
-    from openpyxl.utils import get_column_letter
-
-    try:
-        sheet = load_workbook(path, data_only=True).worksheets[0]
-    except Exception as error:  # openpyxl lets through whatever its parts raise
-        raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); an Excel workbook is required") from None
-    table = [list(row) for row in sheet.iter_rows(values_only=True)]
-    heads = {named(head): at for at, head in enumerate(table[0])} if table else {}
-    heads.pop("", None)
-    if len(table) < 2 or not heads:
-        raise BadInput(f"{path}: sheet {sheet.title} holds no row; a line for each text below the names of columns is required")
-
-    def at_row(row: int) -> Callable[[str], str]:
-        return lambda name: f"{path}: {sheet.title}!{get_column_letter(heads.get(name, heads[TASK]) + 1)}{row}"
-
-    for number, cells in enumerate(table[1:], 2):
-        if any(text_of(cell) for cell in cells):
-            yield at_row(number), {name: cells[at] for name, at in heads.items()}
