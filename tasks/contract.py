@@ -295,7 +295,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table that `write_rows` wrote, with the texts as they were given."""
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        return [{name: _AS_IT_WAS.sub(r"\1\2", cell) for name, cell in row.items()} for row in csv.DictReader(stream)]
+        return [{name: unguarded(cell) for name, cell in row.items()} for row in csv.DictReader(stream)]
 
 
 # A spreadsheet runs a cell that begins with one of these. What separates cells in some country or row may begin one inside a text too,
@@ -308,6 +308,11 @@ _AS_IT_WAS = re.compile(rf"(^|[,;\t\r\n])([\"']*)'(?={_FORMULA})")
 def _harmless(cell: Any) -> Any:
     """A text with an apostrophe before whatever would be run; numbers are what they are."""
     return _RUNS.sub(r"\1\2'", cell) if isinstance(cell, str) else cell
+
+
+def unguarded(cell: str) -> str:
+    """A text of such a table as it was given."""
+    return _AS_IT_WAS.sub(r"\1\2", cell)
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

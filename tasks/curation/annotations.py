@@ -6,14 +6,14 @@ to `formats`. Nothing is taken of a batch in which anything is wrong.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from configs.problems import BadInput
 from configs.rating import SCALE
-from tasks.contract import read_jsonl
+from tasks.contract import read_jsonl, write_jsonl
 from tasks.curation.drafts import ACCEPTED, HELD, Draft
 
 HOLDS = 4  # the rating from which an annotator takes the position to be held: "mostly matches the position"
@@ -25,7 +25,8 @@ class Annotation:
     """What one annotator said of one draft, and where it was read; None and empty: not said.
 
     completion: as corrected; empty where it stays as it was. position: from 1 to 5, how well the answer, as corrected, holds the position.
-    factual: whether it says something that is wrong or that nothing supports. tone: one of TONES.
+    factual: whether it says something that is wrong or that nothing supports. tone: one of TONES. asked, shown: the prompt and the completion
+    that stood beside it; they tell rows whose cells were sorted apart, and are not kept.
     """
 
     draft: str
@@ -36,6 +37,8 @@ class Annotation:
     factual: bool | None = None
     tone: str = ""
     comment: str = ""
+    asked: str = ""
+    shown: str = ""
 
     @property
     def is_whole(self) -> bool:
@@ -47,7 +50,7 @@ class Annotation:
 
     def same_as(self, other: Annotation) -> bool:
         """Whether both say the same, wherever they were read."""
-        return replace(self, place="") == replace(other, place="")
+        return replace(self, place="", asked="", shown="") == replace(other, place="", asked="", shown="")
 
 
 Known = Mapping[tuple[str, str], Annotation]  # by (draft, annotator)
@@ -58,29 +61,46 @@ def accept(given: Iterable[Annotation], drafts: Sequence[Draft], known: Known) -
 
     Raises:
         BadInput: a line for everything that is wrong: a draft that is none of these, a value off its scale, two annotations of one
-            annotator for a draft that contradict each other.
+            annotator for a draft that contradict each other, texts beside it that are not the draft's.
     """
-    names, found, problems = {draft.id for draft in drafts}, dict(known), list[str]()
+    of, found, problems = {draft.id: draft for draft in drafts}, dict(known), list[str]()
+    corrected = {(one.draft, one.completion) for one in known.values()}  # a draft may have gone out before it was corrected
     for one in given:
         if one.says_nothing:
             continue
         before = found.get((one.draft, one.annotator))
-        if one.draft not in names:
-            problems.append(f"{one.place}: draft {one.draft!r} is none of these; an id as it went out is required")
-        elif one.position is not None and one.position not in SCALE:
-            problems.append(f"{one.place}: position {one.position}; a whole number from {min(SCALE)} to {max(SCALE)} is required")
-        elif one.tone and one.tone not in TONES:
-            problems.append(f"{one.place}: tone {one.tone!r}; {', '.join(TONES)} are accepted")
-        elif before is not None and (said := _contradicted(before, one)):
-            problems.append(
-                f"{one.place}: {one.annotator} says another {said} of draft {one.draft} than at {before.place}; "
-                "one annotation of an annotator for a draft is accepted"
-            )
+        if fault := _fault(one, of.get(one.draft), corrected, before):
+            problems.append(f"{one.place}: {fault}")
         else:
-            found[one.draft, one.annotator] = one if before is None else _together(before, one)
+            kept = replace(one, asked="", shown="")
+            found[one.draft, one.annotator] = kept if before is None else _together(before, kept)
     if problems:
         raise BadInput(*problems)
     return found
+
+
+def _fault(one: Annotation, draft: Draft | None, corrected: Collection[tuple[str, str]], before: Annotation | None) -> str:
+    """What is wrong with it; empty of what may be taken."""
+    if draft is None:
+        return f"draft {one.draft!r} is none of these; an id as it went out is required"
+    if one.position is not None and one.position not in SCALE:
+        return f"position {one.position}; a whole number from {min(SCALE)} to {max(SCALE)} is required"
+    if one.tone and one.tone not in TONES:
+        return f"tone {one.tone!r}; {', '.join(TONES)} are accepted"
+    if one.asked and not _alike(one.asked, draft.prompt):
+        told = "rows are accepted whole, as they were sorted and saved together, as UTF-8 or .xlsx"
+        return f"the prompt beside it, {one.asked[:40]!r}, is not that of draft {draft.id}; {told}"
+    if one.shown and not _alike(one.shown, draft.completion) and (draft.id, draft.completion) not in corrected:
+        told = "what is to stand in its place is accepted under the question for it"
+        return f"the completion beside it, {one.shown[:40]!r}, is not that of draft {draft.id}; {told}"
+    if before is not None and (said := _contradicted(before, one)):
+        told = f"{one.annotator} says another {said} of draft {one.draft} than at {before.place}"
+        return f"{told}; one annotation of an annotator for a draft is accepted"
+    return ""
+
+
+def _alike(text: str, other: str) -> bool:
+    return text.split() == other.split()
 
 
 def decided(draft: Draft, said: Sequence[Annotation], wanted: int) -> Draft:
@@ -126,18 +146,19 @@ def _contradicted(before: Annotation, after: Annotation) -> str:
 
 
 def _together(before: Annotation, after: Annotation) -> Annotation:
-    said = {name: value for name, value in asdict(after).items() if value not in (None, "")}
-    return replace(before, **said)
+    return replace(before, **_said(after))
+
+
+def _said(one: Annotation) -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if value not in (None, "")}
 
 
 # ---- the file ----------------------------------------------------------------------------------------------------------------
 
 
 def write_annotations(path: Path, found: Known) -> None:
-    path.write_text(
-        "".join(json.dumps(asdict(found[place]), ensure_ascii=False, sort_keys=True) + "\n" for place in sorted(found)),
-        encoding="utf-8",
-    )
+    """What was not said is left out."""
+    write_jsonl(path, [_said(found[place]) for place in sorted(found)])
 
 
 def read_annotations(path: Path) -> dict[tuple[str, str], Annotation]:

@@ -215,6 +215,8 @@ def _separated(text: str) -> list[tuple[int, Mapping[str, Any]]]:
         delimiter = max(DELIMITERS, key=given[0].count)
     csv.field_size_limit(10_000_000)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    if twice := [name for name, count in Counter(reader.fieldnames or ()).items() if name.strip() and count > 1]:
+        raise ValueError(f"column {', '.join(twice)} stands twice; one each is required")
     return [(above + reader.line_num, record) for record in reader]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def texts_of(answer: Any) -> list[str]:
     """What was typed for one question: Label Studio adds a text to those that it has when an annotation is submitted again, and exports
     several as an object, which a table holds as JSON."""
     if isinstance(answer, str) and answer.startswith('{"text":'):
-        answer = json.loads(answer)
+        with suppress(ValueError):  # somebody typed that
+            answer = json.loads(answer)
     if isinstance(answer, Mapping):
         answer = answer.get("text", "")
     return [text_of(one) for one in (answer if isinstance(answer, list) else [answer])]

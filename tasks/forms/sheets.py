@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -110,31 +109,43 @@ def read_rows(path: Path, key: str) -> list[tuple[Where, dict[str, Any]]]:
     Raises BadInput: the file cannot be read, or holds no row.
     """
     if path.suffix.casefold() == ".xlsx":
-        return list(_cells(path, key))
+        return _cells(path, key)
     return [(always(f"{path}:{line}"), row) for line, row in rows_of(path)]
 
 
-def _cells(path: Path, key: str) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """The rows of the first sheet."""
+def _cells(path: Path, key: str) -> list[tuple[Where, dict[str, Any]]]:
+    """The rows of every sheet that has the column `key`, or else of the first: workbooks are merged by putting sheets together."""
     from openpyxl import load_workbook
-    from openpyxl.utils import get_column_letter
 
     try:
-        sheet = load_workbook(path, data_only=True).worksheets[0]
+        book = load_workbook(path, data_only=True)
+        tables = [(sheet.title, [list(row) for row in sheet.iter_rows(values_only=True)]) for sheet in book.worksheets]
     except Exception as error:  # openpyxl lets through whatever its parts raise
         raise BadInput(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}); an Excel workbook is required") from None
-    table = [list(row) for row in sheet.iter_rows(values_only=True)]
-    heads = {named(head): at for at, head in enumerate(table[0])} if table else {}
-    heads.pop("", None)
-    if len(table) < 2 or not heads:
-        raise BadInput(f"{path}: sheet {sheet.title} holds no row; a line for each text below the names of columns is required")
-    twice = [name for name, count in Counter(map(named, table[0])).items() if name and count > 1]
-    if twice:
-        raise BadInput(f"{path}: {sheet.title}: column {', '.join(twice)} stands twice; one each is required")
+    theirs = [(title, table) for title, table in tables if table and key in map(named, table[0])] or tables[:1]
+    found = [row for title, table in theirs for row in _of_sheet(f"{path}: {title}", table, key)]
+    if not found:
+        told = f"sheet {tables[0][0]} holds" if len(tables) == 1 else "its sheets hold"
+        raise BadInput(f"{path}: {told} no row; a line for each text below the names of columns is required")
+    return found
+
+
+def _of_sheet(sheet: str, table: list[list[Any]], key: str) -> Iterator[tuple[Where, dict[str, Any]]]:
+    from openpyxl.utils import get_column_letter
+
+    names = [named(head) for head in table[0]] if table else []
+    heads = {name: at for at, name in enumerate(names) if name}
+    if twice := sorted(name for name in heads if names.count(name) > 1):
+        raise BadInput(f"{sheet}: column {', '.join(twice)} stands twice; one each is required")
 
     def at_row(row: int) -> Where:
-        return lambda name: f"{path}: {sheet.title}!{get_column_letter(heads.get(name, heads.get(key, 0)) + 1)}{row}"
+        return lambda name: f"{sheet}!{get_column_letter(heads.get(name, heads.get(key, 0)) + 1)}{row}"
 
     for number, cells in enumerate(table[1:], 2):
         if any(text_of(cell) for cell in cells):
-            yield at_row(number), {name: cells[at] for name, at in heads.items()}
+            yield at_row(number), {name: _as_typed(cells[at]) for name, at in heads.items()}
+
+
+def _as_typed(cell: Any) -> Any:
+    """Excel writes a carriage return inside a text so."""
+    return cell.replace("_x000D_", "") if isinstance(cell, str) else cell
