@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -18,10 +18,10 @@ from tasks.ratings import words
 from tasks.ratings.collected import Given, accept
 from tasks.ratings.formats import argilla, label_studio, potato
 from tasks.ratings.project import RANK, RATE, Extras, Item, Mode, Project, assign
+from tests.tool_exports import EXPORTS, USER, annotation, chosen, export, read_json, responded, saved, typed
 
 POSITIONS = {"health": "Care is for everyone.\n- claim one", "terror": "No harm; é & <b>none</b>."}
 HTML = "<b>bold</b> &amp; <script>x</script>\nsecond line"
-USER = "0b4b6a2e-8a0f-4b52-9f0a-2a7b7a1d7c11"
 Said = tuple[int | None, int | None, bool | None, str, str]
 
 
@@ -44,90 +44,7 @@ def said(given: list[Given]) -> dict[tuple[str, str], Said]:
     return {(one.item, one.rater): (one.rating, one.rank, one.is_answer, one.skipped, one.comment) for one in given}
 
 
-def saved(path: Path, document: Any) -> Path:
-    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
-    return path
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 # ---- Label Studio ------------------------------------------------------------------------------------------------------------
-
-
-def chosen(name: str, answer: str) -> dict[str, Any]:
-    return {
-        "id": "x",
-        "from_name": name,
-        "to_name": "completion",
-        "type": "choices",
-        "origin": "manual",
-        "value": {"choices": [answer]},
-    }
-
-
-def typed(text: str) -> dict[str, Any]:
-    return {
-        "id": "y",
-        "from_name": "comment",
-        "to_name": "prompt",
-        "type": "textarea",
-        "origin": "manual",
-        "value": {"text": [text]},
-    }
-
-
-def annotation(by: Any, *result: dict[str, Any], **further: Any) -> dict[str, Any]:
-    made = {
-        "id": 31,
-        "completed_by": by,
-        "result": list(result),
-        "was_cancelled": False,
-        "ground_truth": False,
-        "lead_time": 4.25,
-    }
-    return made | {"created_at": "2026-11-29T10:00:00.000000Z"} | further
-
-
-def export(folder: Path, rater: str, by_task: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The tasks of a rater as Label Studio's JSON has them once they are annotated."""
-    tasks = read_json(folder / f"{rater}.tasks.json")
-    none: list[list[dict[str, Any]]] = [[] for _ in tasks]
-    return [
-        {"id": 100 + at, "data": task["data"], "annotations": made, "drafts": [], "predictions": [], "meta": {}, "project": 3}
-        for at, (task, made) in enumerate(zip(tasks, by_task + none[len(by_task) :], strict=True))
-    ]
-
-
-def small(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same as JSON_MIN: a row for each annotation that was not cancelled, and for each task without one."""
-    rows = []
-    for task in tasks:
-        for made in task["annotations"] or [{"id": None, "completed_by": {}, "result": []}]:
-            if made.get("was_cancelled"):
-                continue
-            answers = {one["from_name"]: next(iter(one["value"].values()))[0] for one in made["result"]}
-            by = made["completed_by"]
-            known = {"annotator": by.get("email") if isinstance(by, dict) else by, "annotation_id": made["id"], "id": task["id"]}
-            rows.append(task["data"] | answers | known | {name: made.get(name) for name in ("lead_time", "created_at")})
-    return rows
-
-
-def tabled(rows: list[dict[str, Any]]) -> str:
-    """The same as CSV, with the columns in alphabetical order."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, sorted({name for row in rows for name in row}), quoting=csv.QUOTE_NONNUMERIC)
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-EXPORTS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
-    "export.json": lambda tasks: tasks,
-    "min.json": small,
-    "export.csv": lambda tasks: tabled(small(tasks)),
-}
 
 
 def test_label_studio_is_given_each_raters_texts_in_their_order_and_nothing_else(tmp_path: Path) -> None:
@@ -179,8 +96,7 @@ def test_each_export_of_label_studio_says_the_same(tmp_path: Path, name: str) ->
     label_studio.write(sent, tmp_path)
     own = [item.id for item in sent.packets[0].items]
     tasks = export(
-        tmp_path,
-        "7",
+        tmp_path / "7.tasks.json",
         [
             [annotation(7, chosen("rating", "4"), chosen("is_answer", "yes"), typed('so; "so"\nnaïve'))],
             [annotation(7, chosen("rating", "1"), chosen("is_answer", "no"))],
@@ -209,7 +125,9 @@ def test_ranks_of_a_block_come_back_for_each_of_its_texts(tmp_path: Path, name: 
     label_studio.write(sent, tmp_path)
     first = [item.id for item in sent.packets[0].items[:3]]
     answers = [chosen("rank_1", "2"), chosen("rank_2", "1"), chosen("rank_3", "2"), chosen("is_answer_3", "no")]
-    given = label_studio.read(saved(tmp_path / name, EXPORTS[name](export(tmp_path, "7", [[annotation(7, *answers)]]))))
+    given = label_studio.read(
+        saved(tmp_path / name, EXPORTS[name](export(tmp_path / "7.tasks.json", [[annotation(7, *answers)]])))
+    )
     assert said(given) == {
         (first[0], "7"): (None, 2, None, "", ""),
         (first[1], "7"): (None, 1, None, "", ""),
@@ -223,7 +141,7 @@ def test_an_annotation_that_was_cancelled_is_a_skip(tmp_path: Path) -> None:
     label_studio.write(sent, tmp_path)
     own = sent.packets[0].items
     cancelled = [[annotation(7, was_cancelled=True)], [annotation(7, chosen("rating", "3"), was_cancelled=True)]]
-    given = label_studio.read(saved(tmp_path / "e.json", export(tmp_path, "7", cancelled)))
+    given = label_studio.read(saved(tmp_path / "e.json", export(tmp_path / "7.tasks.json", cancelled)))
     assert said(given) == {(one.id, "7"): (None, None, None, "other", "") for one in own[:2]}
 
 
@@ -249,7 +167,7 @@ def test_an_annotation_that_was_cancelled_is_a_skip(tmp_path: Path) -> None:
 )
 def test_what_label_studio_did_not_write_is_refused_by_file_and_task(tmp_path: Path, made: dict[str, Any], told: str) -> None:
     label_studio.write(project(), tmp_path)
-    path = saved(tmp_path / "e.json", export(tmp_path, "7", [[made]]))
+    path = saved(tmp_path / "e.json", export(tmp_path / "7.tasks.json", [[made]]))
     with pytest.raises(BadInput) as refused:
         label_studio.read(path)
     (line,) = refused.value.lines
@@ -296,14 +214,6 @@ def test_argilla_is_given_a_dataset_for_each_rater_without_metadata(tmp_path: Pa
     assert [one["value"] for one in questions["is_answer"]["settings"]["options"]] == ["yes", "no", *words.SKIPPED]
     assert [name for name, one in questions.items() if one["required"]] == ["is_answer"]
     assert [read_json(files[at])["name"] for at in (2, 5)] == [f"{sent.id}-1", f"{sent.id}-2"]
-
-
-def responded(path: Path, by_record: Mapping[int, Mapping[str, Any]]) -> Path:
-    """The records with responses, as `Dataset.to_disk` writes them."""
-    records = read_json(path)
-    for at, answers in by_record.items():
-        records[at]["responses"] = {name: [{"value": value, "user_id": USER}] for name, value in answers.items()}
-    return saved(path, [record | {"status": "completed", "_server_id": "x"} for record in records])
 
 
 def test_responses_of_argilla_come_back_as_they_were_given(tmp_path: Path) -> None:

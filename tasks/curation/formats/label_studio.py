@@ -58,6 +58,7 @@ def write(drafts: Sequence[Draft], annotators: Sequence[str], stated: Mapping[st
 
 def _interface() -> str:
     view = label_studio.interface()
+    label_studio.heading(view, words.WARNING)
     label_studio.heading(view, words.TASK)
     for name, title in (
         (CATEGORY, "Category"),
