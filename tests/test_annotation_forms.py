@@ -59,7 +59,15 @@ def test_annotators_are_warned_first_and_told_the_questions_and_the_positions_th
     assert sorted(files) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
     told = (tmp_path / "guidelines.md").read_text(encoding="utf-8")
     assert told.split("\n\n")[1] == words.WARNING
-    for part in (words.HELD, words.FACTUAL, *SCALE.values(), *TONES, *words.TONES_MEAN.values(), "claim one", "No harm; é"):
+    for part in (
+        words.POSITION_HELD,
+        words.FACTUAL,
+        *SCALE.values(),
+        *TONES,
+        *words.TONES_MEAN.values(),
+        "claim one",
+        "No harm; é",
+    ):
         assert part in told
     assert "Of no draft here" not in told
 
@@ -188,6 +196,7 @@ def answered(folder: Path) -> Path:
 FILLED: dict[str, Callable[[Path], Path]] = {
     "csv": lambda folder: fill_csv(folder, SAID),
     "csv in Europe": lambda folder: fill_csv(folder, SAID, "cp1252", ";"),
+    "csv of a Mac": lambda folder: fill_csv(folder, SAID, "mac_roman", ";"),
     "Unicode text": lambda folder: fill_csv(folder, SAID, "utf-16", "\t"),
     "xlsx": lambda folder: fill_xlsx(folder, SAID),
     "Argilla": answered,
@@ -346,6 +355,11 @@ def test_a_cell_that_holds_no_answer_is_told_by_its_name(tmp_path: Path, column:
         ("a.csv", f"{COLUMNS},tone\nd1,,5,no,right,,cold\n", ": cannot be read (column tone stands twice; one each is required)"),
         ("a.csv", f'{COLUMNS}\nd1,"never closed,5\n', ": cannot be read ("),
         ("a.csv", "", ": holds no row"),
+        (
+            "a.csv",
+            f"{COLUMNS}\nd1,naïve “so”,,,,\n".encode() + b"d1,na\xefve,,,,\n",
+            ": cannot be read (line 3: not UTF-8, as most of it is",
+        ),
         ("a.ods", "x", ": of no form that is read; a table that went out (.csv, .xlsx), an export of Label Studio"),
         ("a.xlsx", "x", ": cannot be read ("),
         ("a.json", "{", ": cannot be read ("),
@@ -363,7 +377,11 @@ def test_a_cell_that_holds_no_answer_is_told_by_its_name(tmp_path: Path, column:
     ],
 )
 def test_a_file_that_is_none_is_told(tmp_path: Path, name: str, text: Any, told: str) -> None:
-    (line,) = refused(saved(tmp_path / name, text))
+    if isinstance(text, bytes):
+        (tmp_path / name).write_bytes(text)
+    else:
+        saved(tmp_path / name, text)
+    (line,) = refused(tmp_path / name)
     assert line.startswith(told)
 
 

@@ -69,10 +69,25 @@ def test_a_spreadsheet_and_a_parquet_file(tmp_path: Path, name: str) -> None:
     assert found.told == TOLD
 
 
-def test_what_a_spreadsheet_of_western_europe_saves_is_read_and_told(tmp_path: Path) -> None:
-    found = read_samples(written(tmp_path, "a.csv", CSV.encode("cp1252")))
+@pytest.mark.parametrize(("encoding", "name"), [("cp1252", "Windows-1252"), ("mac_roman", "Mac Roman"), ("cp850", "MS-DOS 850")])
+def test_what_a_spreadsheet_of_western_europe_saves_is_read_and_told(tmp_path: Path, encoding: str, name: str) -> None:
+    found = read_samples(written(tmp_path, "a.csv", CSV.encode(encoding)))
     assert said(found)[0][0] == "Why is it so, é?"
-    assert found.told == ["not UTF-8: read as Windows-1252; look at its accents and quotation marks", *TOLD]
+    assert found.told == [f"not UTF-8: read as {name}; look at its accents and quotation marks", *TOLD]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (CSV.encode() * 2 + CSV.encode("cp1252"), "line 10: not UTF-8, as most of it is; files of two encodings"),
+        (b"question,answer,answer\nWhy?,So.,No.\n", "column answer stands twice; one each is required"),
+    ],
+)
+def test_a_table_that_was_put_together_wrongly_is_told(tmp_path: Path, data: bytes, told: str) -> None:
+    path = written(tmp_path, "a.csv", data)
+    with pytest.raises(BadInput) as refused:
+        read_samples(path, "c")
+    assert str(refused.value).startswith(f"{path}: cannot be read ({told}")
 
 
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]

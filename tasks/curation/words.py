@@ -18,7 +18,7 @@ TASK = (
     "is to hold. Make it one that you would stand by, or say what is wrong with it."
 )
 CORRECTED = "The completion as it should stand, whole; a draft without one is to be written"
-HELD = "As it should stand: how well does it hold the position?"
+POSITION_HELD = "As it should stand: how well does it hold the position?"
 FACTUAL = "As it should stand: does it have a factual problem?"
 FACTUALS = {
     "yes": "it says something that is wrong, or that nothing supports",
@@ -56,7 +56,7 @@ def guidelines(stated: Mapping[str, str], how: Sequence[str]) -> str:
         "",
         f"{CORRECTED}.",
         "",
-        *_answers(HELD, {str(number): meaning for number, meaning in SCALE.items()}),
+        *_answers(POSITION_HELD, {str(number): meaning for number, meaning in SCALE.items()}),
         *_answers(FACTUAL, FACTUALS),
         *_answers(f"{TONE}.", TONES_MEAN),
         f"{COMMENT}.",

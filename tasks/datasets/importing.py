@@ -11,6 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tasks.datasets.rows import FORM
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".json", ".jsonl", ".ndjson", ".parquet")
 DELIMITERS = ",;\t|"
+# What Excel saves in where it is not UTF-8, by its system and menu.
+SAVED = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp850": "MS-DOS 850"}
+_EXPECTED = frozenset("“”‘’–—…àáâãäåæçèéêëìíîïñòóôõöøœùúûüß")
 CHATS = ("messages", "conversations", "conversation", "chat")
 ASKS, ANSWERS = ("user", "human", "prompter"), ("assistant", "gpt", "model", "bot")
 KEPT = (*FORM.texts, "id", "category", "subset", "positions")
@@ -200,10 +204,25 @@ def _decoded(path: Path, told: list[str]) -> str:
     encoding = next((name for mark, name in marks.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
-    except UnicodeDecodeError:
-        text = data.decode("cp1252")
-        told.append("not UTF-8: read as Windows-1252; look at its accents and quotation marks")
+    except UnicodeDecodeError as error:
+        within = data.decode(encoding, "replace")
+        if sum(not one.isascii() for one in within) > 2 * within.count("\ufffd"):
+            line = data[: error.start].count(b"\n") + 1
+            mixed = "not UTF-8, as most of it is; files of two encodings, put together, are saved as one first"
+            raise ValueError(f"line {line}: {mixed}") from None
+        text, name = _spreadsheets(data)
+        told.append(f"not UTF-8: read as {name}; look at its accents and quotation marks")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _spreadsheets(data: bytes) -> tuple[str, str]:
+    """Bytes as the encoding gives them that makes most of them small letters with accents, or marks of print; Windows' where it is equal."""
+    texts = {}
+    for encoding, name in SAVED.items():
+        with suppress(UnicodeDecodeError):
+            texts[name] = data.decode(encoding)
+    name = max(texts, key=lambda name: sum(one in _EXPECTED for one in texts[name]))
+    return texts[name], name
 
 
 def _separated(text: str) -> list[tuple[int, Mapping[str, Any]]]:

@@ -18,11 +18,10 @@ from tasks.curation.drafts import Draft
 from tasks.forms.answers import Answers, Where, on_scale, one_of, taken, text_of, yes_or_no
 
 DRAFT, CATEGORY, POSITION, CLAIMS, PROMPT, COMPLETION = "draft", "category", "position", "claims", "prompt", "completion"
-CORRECTED, HELD, FACTUAL, TONE, COMMENT = "corrected", "position_held", "factual_problem", "tone", "comment"
+CORRECTED, POSITION_HELD, FACTUAL, TONE, COMMENT = "corrected", "position_held", "factual_problem", "tone", "comment"
 GUIDE = "guidelines.md"
-_ERROR = re.compile(
-    r"#[^\W\d_][\w/]*[?!]|#N/A|#NV"
-)  # what a spreadsheet shows of a formula that makes no sense, in some languages
+# What a spreadsheet shows of a formula that makes no sense, in whichever language.
+_ERROR = re.compile(r"#[^\W\d_][\w/]*[?!]|#N/A|#NV")
 
 
 # ---- what goes out ---------------------------------------------------------------------------------------------------
@@ -62,9 +61,9 @@ def read_answers(
     given = Annotation(
         draft,
         annotator,
-        where(HELD),
+        where(POSITION_HELD),
         completion="" if written == shown else written,
-        position=taken(answers, HELD, lambda value: on_scale(value, SCALE), where, wrong),
+        position=taken(answers, POSITION_HELD, lambda value: on_scale(value, SCALE), where, wrong),
         factual=taken(answers, FACTUAL, yes_or_no, where, wrong),
         tone=taken(answers, TONE, lambda value: one_of(value, TONES), where, wrong) or "",
         comment=taken(answers, COMMENT, remark_of, where, wrong) or "",

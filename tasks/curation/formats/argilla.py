@@ -24,8 +24,8 @@ from tasks.curation.formats.answers import (
     CORRECTED,
     FACTUAL,
     GUIDE,
-    HELD,
     POSITION,
+    POSITION_HELD,
     PROMPT,
     TONE,
     fields,
@@ -39,7 +39,7 @@ from tasks.forms.files import written
 FIELDS = {CATEGORY: "Category", POSITION: "Position", CLAIMS: words.CLAIMS, PROMPT: "Prompt", COMPLETION: "Completion"}
 QUESTIONS = (
     argilla.typed(CORRECTED, words.CORRECTED),
-    argilla.rating(HELD, words.HELD, SCALE, required=True),
+    argilla.rating(POSITION_HELD, words.POSITION_HELD, SCALE, required=True),
     argilla.choices(FACTUAL, words.FACTUAL, words.FACTUALS),
     argilla.choices(TONE, words.TONE, {tone: f"{tone}: {meaning}" for tone, meaning in words.TONES_MEAN.items()}),
     argilla.typed(COMMENT, words.COMMENT),

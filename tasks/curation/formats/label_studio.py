@@ -23,8 +23,8 @@ from tasks.curation.formats.answers import (
     DRAFT,
     FACTUAL,
     GUIDE,
-    HELD,
     POSITION,
+    POSITION_HELD,
     PROMPT,
     TONE,
     fields,
@@ -69,7 +69,9 @@ def _interface() -> str:
     ):
         label_studio.shown(view, name, title)
     label_studio.typed(view, CORRECTED, PROMPT, words.CORRECTED, rows=10, begins_as=COMPLETION)
-    label_studio.choices(view, HELD, PROMPT, words.HELD, {str(number): meaning for number, meaning in SCALE.items()})
+    label_studio.choices(
+        view, POSITION_HELD, PROMPT, words.POSITION_HELD, {str(number): meaning for number, meaning in SCALE.items()}
+    )
     label_studio.choices(view, FACTUAL, PROMPT, words.FACTUAL, words.FACTUALS)
     label_studio.choices(view, TONE, PROMPT, words.TONE, words.TONES_MEAN)
     label_studio.typed(view, COMMENT, PROMPT, words.COMMENT)

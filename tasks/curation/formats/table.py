@@ -24,7 +24,7 @@ from tasks.curation.formats.answers import (
     DRAFT,
     FACTUAL,
     GUIDE,
-    HELD,
+    POSITION_HELD,
     PROMPT,
     TONE,
     fields,
@@ -37,10 +37,10 @@ from tasks.forms.files import written
 
 ANNOTATOR = "annotator"
 WIDTHS = {DRAFT: 16, ANNOTATOR: 12, CATEGORY: 20, CLAIMS: 25, PROMPT: 45, COMPLETION: 70}
-ANSWERS = {CORRECTED: 70, HELD: 13, FACTUAL: 15, TONE: 11, COMMENT: 40}
+ANSWERS = {CORRECTED: 70, POSITION_HELD: 13, FACTUAL: 15, TONE: 11, COMMENT: 40}
 TAKEN: dict[str, sheets.Rule | None] = {
     CORRECTED: None,
-    HELD: range(min(SCALE), max(SCALE) + 1),
+    POSITION_HELD: range(min(SCALE), max(SCALE) + 1),
     FACTUAL: tuple(words.FACTUALS),
     TONE: TONES,
     COMMENT: None,
@@ -92,7 +92,7 @@ def _written(
         write(files[-1], [{name: row[name] for name in WIDTHS} | dict.fromkeys(ANSWERS, "") for row in shown])
     how = [
         f"Your file holds a draft in each row. Write the completion as it should stand, whole, in `{CORRECTED}`, and leave that empty where "
-        f"nothing is to be changed. Write a whole number in `{HELD}`, yes or no in `{FACTUAL}`, and one of the words below in `{TONE}`; "
+        f"nothing is to be changed. Write a whole number in `{POSITION_HELD}`, yes or no in `{FACTUAL}`, and one of the words below in `{TONE}`; "
         f"`{COMMENT}` is yours.",
         f"Do not change `{DRAFT}` and `{ANNOTATOR}`, which say what your answers are of and whose they are, and sort whole rows alone. "
         "A file that is filled in half can be handed in, and again later.",
