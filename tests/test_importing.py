@@ -173,7 +173,7 @@ def test_two_forms_in_one_file_are_told_apart_and_ids_that_stand_twice_are_given
         ),
         ("a.csv", b'question,answer\n"Why?,So.\n', "a.csv: cannot be read (unexpected end of data)"),
         ("a.csv", b"", "a.csv: holds no line; a table or list of samples is required"),
-        ("a.csv", b"\x81\x00", "a.csv: cannot be read ("),
+        ("a.csv", b"\x81\x00", "a.csv: cannot be read (not UTF-8, nor text"),
         ("a.json", b"[1]", "a.json: cannot be read (a list of objects is required)"),
         ("a.json", b"{", "a.json: cannot be read (Expecting property name"),
         ("a.jsonl", b"7\n", "a.jsonl: cannot be read ('7' is no object; one JSON object a line is required)"),

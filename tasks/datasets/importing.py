@@ -205,6 +205,8 @@ def _decoded(path: Path, told: list[str]) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
+        if b"\0" in data:
+            raise ValueError("not UTF-8, nor text in any other encoding that is known") from None
         within = data.decode(encoding, "replace")
         if sum(not one.isascii() for one in within) > 2 * within.count("\ufffd"):
             line = data[: error.start].count(b"\n") + 1
