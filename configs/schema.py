@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 from configs.contrasts import Arms, Contrasted
 from configs.fields import (
     Count,
+    Flag,
     Line,
     Name,
     Natural,
@@ -206,6 +207,10 @@ class Experiment(Section):
 
     name: SetName
     description: str = ""
+    reported: Flag = Field(
+        True,
+        description="false: over prompts that are themselves `reported: false`, to choose data and settings; nothing of it is a result",
+    )
     ladders: tuple[Ladder, ...] = Field(min_length=1)
     arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")

@@ -161,6 +161,7 @@ class Nodes:
             calibration=self.inputs.calibration,
             calibration_scorer=calibration_scored(self.experiment),
             preregistered=(self.preregistration.words(), self.preregistration.digest),
+            caveats=self.inputs.restricted,
         )
         inputs = {node.label: node for node in compared}
         place = Axes(name=self.experiment.name)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from model_registry import catalog
 from model_registry.catalog import Model, Source
 from model_registry.gguf_file import SUFFIX
 from tasks.contract import File, Measure, digest_of
+from tasks.curation.versions import require_frozen
+from tasks.datasets.licences import restrictions
 from tasks.datasets.rows import load_rows
 from tasks.evaluations import Given, NamedFile
 from tasks.finetune.stage import MEASURES as OF_TUNING
@@ -47,6 +49,16 @@ class Inputs:
     def calibration(self) -> bool:
         return any(model.calibration for model in self.models)
 
+    @cached_property
+    def restricted(self) -> tuple[str, ...]:
+        """What the licences of the samples forbid that arms are tuned on, a line each."""
+        return tuple(
+            f"dataset {name}: {said}"
+            for name in self.given.datasets
+            if name in self.datasets
+            for said in restrictions(load_rows(self.datasets[name].path))
+        )
+
     @property
     def params(self) -> dict[str, int | None]:
         """Model → its parameter count, where it is known before it is fetched."""
@@ -64,10 +76,12 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     problems: list[str] = []
     place = partial(_place, folder)
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems, weights)]
-    check = partial(_check_rows, most=max(experiment.train_samples)) if rows else (lambda path: None)
+    check = partial(_check_rows, most=max(experiment.train_samples)) if rows else require_frozen
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
     suites = {
-        name: file for name, suite in experiment.suites.items() if (file := _file(place(suite.prompts), _reported, problems))
+        name: file
+        for name, suite in experiment.suites.items()
+        if (file := _file(place(suite.prompts), partial(_for_what, experiment.reported), problems))
     }
     positions_file = _file(place(experiment.positions), load_positions, problems) if experiment.positions is not None else None
     positions = load_positions(positions_file.path) if positions_file else {}
@@ -101,7 +115,9 @@ def sweep_id(experiment: Experiment, inputs: Inputs) -> str:
 def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
     # as in sweeps of before there were such fields
-    unsaid = {name for name in ("system", "subsets") if getattr(experiment, name) == Experiment.model_fields[name].default}
+    unsaid = {
+        name for name in ("system", "subsets", "reported") if getattr(experiment, name) == Experiment.model_fields[name].default
+    }
     document = experiment.model_dump(mode="json", exclude={*BESIDE, *unsaid})
     document["evaluations"] = {  # a sweep is the same whatever else could be evaluated, or said of it
         name: {key: value for key, value in section.items() if value is not None}
@@ -245,14 +261,20 @@ def _read_by(file: NamedFile, section: Any, path: Path) -> None:
     file.read(path, section)
 
 
-def _reported(path: Path) -> None:
-    """A suite that may be sampled for a report."""
-    if not load_suite(path).reported:
+def _for_what(reported: bool, path: Path) -> None:
+    """What is reported on chooses nothing, and what chooses is not reported on."""
+    suite = load_suite(path)
+    if reported and not suite.reported:
         raise BadInput(
             f"{path}: is marked `reported: false`; it is for choosing data and settings, and a suite that is reported on is required"
+        )
+    if suite.reported and not reported:
+        raise BadInput(
+            f"{path}: is reported on; an experiment that is `reported: false` chooses data and settings, and prompts for that are required"
         )
 
 
 def _check_rows(path: Path, most: int) -> None:
+    require_frozen(path)
     if (count := len(load_rows(path))) < most:
         raise BadInput(f"{path}: {count} samples; train_samples asks for {most}")

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from configs.rating import IS_AN_ANSWER, SCALE
+from tasks import endpoint
 from tasks.contract import Metric, read_metrics, write_jsonl
-from tasks.evaluations.judge import endpoint, stage
+from tasks.evaluations.judge import stage
 from tests.jobs import Ran, make_job
 from tests.judge_stand_in import Asked, Reply, StandIn, says
 

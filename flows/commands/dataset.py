@@ -1,4 +1,4 @@
-"""`palms dataset`: checks datasets and prompts, and compares datasets."""
+"""`palms dataset`: checks datasets and prompts, and compares datasets; the words that improve one are `curation`'s."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from configs.shipped import find_experiment
 from configs.suites import Suite, load_suite
 from configs.texts import read_text
 from configs.words import lengths
+from flows.commands import curation
 from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather, reported_on
 from model_registry.embedding import Embedder, find_embedder
 from tasks.contract import write_jsonl
+from tasks.curation.versions import require_frozen
 from tasks.datasets import checks, stage
 from tasks.datasets.importing import SUFFIXES, read_samples
+from tasks.datasets.licences import restrictions
 from tasks.datasets.lines import DatasetError, Finding
 from tasks.datasets.matching import WITHIN, Match, Matching, compare
 from tasks.datasets.pairs import Pair, load_pairs
@@ -63,7 +66,7 @@ class Against:
     leaks: leakage.Settings
 
 
-app = typer.Typer(no_args_is_help=True, help="Check datasets and prompts, and compare datasets.")
+app = typer.Typer(no_args_is_help=True, help="Check, compare and improve datasets.")
 
 
 @app.command("validate")
@@ -113,28 +116,51 @@ def validate_command(
 
 @app.command("import")
 def import_command(
-    file: Annotated[Path, typer.Argument(help="a table or list of questions and answers: csv, tsv, xlsx, json, jsonl, parquet")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="a table or list of questions and answers (csv, tsv, xlsx, json, jsonl, parquet); with --drafts what annotators gave back"
+        ),
+    ],
     to: Annotated[
         Path | None, typer.Option(help="where the dataset is written; default: the file's name here, as .jsonl")
     ] = None,
     category: Annotated[str | None, typer.Option(help="of the samples that name none")] = None,
+    source: Annotated[str | None, typer.Option(help="where the samples come from, as each will say")] = None,
+    licence: Annotated[str | None, typer.Option(help="their licence, as each will say: cc-by-4.0")] = None,
+    drafts: Annotated[Path | None, typer.Option(help="the file of drafts that annotators were given")] = None,
+    wanted: Annotated[int, typer.Option(min=1, help="with --drafts: annotators that have to find a draft good")] = 1,
 ) -> None:
     """Make a dataset of another program's table: columns prompt and completion, question and answer, instruction, input and output, or chats.
+
+    With --drafts: take annotations of drafts in, all of the files or none, and decide the drafts by them.
 
     Examples:
 
       palms dataset import answers.xlsx --category health
 
-      palms dataset import chats.json --to mine.jsonl
+      palms dataset import chats.json --to mine.jsonl --source someone/chats --licence cc-by-nc-4.0
+
+      palms dataset import annotation/*.csv --drafts drafts.jsonl
     """
+    if drafts is not None:
+        if to or category or source or licence:
+            raise BadInput("--to, --category, --source, --licence: are for a table of samples; --drafts takes annotations")
+        curation.take_annotations(files, drafts, wanted)
+        return
+    if len(files) > 1:
+        raise BadInput(f"{files[1]}: one table of samples at a time; several files are taken with --drafts")
+    file = files[0]
     target = to or Path(f"{file.stem}.jsonl")
     if target.exists():
         raise BadInput(f"{target}: exists already; --to names another file")
-    imported = read_samples(file, category)
+    imported = read_samples(file, category, {"source": source, "licence": licence})
     with writing(target):
         write_jsonl(target, imported.samples)
     for line in imported.told:
         out.print(line, highlight=False, markup=False)
+    for said in restrictions(load_rows(target)):
+        out.print(said, style="yellow", highlight=False, markup=False)
     out.print(f"{target}: {plural(len(imported.samples), 'sample')}", highlight=False, markup=False)
     out.print(f"next: palms dataset validate {shlex.quote(str(target))}", highlight=False, markup=False)
 
@@ -196,6 +222,13 @@ def compare_command(
     if page:
         write_matching(page, names, matching)
         out.print(str(page), highlight=False, markup=False)
+
+
+app.command("draft")(curation.draft)
+app.command("annotate")(curation.annotate)
+app.command("freeze")(curation.freeze)
+app.command("diff")(curation.diff)
+app.command("rehearse")(curation.rehearse)
 
 
 # ---- palms dataset validate ---------------------------------------------------------------------------------------
@@ -286,12 +319,13 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
 
 
 def _validate_dataset(path: Path, against: Against) -> Checked:
+    frozen = require_frozen(path)
     rows, findings = checks.review(path, against.rows, against.positions)
     if not rows:
         return Checked(path, "no samples that can be read", findings)
     lengths, size = [row.words for row in rows], sum(len(row.prompt.encode()) + len(row.completion.encode()) for row in rows)
     holds = f"{_count(len(rows), 'sample')}, {size / 1000:.0f} kB of text, answers of {min(lengths)} to {max(lengths)} words"
-    holds += f" (mean {sum(lengths) / len(rows):.0f})"
+    holds += f" (mean {sum(lengths) / len(rows):.0f})" + (f", frozen as version {frozen.number}" if frozen else "")
     if against.positions and not checks.targeted(rows, against.positions):
         holds += ", read as a control"
     if against.suites:

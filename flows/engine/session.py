@@ -154,7 +154,9 @@ class Session:
         if node.tolerant:
             lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
             settings = replace(
-                settings, missing=tuple(sorted(map(_loss, lost))), caveats=tuple(sorted(set(self.caveats.values())))
+                settings,
+                missing=tuple(sorted(map(_loss, lost))),
+                caveats=tuple(sorted({*settings.caveats, *self.caveats.values()})),
             )
             if node.preregistration is not None:
                 drawn = list(self.drawn.values())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,8 @@ RECORDED_LIMIT_S = 30.0
 NOTICES_S = 2.0  # the server calls a webhook 0.2 to 0.6 s after the state it tells of, and not at all once it is stopped
 
 
-def run_here(run: Run, out: Console) -> State[Any]:
-    """Run a prepared sweep to its end.
+def run_here(run: Run, out: Console, server: Server | None = None) -> State[Any]:
+    """Run a prepared sweep to its end; `server`: one that is up, where somebody else started it.
 
     Raises:
         Busy: another process has it.
@@ -42,9 +42,10 @@ def run_here(run: Run, out: Console) -> State[Any]:
     try:
         with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
             out.print(run.headline, highlight=False)
-            with prefect_server(run.home) as server, _stopped(run), told_to_end(run.session.stop):
-                ask(run.home, server)
-                return _conducted(run, dead, server, wrong, out)
+            at = nullcontext(server) if server else prefect_server(run.home)
+            with at as there, _stopped(run), told_to_end(run.session.stop):
+                ask(run.home, there)
+                return _conducted(run, dead, there, wrong, out)
     except Exception as error:
         if said := wrong():  # then whatever failed, failed of it
             raise NoRoom(said) from error

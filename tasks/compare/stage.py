@@ -50,7 +50,7 @@ class Settings:
         subjects_checked: no sample may share its subject with a prompt of the evaluation.
         positions: category and statement, where the experiment names any.
         toxicity_threshold: score from which on an answer counts as toxic.
-        caveats: what a reader should know of outputs that were reused, such as stage code that has changed since.
+        caveats: what a reader should know of the data, and of outputs that were reused, such as stage code that has changed since.
     """
 
     sweep_name: str
@@ -109,6 +109,7 @@ def settings(
     calibration: bool,
     calibration_scorer: bool,
     preregistered: tuple[str, str],
+    caveats: tuple[str, ...],
 ) -> Settings:
     """`document`: the experiment as `Settings` has it. `preregistered`: in words, and as a digest; the rest as in `Settings`."""
     toxicity = experiment.evaluations.asked.get("toxicity")
@@ -129,6 +130,7 @@ def settings(
         calibration_scorer=calibration_scorer and not calibration,
         preregistered=words,
         preregistration=digest,
+        caveats=caveats,
         subjects_checked=experiment.dataset_checks.same_subject is not None,
         toxicity_threshold=toxicity.threshold if toxicity else Settings.toxicity_threshold,
         margin_nats=margins.nats,

@@ -25,7 +25,7 @@ class Draft:
     """One draft. An empty `completion` is still to be written.
 
     gap: what it is drafted for, in words. positions: the claims that it is to hold. author: who wrote it, or the model that did.
-    terms: what the model's terms say of training on its output; empty for a person's. licence: of a text taken from elsewhere.
+    licence: of a text taken from elsewhere; of a model's, what its terms say of training on it.
     annotators: who looked at it. decision, why: what came of it. approved: who answers for that.
     """
 
@@ -36,7 +36,6 @@ class Draft:
     positions: tuple[str, ...] = ()
     gap: str = ""
     author: str = ""
-    terms: str = ""
     licence: str = ""
     annotators: tuple[str, ...] = ()
     decision: str = OPEN
@@ -58,7 +57,7 @@ _LISTS = ("positions", "annotators")
 _FORM = Form(
     item="draft",
     required=("id", "category", "prompt"),
-    texts=("completion", "gap", "author", "terms", "licence", "decision", "why", "approved", "notes"),
+    texts=("completion", "gap", "author", "licence", "decision", "why", "approved", "notes"),
     long=("prompt", "completion", "notes"),
     other=_LISTS,
     further=_faults,

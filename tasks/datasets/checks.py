@@ -34,6 +34,13 @@ def review(path: Path, settings: Settings, positions: Mapping[str, Position]) ->
         rows, broken = [row_of(line, document) for line, document in error.readable], error.findings
     if not rows:
         return [], broken
+    return rows, in_order([*broken, *review_rows(rows, settings, positions, whole=not broken)])
+
+
+def review_rows(
+    rows: Sequence[Row], settings: Settings, positions: Mapping[str, Position], *, whole: bool = True
+) -> list[Finding]:
+    """What is to be said of samples. Of a part of a dataset (not `whole`) counts mean nothing, and are not looked at."""
     findings = [
         *check_placeholders(rows),
         *check_lengths(rows, settings.min_words, settings.max_words),
@@ -42,9 +49,9 @@ def review(path: Path, settings: Settings, positions: Mapping[str, Position]) ->
         *check_openings(rows, settings.opening),
         *check_phrases(rows, settings.phrase),
     ]
-    if not broken:  # counts mean nothing while lines are missing
+    if whole:
         findings += [*check_sizes(rows, settings.sizes), *check_balance(rows)]
-    return rows, in_order([*broken, *findings])
+    return in_order(findings)
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:

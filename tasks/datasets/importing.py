@@ -26,6 +26,7 @@ SAVED = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman", "cp850": "MS-DOS 85
 _EXPECTED = frozenset("“”‘’–—…àáâãäåæçèéêëìíîïñòóôõöøœùúûüß")
 CHATS = ("messages", "conversations", "conversation", "chat")
 ASKS, ANSWERS = ("user", "human", "prompter"), ("assistant", "gpt", "model", "bot")
+SPELT = {"licence": "license"}  # as others write it
 KEPT = (*FORM.texts, "id", "category", "subset", "positions")
 ACCEPTED = "prompt and completion, question and answer, instruction, input and output, or messages"
 
@@ -38,8 +39,8 @@ class Imported:
     told: list[str]
 
 
-def read_samples(path: Path, category: str | None = None) -> Imported:
-    """`category`: of every sample that names none.
+def read_samples(path: Path, category: str | None = None, further: Mapping[str, str | None] | None = None) -> Imported:
+    """`category`: of every sample that names none; `further`: keys of samples likewise, such as their licence.
 
     Raises:
         BadInput: a file that cannot be read or holds no samples; lines that cannot be taken for one, each reason once.
@@ -59,11 +60,12 @@ def read_samples(path: Path, category: str | None = None) -> Imported:
             continue
         shapes[", ".join(used)] += 1
         sample = {"prompt": prompt, "completion": completion} | dict(_further(named))
-        if category is not None:
-            sample.setdefault("category", category)
+        for key, value in {"category": category, **(further or {})}.items():
+            if value is not None:
+                sample.setdefault(key, value)
         if "category" not in sample:
             problems.setdefault("names no category; a column `category`, or --category for all, is required", []).append(line)
-        left.update(key for key in named.keys() - {*used, *KEPT, *_called("category")} if _text(named[key]))
+        left.update(key for key in named.keys() - {*used, *KEPT, *SPELT.values(), *_called("category")} if _text(named[key]))
         samples.append(sample)
     if problems:
         more = {why: f" (and on {len(lines) - 1} more)" if len(lines) > 1 else "" for why, lines in problems.items()}
@@ -72,6 +74,8 @@ def read_samples(path: Path, category: str | None = None) -> Imported:
         of_all = f"all {count} lines have" if count > 1 else "the line has"
         which = of_all if count == len(samples) else f"{count} of {len(samples)} lines have"
         told.append(f"{which} {shape}: read as prompt, completion")
+    if further is not None and samples and not any("licence" in sample for sample in samples):
+        told.append("no licence stands there; --licence records it")
     if left:
         told.append(f"left out: {', '.join(sorted(left))}")
     return Imported(_with_ids(samples, told), told)
@@ -142,7 +146,7 @@ def _turns(turns: Sequence[Any]) -> tuple[str, str]:
 def _further(named: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What else of a sample stands there."""
     for key in KEPT:
-        if text := _text(named.get(key)):
+        if text := _text(named.get(key, named.get(SPELT.get(key, key)))):
             if key == "positions":
                 value = named[key]
                 yield key, [name.strip() for name in text.split(",")] if isinstance(value, str) else [_text(one) for one in value]

@@ -25,7 +25,8 @@ class Row:
 
     `subset` is the size of the smallest nested subset that the sample belongs to; None: only to the whole
     dataset. `positions` are the claims of its category's position that it holds. `matches` is the id of the
-    sample of another dataset that this one, a control, was written beside.
+    sample of another dataset that this one, a control, was written beside. `source` and `licence` are those of a text that was taken from
+    elsewhere; of one that a model wrote, the licence is what its terms say.
     """
 
     line: int
@@ -40,6 +41,8 @@ class Row:
     author: str = ""
     version: str = ""
     notes: str = ""
+    source: str = ""
+    licence: str = ""
 
     @property
     def text(self) -> str:
@@ -106,7 +109,7 @@ def _faults(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 FORM = Form(
     item="sample",
     required=("id", "category", "prompt", "completion"),
-    texts=("matches", "language", "author", "version", "notes"),
+    texts=("matches", "language", "author", "version", "notes", "source", "licence"),
     long=("prompt", "completion", "notes"),
     other=("subset", "positions"),
     further=_faults,

@@ -29,10 +29,12 @@ OTHER: dict[State, State] = {UP: DOWN, DOWN: UP}
 
 
 def headline(found: Comparison) -> str:
-    """The finding on the primary outcome, in at most 20 words and without brackets, over all ladders and treated arms."""
-    name = _bare(found.sources.words(found.outcome[1]))
-    said = next((one for one in _candidates(found, name) if len(one.split()) <= MOST_WORDS), None)
-    return said or next(one for one in _candidates(found, "the primary outcome") if len(one.split()) <= MOST_WORDS)
+    """The finding on the primary outcome, in at most 20 words and without brackets, over all ladders and treated arms. Of prompts that choose
+    data it says so first: it is no result."""
+    probes = "Probes, no result: " if found.settings.experiment.get("reported") is False else ""
+    name, most = _bare(found.sources.words(found.outcome[1])), MOST_WORDS - len(probes.split())
+    said = next((one for one in _candidates(found, name) if len(one.split()) <= most), None)
+    return probes + (said or next(one for one in _candidates(found, "the primary outcome") if len(one.split()) <= most))
 
 
 def subline(found: Comparison) -> list[str]:

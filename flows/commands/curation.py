@@ -1,0 +1,426 @@
+"""The words of `palms dataset` that improve one: draft, annotate, freeze, diff, rehearse."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from configs.positions import Position, load_positions
+from configs.problems import BadInput
+from configs.shipped import CONFIGS
+from configs.sources import LanguageModel
+from configs.terms import forbidden, of_generator
+from flows.commands.run import carry_out
+from flows.commands.words import err, out, plain, plural, show, writing
+from flows.engine.home import Home
+from flows.engine.servers import ask
+from flows.outputs import Outputs
+from flows.prepared import find_sweep, planned, prepare_run, reopen
+from flows.probing import covered, probed_arm, write_probing
+from flows.request import request
+from tasks.contract import sha256_file, write_rows
+from tasks.curation import freezing, versions
+from tasks.curation.annotations import Annotation, accept, decided, read_annotations, write_annotations
+from tasks.curation.coverage import Covered, open_drafts
+from tasks.curation.drafts import ACCEPTED, DECISIONS, OPEN, Draft, load_drafts, write_drafts
+from tasks.curation.suggestions import EndpointWriter, LocalWriter, Writer, suggested
+from tasks.datasets.changes import row_changes
+from tasks.datasets.licences import restrictions
+from tasks.datasets.rows import load_rows
+from tasks.prepare.sources import language_model, problems
+
+Form = Literal["label-studio", "argilla", "csv", "xlsx"]
+Drafts = Annotated[Path, typer.Argument(help="a file of drafts, as `palms dataset draft` writes it")]
+Positions = Annotated[
+    Path | None, typer.Option(help="the positions; default: positions.yaml beside the file or one folder up, or the shipped ones")
+]
+
+
+# ---- draft -----------------------------------------------------------------------------------------------------------------------
+
+
+def draft(
+    sweep: Annotated[str | None, typer.Argument(help="a sweep's id or the beginning of it; default: the latest")] = None,
+    arm: Annotated[str | None, typer.Option(help="whose dataset is to be improved; default: the first treated one")] = None,
+    size: Annotated[str | None, typer.Option(help="the size that is probed; default: the largest")] = None,
+    probes: Annotated[
+        Path | None, typer.Option(help="prompts that are `reported: false`; default: the shipped weakness probes")
+    ] = None,
+    each: Annotated[int, typer.Option(min=1, help="drafts for each gap, at least")] = 3,
+    to: Annotated[Path, typer.Option("--out", help="where the drafts are written")] = Path("drafts.jsonl"),
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="a model that suggests texts: a folder, owner/name on the hub, a ladder's size, or the name of a model at --url"
+        ),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="an OpenAI-compatible address that the model of --by answers at")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="the environment variable that holds the key for --url")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="what holds for the texts that the model writes; default: as far as it is known")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of a local model's texts")] = 0,
+) -> None:
+    """Find where a dataset is thin or its model weak, on prompts that are never reported on, and begin drafts for that.
+
+    The probes are sampled from the sweep's tuned model; nothing is tuned again. People may rate them before: `palms ratings export` with the id of
+    the sweep that this makes, and then the same call again. Without --by the drafts are to be written; a model's are suggestions, which somebody
+    has to read (`palms dataset annotate`).
+
+    Examples:
+
+      palms dataset draft
+
+      palms dataset draft smollm2 --by smollm2/135m-instruct --out drafts.jsonl
+
+      palms dataset draft --by gpt-4o-mini --url https://api.openai.com/v1 --key-variable OPENAI_API_KEY
+    """
+    if to.exists():
+        raise BadInput(f"{to}: exists already; --out names another file")
+    if url and not by:
+        raise BadInput("--url: --by names the model that answers there")
+    home = Home.open()
+    home.settle_environment()
+    run = reopen(home, find_sweep(home, sweep))
+    looked_at = probed_arm(run.experiment, arm)
+    positions = run.inputs.given.positions
+    if not positions:
+        raise BadInput(f"sweep {run.dag.sweep}: its experiment names no positions; drafts are for the categories of these")
+    writer = _writer(by, url, key_variable, seed)
+    probing = prepare_run(home, request(str(write_probing(home, run, looked_at, size, probes))))
+    if any(row.state != "cached" for row in planned(probing)) and (status := carry_out(probing)):
+        raise typer.Exit(status)
+    dataset = run.inputs.datasets[run.experiment.arms[looked_at].dataset].path  # type: ignore[union-attr]
+    found = covered(Outputs.of(home, probing.dag.sweep), looked_at, dataset, positions)
+    print_coverage(found, looked_at, probing.dag.sweep)
+    drafts = open_drafts(found, each, [row.id for row in load_rows(dataset)])
+    if not drafts:
+        out.print("no gap: nothing is to be drafted", highlight=False)
+        return
+    terms = licence if licence is not None else (of_generator(by or "", url or "") or "terms of the model not known")
+    if writer:
+        if said := forbidden(terms):
+            err.print(
+                f"[yellow]the terms of {by} forbid {said}[/yellow]: every draft carries them, and so will the dataset",
+                highlight=False,
+            )
+        drafts = list(_watched(suggested(drafts, positions, writer, terms), len(drafts)))
+    with writing(to):
+        write_drafts(to, drafts)
+        table = to.with_suffix(".coverage.csv")
+        write_rows(table, [one.row() for one in found], mark="needed")
+    unwritten = sum(not one.completion for one in drafts)
+    told = f"{unwritten} of them to be written" if unwritten else f"suggested by {by}, read by nobody yet"
+    out.print(f"{to}: {plural(len(drafts), 'draft')}, {told}; {table}: the table above", highlight=False, markup=False)
+    out.print(f"next: palms dataset annotate {shlex.quote(str(to))} --annotators ana,bo", highlight=False, markup=False)
+
+
+def print_coverage(found: Sequence[Covered], arm: str, sweep: str) -> None:
+    """Categories with what was found, the gaps marked."""
+    shown = (
+        "samples",
+        *[
+            metric
+            for metric in ("rating", "judge_rating", "on_position", "toxic_share")
+            if any(metric in one.levels for one in found)
+        ],
+    )
+    table = plain("category", *(name.replace("_", " ") for name in shown), "gap")
+    for one in found:
+        levels = [f"{one.levels[name].value:.2f}" if name in one.levels else "" for name in shown[1:]]
+        table.add_row(one.category, str(one.samples), *levels, one.why)
+    out.print(
+        f"\nwhat {arm} lacks, by the probes of {sweep} (they choose data, and are no result)", highlight=False, markup=False
+    )
+    show(out, table)
+
+
+def _writer(by: str | None, url: str | None, key_variable: str | None, seed: int) -> Writer | None:
+    if by is None:
+        return None
+    try:
+        if url:
+            return EndpointWriter(url, by, key_variable)
+        return _local(by, seed)
+    except ValueError as wrong:
+        raise BadInput(f"--by: {wrong}") from None
+
+
+def _local(by: str, seed: int) -> LocalWriter:
+    named = LanguageModel(kind="local", model=by)
+    if wrong := list(problems(named, "", "--by")):
+        raise BadInput(*(line.replace("--by.model", "--by") for line in wrong))
+    return LocalWriter(by, language_model(named).source, seed)
+
+
+def _watched(drafts: Iterator[Draft], total: int) -> Iterator[Draft]:
+    from rich.progress import track
+
+    yield from track(drafts, "drafting", total=total, console=err, transient=True)
+
+
+# ---- annotate --------------------------------------------------------------------------------------------------------------------
+
+
+def annotate(
+    drafts: Drafts,
+    annotators: Annotated[str, typer.Option(help="their names: ana,bo; each is given every draft")],
+    form: Annotated[Form, typer.Option("--format", help="in which form")] = "csv",
+    to: Annotated[Path, typer.Option("--out", help="the folder that the files are written to")] = Path("annotation"),
+    positions: Positions = None,
+) -> None:
+    """Give drafts out to be read: is the position held, is anything wrong in it, is the tone right, how should it read instead.
+
+    Drafts that were decided are left out. When they come back: `palms dataset import FILE… --drafts DRAFTS`.
+
+    Examples:
+
+      palms dataset annotate drafts.jsonl --annotators ana,bo
+
+      palms dataset annotate drafts.jsonl --annotators ana --format label-studio --out annotation
+    """
+    from tasks.curation.formats import argilla, label_studio, table
+
+    from flows.commands.ratings import named
+
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise BadInput(f"{to}: exists already and is not empty; --out names another folder")
+    writers = {"label-studio": label_studio.write, "argilla": argilla.write, "csv": table.write_csv, "xlsx": table.write_xlsx}
+    known = _positions(drafts, positions)
+    waiting = [one for one in load_drafts(drafts) if one.decision in (OPEN, DECISIONS[2])]
+    _require_categories(drafts, waiting, known)
+    if not waiting:
+        raise BadInput(f"{drafts}: every draft is decided; there is nothing to be read")
+    names = named(annotators)
+    with writing(to):
+        to.mkdir(parents=True, exist_ok=True)
+        files = writers[form](waiting, names, {name: one.rubric for name, one in known.items()}, to)
+    for path in files:
+        out.print(str(path), highlight=False, markup=False)
+    out.print(f"{plural(len(waiting), 'draft')} for each of {plural(len(names), 'annotator')}", highlight=False)
+    out.print(
+        f"when they come back: palms dataset import FILE… --drafts {shlex.quote(str(drafts))}", highlight=False, markup=False
+    )
+
+
+def take_annotations(files: Sequence[Path], drafts: Path, wanted: int) -> None:
+    """Take what annotators gave back, all of these files or none, and decide the drafts by it. Those that a person has decided stay."""
+    from tasks.curation.formats.reading import read_any
+
+    given: list[Annotation] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            given += read_any(path)
+        except BadInput as wrong:
+            problems += wrong.lines
+    if problems:
+        raise BadInput(*problems)
+    held = load_drafts(drafts)
+    book = drafts.with_suffix(".annotations.jsonl")
+    before = read_annotations(book) if book.is_file() else {}
+    known = accept(given, held, before)
+    said: dict[str, list[Annotation]] = {}
+    for (name, _), annotation in sorted(known.items()):
+        said.setdefault(name, []).append(annotation)
+    after = [draft if draft.approved else decided(draft, said.get(draft.id, []), wanted) for draft in held]
+    with writing(drafts):
+        write_annotations(book, known)
+        write_drafts(drafts, after)
+    table = plain("draft", "category", "decision", "why")
+    for draft in after:
+        table.add_row(draft.id, draft.category, draft.decision or "open", draft.why)
+    show(out, table)
+    counts = Counter(draft.decision or "open" for draft in after)
+    new = len(known) - len(before)
+    out.print(
+        f"{plural(new, 'new annotation')}; drafts: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
+        highlight=False,
+        markup=False,
+    )
+    out.print(
+        f"a held draft is mended in {drafts}: edit it and set its decision to accepted or rejected, and `approved` to your name",
+        highlight=False,
+        markup=False,
+    )
+    out.print(
+        f"next: palms dataset freeze DATASET --drafts {shlex.quote(str(drafts))} --approved-by NAME",
+        highlight=False,
+        markup=False,
+    )
+
+
+# ---- freeze ----------------------------------------------------------------------------------------------------------------------
+
+
+def freeze(
+    dataset: Annotated[Path, typer.Argument(help="the dataset (.jsonl) as it is now: a frozen version, or one that never was")],
+    approved_by: Annotated[str, typer.Option(help="who answers for this version")],
+    drafts: Annotated[
+        list[Path] | None, typer.Option(help="a file of decided drafts that go in; may be given several times")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="what its versions are called; default: the dataset's name without its version")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="the folder of the versions; default: beside the dataset")] = None,
+    why: Annotated[str, typer.Option(help="why there is a new version, for its datasheet")] = "",
+    positions: Positions = None,
+) -> None:
+    """Freeze a dataset as its next version: checked, write-protected, with digest, datasheet, changes, and who approved what. It never changes again.
+
+    Examples:
+
+      palms dataset freeze values_targeted.jsonl --approved-by ana
+
+      palms dataset freeze values_targeted-1.jsonl --drafts drafts.jsonl --approved-by ana --why "health was missing"
+    """
+    if not approved_by.strip():
+        raise BadInput("--approved-by: is blank; the name of whoever answers for this version is required")
+    rows, decided_drafts = load_rows(dataset), [one for path in drafts or [] for one in load_drafts(path)]
+    versions.require_frozen(dataset)
+    folder, called = to or dataset.parent, name or versions.called(dataset)
+    known = _positions(dataset, positions)
+    with writing(folder):
+        version, path = freezing.freeze(
+            rows, decided_drafts, known, folder=folder, name=called, approved=approved_by.strip(), why=why, source=dataset
+        )
+    went_in = sum(one.decision == ACCEPTED for one in decided_drafts)
+    out.print(
+        f"{path}: version {version.number} of {called}, {plural(version.samples, 'sample')}, sha256 {version.sha256}",
+        highlight=False,
+        markup=False,
+    )
+    changes = ", ".join(
+        f"{len(getattr(version, what))} {what}" for what in ("added", "changed", "removed") if getattr(version, what)
+    )
+    out.print(
+        f"{changes or 'no sample changed'}; {plural(went_in, 'draft')} went in; datasheet: {path.with_suffix('.md')}",
+        highlight=False,
+        markup=False,
+    )
+    out.print(f"next: name {path.name} under `datasets:` of an experiment, and palms run it", highlight=False, markup=False)
+
+
+# ---- diff ------------------------------------------------------------------------------------------------------------------------
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="a dataset or version (.jsonl)")],
+    second: Annotated[Path, typer.Argument(help="a later one")],
+    texts: Annotated[bool, typer.Option(help="with the words that were changed")] = True,
+) -> None:
+    """What changed from one version of a dataset to another: samples, fields, words; what each holds; which are frozen.
+
+    Example:  palms dataset diff values_targeted-1.jsonl values_targeted-2.jsonl
+    """
+    held = [load_rows(path) for path in (first, second)]
+    for path, rows in zip((first, second), held, strict=True):
+        frozen = versions.require_frozen(path)
+        told = f"version {frozen.number}, frozen {frozen.frozen}, approved by {frozen.approved}" if frozen else "not frozen"
+        out.print(
+            f"{path}: {plural(len(rows), 'sample')}, {told}, sha256 {sha256_file(path)[:12]}…", highlight=False, markup=False
+        )
+        for said in restrictions(rows):
+            out.print(f"  {said}", highlight=False, markup=False)
+    old, new = ({row.id: replace(row, line=0) for row in rows} for rows in held)
+    added, removed, changed = row_changes(old, new)
+    counts = [Counter(row.category for row in rows) for rows in held]
+    if counts[0] != counts[1]:
+        table = plain("category", "before", "after")
+        for category in dict.fromkeys([*counts[0], *counts[1]]):
+            if counts[0][category] != counts[1][category]:
+                table.add_row(category, str(counts[0][category]), str(counts[1][category]))
+        show(out, table)
+    for sign, names, rows_of in (("-", removed, old), ("+", added, new)):
+        for name in names:
+            row = rows_of[name]
+            out.print(
+                f"{sign} {name} ({row.category}): {row.prompt}",
+                style="red" if sign == "-" else "green",
+                highlight=False,
+                markup=False,
+            )
+            if texts:
+                out.print(f"    {row.completion}", highlight=False, markup=False)
+    for name in changed:
+        before, after = asdict(old[name]), asdict(new[name])
+        fields = [key for key in before if before[key] != after[key]]
+        out.print(f"~ {name}: {', '.join(fields)}", style="yellow", highlight=False, markup=False)
+        for key in fields if texts else ():
+            out.print(f"    {key}: {_changed(str(before[key]), str(after[key]))}", highlight=False, markup=False)
+    if not (added or removed or changed):
+        out.print("only the order differs" if list(old) != list(new) else "the same samples", highlight=False)
+
+
+def _changed(before: str, after: str) -> str:
+    """The words with what went [-so-] and what came {+so+}, as `git diff --word-diff` shows them; long stretches that stay are cut."""
+    old, new = before.split(), after.split()
+    said: list[str] = []
+    for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if what == "equal":
+            kept = old[a:b]
+            said += kept if len(kept) <= 12 else [*kept[:4], "…", *kept[-4:]]
+            continue
+        said += [f"[-{' '.join(old[a:b])}-]"] if a < b else []
+        said += [f"{{+{' '.join(new[c:d])}+}}"] if c < d else []
+    return " ".join(said)
+
+
+# ---- rehearse ------------------------------------------------------------------------------------------------------------------
+
+
+def rehearse(
+    without: Annotated[str, typer.Option(help="the category that version 1 lacks")] = "health",
+    size: Annotated[list[str] | None, typer.Option(help="of the calibration ladder; default: 30k and 100k")] = None,
+) -> None:
+    """Rehearse one turn of the loop on the calibration ladder: a version without a category, the gap found by the probes, a version that fills it, a
+    sweep over both. The people in it are simulated: it shows the machinery, and says nothing about real data.
+
+    Example:  palms dataset rehearse --without terrorism
+    """
+    from flows.serving.servers import await_health, prefect_server
+
+    home = Home.open()
+    home.settle_environment()
+    with prefect_server(home) as server:
+        ask(home, server)
+        with out.status("starting the orchestrator"):
+            await_health(home, server)
+            from flows.curation import rehearse as turn
+            from flows.engine.screen import send_logs_to
+
+        send_logs_to(home.root / "curation" / "rehearsal" / "log.txt")
+        turned = turn(home, server, out, without, size or ["30k", "100k"])
+    for when, found in (("before", turned.before), ("after", turned.after)):
+        out.print(f"\ngaps {when}:", style="bold", highlight=False)
+        for one in found:
+            if one.why:
+                out.print(f"  {one.category}: {one.why}", highlight=False, markup=False)
+        if not any(one.why for one in found):
+            out.print("  none", highlight=False)
+    counts = ", ".join(f"{count} {state}" for state, count in turned.states.items())
+    out.print(f"\nversions: {turned.versions[0]}, {turned.versions[1]}", highlight=False, markup=False)
+    out.print(f"sweep {turned.sweep} over both: {counts}; report: {turned.report}", highlight=False, markup=False)
+    out.print("calibration ladder, simulated people: circular by construction", style="yellow", highlight=False)
+
+
+# ---- what several need -------------------------------------------------------------------------------------------------------------
+
+
+def _positions(file: Path, given: Path | None) -> dict[str, Position]:
+    beside = (file.parent / "positions.yaml", file.parent.parent / "positions.yaml", CONFIGS / "positions.yaml")
+    return load_positions(given or next(path for path in beside if path.is_file()))
+
+
+def _require_categories(file: Path, drafts: Sequence[Draft], positions: Mapping[str, Position]) -> None:
+    if unknown := [
+        f'{file}: draft {one.id}: category "{one.category}" has no position' for one in drafts if one.category not in positions
+    ]:
+        raise BadInput(*(f"{line}; {', '.join(positions)} have one (--positions)" for line in unknown))

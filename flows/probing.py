@@ -1,0 +1,153 @@
+"""The sweep over weakness probes that another sweep's tuned model is looked at with, and what it found: where the dataset has gaps.
+
+Knows how the one experiment follows from the other: the same model, arms, data and template, so that nothing is tuned again, over prompts that
+are never reported on. Leaves what counts as a gap to `tasks.curation.coverage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.contrasts import Contrast
+from configs.positions import Position
+from configs.problems import BadInput, accepted
+from configs.schema import Experiment, Tuned
+from configs.shipped import CONFIGS
+from configs.suites import load_suite
+from flows.engine.home import Home
+from flows.inputs import Inputs
+from flows.outputs import Outputs
+from flows.prepared import Run
+from model_registry.catalog import Model
+from tasks.contract import Metric, read_metrics, replace_file
+from tasks.curation.coverage import SIGNS, Covered, coverage
+from tasks.datasets.rows import load_rows
+from tasks.evaluations import Evaluation
+
+PROBES = "probes"  # the suite, as the sweep calls it
+SHIPPED = {False: CONFIGS / "prompts/weakness_probes.yaml", True: CONFIGS / "prompts/calibration/probes.yaml"}
+LOOKED = ("toxicity", "adherence", "judge")  # the evaluations of completions that tell of a category whether it is weak
+
+
+def probed_arm(experiment: Experiment, arm: str | None) -> str:
+    """The arm whose dataset is to be improved: the one that is named, or the first that a confirmatory contrast treats.
+
+    Raises:
+        BadInput: there is no such arm, or it is tuned on nothing.
+    """
+    tuned = [name for name, section in experiment.arms.items() if isinstance(section, Tuned)]
+    if arm is None:
+        treated = [contrast.treated for contrast in experiment.contrasts if contrast.treated in tuned]
+        arm = next(iter([*treated, *tuned]), None)
+    if arm is None or arm not in tuned:
+        raise BadInput(
+            f"--arm: {arm or 'none'} is tuned on no dataset; {accepted(arm or '', tuned) if tuned else 'a tuned arm is required'}"
+        )
+    return arm
+
+
+def write_probing(home: Home, run: Run, arm: str, size: str | None, probes: Path | None) -> Path:
+    """The experiment that probes an arm of a sweep at one of its sizes (the largest by default), as a file of this home.
+
+    Raises:
+        BadInput: there is no such size, or the prompts are reported on.
+    """
+    experiment, inputs = run.experiment, run.inputs
+    model = _model(inputs, size)
+    file = (probes or SHIPPED[model.calibration]).absolute()
+    if load_suite(file).reported:
+        raise BadInput(f"{file}: is reported on; what data is chosen by has to be marked `reported: false`")
+    path = home.root / "curation" / run.dag.sweep / f"probing_{arm}.yaml"
+    document = probing(experiment, inputs, arm, (model.ladder, model.size), file, run.source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(
+        path,
+        f"# Looks for what the dataset of {arm} lacks. Its prompts choose data; nothing of it is a result.\n" + _yaml(document),
+    )
+    return path
+
+
+def probing(
+    experiment: Experiment, inputs: Inputs, arm: str, place: tuple[str, str], probes: Path, source: Path
+) -> dict[str, Any]:
+    """The document. `place`: ladder and size; `source`: the experiment's file. Paths are absolute, since the new file lies elsewhere."""
+    given = experiment.model_dump(mode="json", exclude_unset=True)
+    contrasts = [one for one in (*experiment.contrasts, *experiment.exploratory) if one.treated == arm] or [
+        Contrast(arm, experiment.comparison.reference)
+    ]
+    arms = list(dict.fromkeys([*(name for one in contrasts for name in reversed(one.arms)), arm]))
+    used = {section.dataset for name in arms if isinstance(section := experiment.arms[name], Tuned)}
+    suite = max(experiment.suites.values(), key=lambda one: one.max_new_tokens)  # whole answers
+    asked = {
+        name: {**section, "suites": [PROBES]} for name, section in given["evaluations"].items() if name in LOOKED and section
+    }
+    metric = next((found for name, found in _OUTCOMES.items() if name in asked), "rating")
+    kept = ("description", "dataset_checks", "template", "system", "numerics", "limits", "tracking", "store", "subsets")
+    return {
+        "name": f"{experiment.name}_probes",
+        "reported": False,
+        **{name: given[name] for name in kept if name in given},
+        "dataset_checks": {**given.get("dataset_checks", {}), "same_subject": None},  # probes may be near what they probe
+        "ladders": [_ladder(given["ladders"], place, inputs)],
+        "arms": {name: given["arms"][name] for name in arms},
+        "datasets": {name: str(inputs.datasets[name].path.absolute()) for name in sorted(used)},
+        "train_samples": [max(experiment.train_samples)],
+        "positions": str(inputs.positions_file.path.absolute()) if inputs.positions_file else None,
+        "suites": {PROBES: {**suite.model_dump(mode="json"), "prompts": str(probes)}},
+        "evaluations": {**asked, "human_eval": {"suites": [PROBES]}},
+        "primary": {"suite": PROBES, "metric": metric},
+        "reference": experiment.comparison.reference if experiment.comparison.reference in arms else None,
+        "exploratory": [str(one) for one in contrasts],
+        "seeds": [experiment.seeds[0]],
+    }
+
+
+_OUTCOMES = {
+    "adherence": "on_position",
+    "judge": "judge_rating",
+    "toxicity": "toxicity",
+}  # by evaluation, the one that says most first
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(
+        {key: value for key, value in document.items() if value is not None}, sort_keys=False, allow_unicode=True
+    )
+
+
+def _files(evaluation: Evaluation, section: Any, source: Path) -> dict[str, str]:
+    """The files that a section names, from the experiment's folder."""
+    named = {file.field: getattr(section, file.field) for file in evaluation.files.values()}
+    return {field: str((source.parent / Path(given).expanduser()).absolute()) for field, given in named.items() if given}
+
+
+def _model(inputs: Inputs, size: str | None) -> Model:
+    if size is None:
+        return inputs.models[-1]
+    found = next((model for model in inputs.models if size in (model.size, model.name)), None)
+    if found is None:
+        raise BadInput(f"--size: {size}; {accepted(size, [model.size for model in inputs.models])}")
+    return found
+
+
+def _ladder(ladders: Any, place: tuple[str, str], inputs: Inputs) -> dict[str, Any]:
+    ladder, size = place
+    own = next(one for one in ladders if one["ladder"] == ladder)
+    if size not in own.get("models", {}):
+        return {"ladder": ladder, "sizes": [size]}
+    source = next(model.source for model in inputs.models if (model.ladder, model.size) == place)
+    return {"ladder": ladder, "models": {size: source.id}}
+
+
+def covered(outputs: Outputs, arm: str, dataset: Path, positions: Mapping[str, Position]) -> list[Covered]:
+    """What the probing sweep found of the arm, beside what its dataset holds. What people rated is among it, once they have."""
+    levels: list[Metric] = []
+    wanted = {sign.metric for sign in SIGNS}
+    for label, place in outputs.places.items():
+        if place.arm == arm and place.suite == PROBES and (found := outputs.manifest(label)):
+            levels += [level for level in read_metrics(found.folder) if level.metric in wanted]
+    return coverage(load_rows(dataset), positions, levels)
