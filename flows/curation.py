@@ -26,6 +26,7 @@ from configs.read import read_yaml
 from configs.shipped import CONFIGS, EXPERIMENTS
 from flows.engine.board import read_board
 from flows.engine.home import Home
+from flows.engine.screen import send_logs_to
 from flows.engine.servers import Server
 from flows.outputs import Outputs
 from flows.prepared import Run, prepare_run
@@ -74,6 +75,10 @@ class _Place:
     def folder(self) -> Path:
         return self.home.root / "curation" / "rehearsal"
 
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
 
 _places: list[_Place] = []  # where the flow runs: no parameter of a flow can hold it
 
@@ -84,6 +89,7 @@ def rehearse(home: Home, server: Server, out: Console, category: str, sizes: Seq
     if category not in known:
         raise BadInput(f"--without: {category}; {accepted(category, known)}")
     _places.append(_Place(home, server, out, tuple(sizes)))
+    send_logs_to(_places[-1].log)
     turned: Turned = curation(category)
     return turned
 
@@ -197,6 +203,7 @@ def _probed(at: _Place, versions: Mapping[str, Path], arm: str, positions: Mappi
 def _run(at: _Place, experiment: Path) -> Run:
     run = prepare_run(at.home, request(str(experiment)))
     state = run_here(run, at.out, at.server)
+    send_logs_to(at.log)  # a sweep's go to its own
     if not state.is_completed():
         raise BadInput(
             f"sweep {run.dag.sweep}: {state.message or state.name}; `palms rerun {run.dag.sweep}`, and then the rehearsal again"

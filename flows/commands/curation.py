@@ -394,9 +394,6 @@ def rehearse(
         with out.status("starting the orchestrator"):
             await_health(home, server)
             from flows.curation import rehearse as turn
-            from flows.engine.screen import send_logs_to
-
-        send_logs_to(home.root / "curation" / "rehearsal" / "log.txt")
         turned = turn(home, server, out, without, size or ["30k", "100k"])
     for when, found in (("before", turned.before), ("after", turned.after)):
         out.print(f"\ngaps {when}:", style="bold", highlight=False)

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -115,11 +116,10 @@ def open_drafts(covered: Sequence[Covered], each: int, taken: Sequence[str]) -> 
 
     taken: ids that a draft may not have: those of the dataset.
     """
-    names = _names(set(taken))
-    found = []
+    found, asked_for = [], wanted(covered, each)
     for one in covered:
-        held = Counter(one.claims)
-        for _ in range(wanted([*covered], each).get(one.category, 0)):
+        held, names = Counter(one.claims), _names(one.category, set(taken))
+        for _ in range(asked_for.get(one.category, 0)):
             claim = min(held, key=lambda name: (held[name], list(one.claims).index(name))) if held else ""
             held.update([claim] if claim else [])
             asked = f"TODO: a question whose answer holds {claim}" if claim else f"TODO: a question about {one.category}"
@@ -127,9 +127,5 @@ def open_drafts(covered: Sequence[Covered], each: int, taken: Sequence[str]) -> 
     return found
 
 
-def _names(taken: set[str]) -> Iterator[str]:
-    number = 0
-    while True:
-        number += 1
-        if (name := f"draft-{number:03d}") not in taken:
-            yield name
+def _names(category: str, taken: set[str]) -> Iterator[str]:
+    return (name for number in count(1) if (name := f"{category}-{number:02d}") not in taken)

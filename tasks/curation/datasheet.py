@@ -6,6 +6,7 @@ datasheet of the file that the version was made from, or stands there as a quest
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
@@ -15,12 +16,20 @@ from tasks.datasets.licences import restrictions
 from tasks.datasets.rows import Row
 
 MOST = 40  # ids that a line names
+_PARTED = "\n---\n\n"  # what is counted, and what people say
 
 
 def datasheet(version: Version, rows: Sequence[Row], own: str) -> str:
-    """`own`: the datasheet that people wrote, whole."""
+    """`own`: what people say (`by_people`)."""
     counted = "\n".join(_counted(version, rows))
-    return f"# Datasheet: {version.name}, version {version.number}\n\n{counted}\n\n---\n\n{own.strip()}\n"
+    return f"# Datasheet: {version.name}, version {version.number}\n\n{counted}\n{_PARTED}{own.strip()}\n"
+
+
+def by_people(sheet: str) -> str:
+    """What people say in a datasheet: of one that was made here its second part, without what was counted of an earlier version; without the
+    title."""
+    own = sheet.partition(_PARTED)[2] or sheet
+    return re.sub(r"\A# .*\n", "", own).strip()
 
 
 def _counted(version: Version, rows: Sequence[Row]) -> Iterator[str]:
@@ -40,7 +49,7 @@ def _counted(version: Version, rows: Sequence[Row]) -> Iterator[str]:
             yield f"- {what}: {_counts(named)}"
     yield from (f"- **{said}**" for said in restrictions(rows))
     yield "\n## Changes\n"
-    if version.number == 1 and not version.before_sha256:
+    if version.number == 1:
         yield "The first version."
     for what in ("added", "changed", "removed"):
         if names := getattr(version, what):

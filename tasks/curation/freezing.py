@@ -11,7 +11,7 @@ from configs.positions import Position
 from configs.shipped import CONFIGS
 from tasks.contract import sha256_file
 from tasks.curation import versions
-from tasks.curation.datasheet import datasheet
+from tasks.curation.datasheet import by_people, datasheet
 from tasks.curation.drafts import Draft
 from tasks.datasets.checks import review_rows
 from tasks.datasets.lines import DatasetError
@@ -47,7 +47,7 @@ def freeze(
         named = (f"sample {new[one.line - 1].id}: {one.message}" if one.line else one.message for one in errors)
         raise DatasetError(source, [replace(one, line=0, message=said) for one, said in zip(errors, named, strict=True)])
     known = versions.ledger(folder, name)
-    before = load_rows(folder / known[-1].file) if known else list(rows) if drafts else []
+    before = load_rows(folder / known[-1].file) if known else rows
     version = versions.next_version(
         folder,
         name,
@@ -61,4 +61,4 @@ def freeze(
     )
     own = source.with_suffix(".md")
     people = (own if own.is_file() else TEMPLATE).read_text(encoding="utf-8")
-    return version, versions.write(folder, version, new, datasheet(version, new, people))
+    return version, versions.write(folder, version, new, datasheet(version, new, by_people(people)))
