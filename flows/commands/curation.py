@@ -186,9 +186,8 @@ def annotate(
 
       palms dataset annotate drafts.jsonl --annotators ana --format label-studio --out annotation
     """
-    from tasks.curation.formats import argilla, label_studio, table
-
     from flows.commands.ratings import named
+    from tasks.curation.formats import argilla, label_studio, table
 
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise BadInput(f"{to}: exists already and is not empty; --out names another folder")
