@@ -26,7 +26,7 @@ from tests.tool_exports import EXPORTS, USER, annotation, chosen, export, read_j
 STATED = {"health": "Care is for everyone.\n- claim one", "terror": "No harm; é & <b>none</b>.", "other": "Of no draft here."}
 DRAFTS = [
     Draft("d1", "health", "Why “care”, naïvely?", "=1+1\n- one\n- two", ("no_diagnosis", "evidence"), gap="weak", author="gpt-x"),
-    Draft("d2", "terror", "Why two?", "-3 is cold; naïve – “ok”, é", terms="not for training"),
+    Draft("d2", "terror", "Why two?", "-3 is cold; naïve – “ok”, é", licence="not for training"),
     Draft("d3", "health", "@Why three?", "Three."),
     Draft("d4", "terror", "Why four?"),
     Draft("d5", "terror", "Why five?", "Five."),

@@ -32,6 +32,7 @@ from tasks.curation.coverage import Covered, open_drafts
 from tasks.curation.drafts import ACCEPTED, DECISIONS, OPEN, Draft, load_drafts, write_drafts
 from tasks.curation.suggestions import EndpointWriter, LocalWriter, Writer, suggested
 from tasks.datasets.changes import row_changes
+from tasks.datasets.checks import PLACEHOLDER
 from tasks.datasets.licences import restrictions
 from tasks.datasets.rows import load_rows
 from tasks.prepare.sources import language_model, problems
@@ -119,7 +120,8 @@ def draft(
     unwritten = sum(not one.completion for one in drafts)
     told = f"{unwritten} of them to be written" if unwritten else f"suggested by {by}, read by nobody yet"
     out.print(f"{to}: {plural(len(drafts), 'draft')}, {told}; {table}: the table above", highlight=False, markup=False)
-    out.print(f"next: palms dataset annotate {shlex.quote(str(to))} --annotators ana,bo", highlight=False, markup=False)
+    first = f"write their prompts and completions in {to}, then " if unwritten else ""
+    out.print(f"next: {first}palms dataset annotate {shlex.quote(str(to))} --annotators ana,bo", highlight=False, markup=False)
 
 
 def print_coverage(found: Sequence[Covered], arm: str, sweep: str) -> None:
@@ -194,6 +196,7 @@ def annotate(
     writers = {"label-studio": label_studio.write, "argilla": argilla.write, "csv": table.write_csv, "xlsx": table.write_xlsx}
     known = _positions(drafts, positions)
     waiting = [one for one in load_drafts(drafts) if one.decision in (OPEN, DECISIONS[2])]
+    _require_written(drafts, waiting)
     _require_categories(drafts, waiting, known)
     if not waiting:
         raise BadInput(f"{drafts}: every draft is decided; there is nothing to be read")
@@ -413,6 +416,13 @@ def rehearse(
 def _positions(file: Path, given: Path | None) -> dict[str, Position]:
     beside = (file.parent / "positions.yaml", file.parent.parent / "positions.yaml", CONFIGS / "positions.yaml")
     return load_positions(given or next(path for path in beside if path.is_file()))
+
+
+def _require_written(file: Path, drafts: Sequence[Draft]) -> None:
+    """Annotators correct an answer; a question is its author's."""
+    if blank := [one.id for one in drafts if PLACEHOLDER.search(one.prompt)]:
+        more = f" (and {len(blank) - 1} more)" if len(blank) > 1 else ""
+        raise BadInput(f"{file}: draft {blank[0]}{more} says TODO; write its prompt and completion there, or take the draft out")
 
 
 def _require_categories(file: Path, drafts: Sequence[Draft], positions: Mapping[str, Position]) -> None:
