@@ -31,12 +31,13 @@ from tasks import evaluations
 from tasks.compare import stage as compare
 from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.datasets import stage as datasets
-from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation
+from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation, Given
 from tasks.finetune import methods
 from tasks.finetune import stage as finetune
 from tasks.leakage import stage as leakage
 from tasks.prepare import stage as prepare
 from tasks.prepare.sources import language_model
+from tasks.ratings.kept import are_simulated
 from tasks.sampling import stage as sampling
 
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
@@ -88,6 +89,11 @@ class Nodes:
     inputs: Inputs
     changed: tuple[str, ...] = ()
     ratings: File | None = None
+
+    @cached_property
+    def given(self) -> Given:
+        """With what the ratings are."""
+        return replace(self.inputs.given, simulated=self.ratings is not None and are_simulated(self.ratings.path))
 
     # ---- what all sizes share --------------------------------------------------------------------------------------------
 
@@ -156,7 +162,7 @@ class Nodes:
             document=sweep_document(self.experiment, self.inputs),
             changed=self.changed,
             positions=tuple(self.inputs.given.statements.items()),
-            measures=tuple(measured(self.experiment, self.inputs.given)),
+            measures=tuple(measured(self.experiment, self.given)),
             parts=parts,
             calibration=self.inputs.calibration,
             calibration_scorer=calibration_scored(self.experiment),

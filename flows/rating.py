@@ -239,8 +239,8 @@ def _labels(outputs: Outputs) -> dict[str, dict[tuple[str, int], str]]:
     return found
 
 
-def take_in(home: Home, sweep: str, given: Sequence[Given], *, simulated: bool = False) -> list[Rated]:
-    """Accept a batch of ratings, all or nothing, and return what was new of it.
+def take_in(home: Home, sweep: str, given: Sequence[Given], *, simulated: bool = False, revised: bool = False) -> list[Rated]:
+    """Accept a batch of ratings, all or nothing, and return what was new of it; `revised`: new ones take the place of what a rater said before.
 
     A rating that names no project is of the newest one that has its item. People and simulated raters never rate one sweep together.
 
@@ -272,14 +272,17 @@ def take_in(home: Home, sweep: str, given: Sequence[Given], *, simulated: bool =
             there = {(one.item, one.rater): _as_given(one) for one in before if one.project == name}
             try:
                 fresh += [
-                    replace(known[name].rated(one), simulated=simulated) for one in accept(batch, known[name].project, there)
+                    replace(known[name].rated(one), simulated=simulated)
+                    for one in accept(batch, known[name].project, there, revised=revised)
                 ]
             except BadInput as wrong:
                 problems += wrong.lines
         if problems:
             raise BadInput(*problems)
         if fresh:
-            _replace(folder / RATINGS, lines([*before, *fresh]))
+            anew = {(one.project, one.item, one.rater) for one in fresh}
+            kept = [one for one in before if (one.project, one.item, one.rater) not in anew]
+            _replace(folder / RATINGS, lines([*kept, *fresh]))
     return fresh
 
 

@@ -52,7 +52,9 @@ def found(
         for arm in measured
     )
     measures = {one.metric: one for one in (*MEASURES, Measure("on_position", words))}
-    settings = SimpleNamespace(secondary=("toxicity",), primary_suite="human_eval", primary_metric="on_position", late=())
+    settings = SimpleNamespace(
+        secondary=("toxicity",), primary_suite="human_eval", primary_metric="on_position", late=(), experiment={}
+    )
     return Comparison(Sources(nodes, arms, {}, measures), rows, [], [], settings)
 
 

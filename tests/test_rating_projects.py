@@ -172,6 +172,18 @@ def test_two_ratings_of_one_rater_for_an_item_are_refused_in_one_batch_and_over_
     assert len(accept([one, replace(one, place="again.csv:9", comment="sure")], made, {})) == 1
 
 
+def test_a_rater_may_change_their_mind_where_that_is_said_and_never_within_a_batch() -> None:
+    made, _ = project()
+    one, second = ratings(made)[:2]
+    known = {(held.item, held.rater): held for held in (one, second)}
+    other = replace(one, rating=1, place="again.csv:9")
+    with pytest.raises(BadInput, match="and --revised takes the new one"):
+        accept([other, second], made, known)
+    assert accept([other, second], made, known, revised=True) == [other]
+    with pytest.raises(BadInput, match=r"one rating of a rater for an item is accepted$"):
+        accept([other, replace(other, rating=2)], made, known, revised=True)
+
+
 def test_every_problem_of_a_batch_has_its_line() -> None:
     made, _ = project()
     given = [replace(one, rating=9) for one in ratings(made)[:4]]

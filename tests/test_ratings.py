@@ -153,6 +153,10 @@ def test_ratings_are_taken_in_over_several_imports_and_the_comparison_alone_is_m
     for shown in ("Rated by people", "Each rater", "How far raters agree", "the same of 4", "3 raters"):
         assert shown in page
     assert "SIMULATED" not in page
+    compared = max(home.glob("store/compare/*/metrics.json"), key=lambda path: path.stat().st_mtime)
+    agreed = {row["group"]: row["value"] for row in json.loads(compared.read_text()) if row["metric"] == "rating_alpha"}
+    assert set(agreed) == {"all", "base", "control", "values_targeted"}
+    assert all(value == 1 for value in agreed.values())  # each rated by the length alone
 
 
 def test_a_rating_that_contradicts_an_earlier_one_is_refused_with_both_places(out: Path, home: Path, tmp_path: Path) -> None:
@@ -163,6 +167,11 @@ def test_a_rating_that_contradicts_an_earlier_one_is_refused_with_both_places(ou
     assert "bo rated item" in told
     assert "bo.jsonl:1" in told
     assert kept.read_bytes() == before
+    count = len(before.splitlines())
+    told = sweeps.palms(home, "ratings", "import", "--revised", str(other)).stdout
+    assert re.match(r"\d+ new or revised ratings of sweep small-", told)
+    assert len(kept.read_bytes().splitlines()) == count  # in the place of what they said before
+    assert kept.read_bytes() != before
 
 
 def test_people_are_not_simulated_beyond_the_calibration_ladder(home: Path, out: Path) -> None:

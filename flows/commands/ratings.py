@@ -108,6 +108,7 @@ def export_command(
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="what raters gave back, in any of the forms that went out")],
     sweep: Annotated[str | None, typer.Option(help="whose ratings they are; default: the latest sweep")] = None,
+    revised: Annotated[bool, typer.Option("--revised", help="raters changed their minds: take what they say now")] = False,
 ) -> None:
     """Take ratings in, all of these files or none: several, partial ones and the same again are welcome.
 
@@ -128,9 +129,10 @@ def import_command(
             problems += wrong.lines
     if problems:
         raise BadInput(*problems)
-    fresh = take_in(home, name, given)
+    fresh = take_in(home, name, given, revised=revised)
     already = len([one for one in given if not one.says_nothing]) - len(fresh)
-    told = f"{plural(len(fresh), 'new rating')} of sweep {name}" + (f", {already} already known" if already else "")
+    kind = "new or revised rating" if revised else "new rating"
+    told = f"{plural(len(fresh), kind)} of sweep {name}" + (f", {already} already known" if already else "")
     out.print(told, highlight=False, markup=False)
     if fresh:
         out.print(

@@ -1,6 +1,7 @@
 """The few numbers of a run that a person reads first: about fifteen, in groups that sort. All others stand in the stages' own tables.
 
-`1_outcome/…` the primary outcome; `2_toxicity/…`; `3_capability/…`; `4_cost/…`; `5_training/…` curves against the optimiser's step.
+`1_outcome/…` the primary outcome; `2_toxicity/…`; `3_capability/…`; `4_cost/…`; `5_training/…` curves against the optimiser's step;
+`6_people/…` what people rated and how far they agree, `6_simulated_raters/…` where nobody did.
 A level or a difference with an interval has its limits beside it, as `_low` and `_high`. A difference is a number of the treated
 arm's run, `vs_` and the arm that it is a difference from. Values are rounded to four digits, for a page of columns: the tables hold
 every digit. Pure: reads committed outputs, knows no tracker.
@@ -14,15 +15,17 @@ from typing import Any, NamedTuple
 
 from configs.contrasts import Contrast
 from flows.engine.store import Manifest
-from tasks.compare.summary import read_outcome
+from tasks.compare.summary import ALPHA, read_outcome
 from tasks.contract import Axes, Metric, Node, read_jsonl, read_rows
 from tasks.evaluations.capability.stage import STAGE as CAPABILITY_STAGE
+from tasks.evaluations.human_eval.stage import ANSWERS, RATED, RATING
 from tasks.evaluations.toxicity.stage import MEAN
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.sampling.stage import COMPLETIONS
 from tasks.sampling.stage import STAGE as SAMPLING
 
 OUTCOME, TOXICITY, CAPABILITY, COST, TRAINING = "1_outcome", "2_toxicity", "3_capability", "4_cost", "5_training"
+PEOPLE, SIMULATED = "6_people", "6_simulated_raters"
 TOXICITIES = (MEAN, "toxic_share")
 CAPABILITIES = {
     "nats_per_token": "prose",
@@ -49,6 +52,8 @@ class Comparison:
     contrasts: tuple[Mapping[str, str], ...]  # rows of contrasts.csv
     verdicts: tuple[Mapping[str, str], ...]  # rows of capability.csv
     reference: str
+    agreement: tuple[Metric, ...] = ()  # of raters, an arm each and over all; by simulated ones where `simulated`
+    simulated: bool = False
 
     def against(self, treated: Sequence[str]) -> tuple[str, ...]:
         """The arms that these are compared with, in the primary outcome."""
@@ -73,6 +78,8 @@ def read_comparison(compared: Manifest) -> Comparison:
         contrasts=rows,
         verdicts=tuple(read_rows(compared.folder / "capability.csv")),
         reference=outcome["reference"],
+        agreement=tuple(row for row in compared.metrics if row.metric == ALPHA),
+        simulated=outcome.get("simulated", False),
     )
 
 
@@ -87,6 +94,8 @@ def levels(made: Mapping[Node, Manifest], primary: tuple[str, str]) -> Iterator[
                 yield from _limited(f"{OUTCOME}/{row.metric}", row)
             elif node.axes.suite == toxic_on and row.metric in TOXICITIES:
                 yield from _limited(f"{TOXICITY}/{row.metric}", row)
+            elif node.stage.name == RATED.stage.name and row.metric in (RATING, ANSWERS):
+                yield from _limited(f"{SIMULATED if _by_nobody(manifest) else PEOPLE}/{row.metric}", row)
             elif node.stage.name == CAPABILITY_STAGE.name and row.metric in CAPABILITIES:
                 yield from _limited(f"{CAPABILITY}/{row.metric}", row)
     yield from cost(made)
@@ -107,6 +116,10 @@ def cost(made: Mapping[Node, Manifest]) -> Iterator[Point]:
         if seconds := sum(manifest.facts["seconds"] for manifest in outputs):
             yield _point(f"{COST}/{part}_seconds", seconds)
             yield _point(f"{COST}/{part}_tokens_per_second", sum(map(tokens, outputs)) / seconds)
+
+
+def _by_nobody(rated: Manifest) -> bool:
+    return any(row["simulated"] == "1" for row in read_rows(rated.folder / "ratings.csv"))
 
 
 def _seen(tuned: Manifest) -> float:
@@ -151,6 +164,9 @@ def effects(compared: Comparison) -> Iterator[Point]:
             parts += [f"n{row['train_samples']}"] if len(samples - {""}) > 1 else []
             parts += [f"seed{row['seed']}"] if len(seeds) > 1 and row["seed"].isdigit() else []
             yield from _between(f"{group}/{' '.join(parts)}", row, "value", "ci_low", "ci_high", step=int(float(row["params"])))
+    for one in compared.agreement:
+        of = "" if one.group == "all" else f" {one.group}"
+        yield from _limited(f"{SIMULATED if compared.simulated else PEOPLE}/{one.metric}{of}", one)
 
 
 def answers(made: Mapping[Node, Manifest], primary: tuple[str, str]) -> list[tuple[str, str]]:

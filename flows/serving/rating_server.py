@@ -54,16 +54,6 @@ FIXED = {
 # By a page of its own, and not as an answer that leads on: to one that was followed from another site, the browser would send no strict cookie.
 ENTERED = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={to}"><title>Rating</title>
 <p><a href="{to}">To the texts</a>"""
-# What was saved reaches the page as a copy that its rater loads does, and counts by the same rules: of a text, what was said last.
-SAVED = """<script type="application/json" id="saved">{saved}</script><script>
-addEventListener("load", () => {{
-  const text = document.getElementById("saved").textContent, saved = JSON.parse(text), given = new DataTransfer();
-  if (!saved.ratings.length && !saved.group) return;
-  given.items.add(new File([text], "the server"));
-  document.getElementById("load").files = given.files;
-  document.getElementById("load").dispatchEvent(new Event("change"));
-}});
-</script>"""
 NO_LINK = "Please open the link that you were given: it logs you in."
 
 log = logging.getLogger("uvicorn.error")
@@ -196,9 +186,7 @@ def application(project: Project, codes: dict[str, str], served: Served) -> App:
         if (refusal := refused(place, request)) is not None:
             return refusal
         packet = packets[place]
-        saved = SAVED.format(saved=json.dumps(served.said(packet.rater)).replace("<", "\\u003c"))
-        # before the page's own policy, which allows no script but its own
-        text = str(page.render(project, packet, save_to=f"/rate/{place}")).replace("<head>", f"<head>\n{saved}", 1)
+        text = page.render(project, packet, save_to=f"/rate/{place}", saved=served.said(packet.rater))
         return HTMLResponse(text, headers=FIXED)
 
     async def take(request: Request) -> Response:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from tasks.compare.upstream import Output, Sources, references
 from tasks.evaluations.human_eval.stage import RATED, RATING
 from tasks.evaluations.judge.agreement import agreement_with_people
 from tasks.evaluations.judge.stage import RATING as JUDGED
+from tasks.evaluations.stance.stage import MARGIN
+from tasks.evaluations.stance.stage import STAGE as STANCE
 from tasks.statistics import Interval
+from tasks.statistics.agreement import rank_correlation
 from tasks.statistics.raters import (
     Consistency,
     GroupMeans,
@@ -178,6 +182,33 @@ class Ratings:
                     except ValueError:
                         continue
                     yield With(node, who, found["judge_spearman"])
+            if (moved := self._with_stance(node)) is not None:
+                yield With(node, "stance, by category, as differences from the reference arm", moved)
+
+    def _with_stance(self, node: Output) -> Interval | None:
+        """Whether the categories that people find moved are those in which likelihood moved. Stance is of pairs and no completion has one, so that
+        the units are categories; None where the arm is the reference, or either was not measured on both."""
+        reference = self._sources.arms.reference
+        if node.axes.arm == reference:
+            return None
+        stances = {other.axes: other for other in self._sources.of(STANCE.name)}
+        moved: list[dict[str, float]] = []
+        for outputs, metric, suite in (
+            ({other.axes: other for other in self.nodes}, RATING, node.axes.suite),
+            (stances, MARGIN, STANCE.name),
+        ):
+            own = outputs.get(replace(node.axes, suite=suite))
+            other = next((outputs[at] for at in references(replace(node.axes, suite=suite), reference) if at in outputs), None)
+            if own is None or other is None:
+                return None
+            of_arm, of_reference = (_by_category(output, metric) for output in (own, other))
+            moved.append({name: of_arm[name] - of_reference[name] for name in of_arm if name in of_reference})
+        categories = [name for name in moved[0] if name in moved[1]]
+        try:
+            rated, likely = ([[values[name]] for name in categories] for values in moved)
+            return rank_correlation(rated, likely, ["all"] * len(categories))
+        except ValueError:  # too few categories, or none moved otherwise than another
+            return None
 
     def _repeats(self, rater: str) -> Consistency | None:
         """Of what this rater was shown twice."""
@@ -213,6 +244,14 @@ class Ratings:
 def _means(table: np.ndarray) -> np.ndarray:
     there = ~np.isnan(table)
     return np.divide(np.nansum(table, axis=0), there.sum(axis=0), out=np.full(table.shape[1], np.nan), where=there.any(axis=0))
+
+
+def _by_category(node: Output, metric: str) -> dict[str, float]:
+    """Category → the mean over its prompts or pairs."""
+    held: dict[str, list[float]] = defaultdict(list)
+    for row in node.prompts.get(metric, {}).values():
+        held[row.group].append(row.value)
+    return {name: fmean(values) for name, values in held.items()}
 
 
 def _scores(node: Output, metric: str) -> dict[tuple[str, int], float]:

@@ -17,6 +17,7 @@ from configs.contrasts import Contrast, is_shown
 from tasks.contract import read_json, read_rows
 
 OUTCOME, LEVELS, CONTRASTS = "outcome.json", "metrics.csv", "contrasts.csv"
+ALPHA = "rating_alpha"  # how far raters agree: Krippendorff's, ordinal
 LEGEND = "95 % intervals; points: percentage points; * shown by the adjusted test at 5 %"
 MISSING = "missing"  # a difference that was named before sampling, and for which an arm lacks its answers
 

@@ -10,11 +10,13 @@ from configs.called import suite_words
 from tasks.compare.capability import Verdict
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference
+from tasks.compare.raters import Ratings
 from tasks.compare.report.headline import headline
-from tasks.compare.summary import OUTCOME
+from tasks.compare.summary import ALPHA, OUTCOME
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
 from tasks.contract import Metric, write_json, write_metrics, write_rows
+from tasks.statistics import DEGENERATE, Interval
 
 TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "value", "ci_low", "ci_high", "n", "train_samples")
 
@@ -30,7 +32,16 @@ def write(folder: Path, found: Comparison) -> None:
     write_rows(folder / "trend.csv", [_slope(row) for row in found.slopes], TREND)
     write_rows(folder / "capability.csv", [asdict(row) for row in found.verdicts], tuple(Verdict.__dataclass_fields__))
     write_json(folder / OUTCOME, {**outcomes(sources, settings), "finding": headline(found)})
-    write_metrics(folder, [_metric(row) for row in found.differences if _primary(row, settings)])
+    write_metrics(folder, [*(_metric(row) for row in found.differences if _primary(row, settings)), *agreement(sources)])
+
+
+def agreement(sources: Sources) -> list[Metric]:
+    """How far raters agree, of each arm and over all; none where nothing was rated."""
+    return [Metric(ALPHA, one.alpha.value, one.alpha.n, one.arm or "all", *_ends(one.alpha)) for one in Ratings(sources).alphas()]
+
+
+def _ends(interval: Interval) -> tuple[float | None, float | None]:
+    return (None, None) if interval.method.startswith(DEGENERATE) else (interval.low, interval.high)
 
 
 def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
@@ -47,6 +58,7 @@ def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
         "arms": list(settings.arms.names),
         "contrasts": [str(contrast) for contrast in settings.arms.confirmatory],
         "suites": {name: suite_words(name) for name in sorted({node.axes.suite or "" for node in sources.nodes} - {""})},
+        **({"simulated": True} if Ratings(sources).simulated else {}),
         "called": {metric: sources.words(metric) for metric in dict.fromkeys((settings.primary_metric, *settings.secondary))},
     }
 

@@ -46,6 +46,7 @@ class Given:
     positions_named: str | None  # the file, as the experiment names it
     real: Sequence[str]  # the models that are not of the calibration ladder
     primary: str = ""  # the metric that is the primary outcome
+    simulated: bool = False  # what was rated, was rated by raters who do not exist
 
     @property
     def statements(self) -> dict[str, str]:

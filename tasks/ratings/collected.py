@@ -46,8 +46,12 @@ class Given:
         return bool(said(self) == said(other))
 
 
-def accept(given: Iterable[Given], project: Project, known: Mapping[tuple[str, str], Given]) -> list[Given]:
+def accept(
+    given: Iterable[Given], project: Project, known: Mapping[tuple[str, str], Given], *, revised: bool = False
+) -> list[Given]:
     """What is new in a batch of ratings, by (item, rater) in that order: those that say something and are not known yet.
+
+    revised: raters may have changed their minds since: what is known otherwise is new too. Within a batch it never may.
 
     Raises:
         BadInput: a line for everything that is wrong: an item or rater that the project does not have, an item that the rater was not
@@ -71,15 +75,17 @@ def accept(given: Iterable[Given], project: Project, known: Mapping[tuple[str, s
         elif wrong := _off_scale(one, project):
             problems.append(f"{one.place}: {wrong}")
         elif not one.says_nothing:
-            before = found.get((one.item, one.rater)) or known.get((one.item, one.rater))
+            place = (one.item, one.rater)
+            before = found.get(place) or (None if revised else known.get(place))
             if before is not None and not before.same_as(one):
-                problems.append(
-                    f"{one.place}: {one.rater} rated item {one.item} otherwise at {before.place}; one rating of a rater for an item is accepted"
+                remedy = "one rating of a rater for an item is accepted" + (
+                    "" if place in found else ", and --revised takes the new one"
                 )
+                problems.append(f"{one.place}: {one.rater} rated item {one.item} otherwise at {before.place}; {remedy}")
             found[one.item, one.rater] = one
     if problems:
         raise BadInput(*problems)
-    return [one for place, one in sorted(found.items()) if place not in known]
+    return [one for place, one in sorted(found.items()) if place not in known or not known[place].same_as(one)]
 
 
 def _off_scale(one: Given, project: Project) -> str:

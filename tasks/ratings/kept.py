@@ -81,6 +81,11 @@ def read_rated(path: Path) -> list[Rated]:
     return [_rated(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def are_simulated(path: Path) -> bool:
+    """Whether any rating of a file that `lines` wrote is by a rater who does not exist; quotes within a text have a backslash before them."""
+    return '"simulated":true' in path.read_text(encoding="utf-8", errors="replace")
+
+
 def _rated(document: dict[str, Any]) -> Rated:
     return Rated(**{**document, "task": Task(**document["task"])})
 

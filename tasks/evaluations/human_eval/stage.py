@@ -16,7 +16,7 @@ from pydantic import Field
 
 from configs.fields import Count, Name, Section
 from tasks.contract import Measure, Stage, from_section
-from tasks.evaluations import COMPLETIONS, RATINGS, Evaluation, without_position
+from tasks.evaluations import COMPLETIONS, RATINGS, Evaluation, Given, without_position
 
 SHEET, KEY, INSTRUCTIONS = "rating_sheet.csv", "key/key.csv", "instructions.md"
 RATING, ANSWERS, RANKED = "rating", "human_answer_share", "human_rank_share"
@@ -35,6 +35,16 @@ class Settings:
 
 
 STAGE = Stage(name="human_eval", version="3", body="tasks.evaluations.human_eval.body:run")
+
+
+def measures(section: HumanEval, suite: str, given: Given) -> list[Measure]:
+    """Raters who do not exist are never called people, wherever a number of theirs stands."""
+    who, whose = ("simulated raters", "simulated") if given.simulated else ("people", "human")
+    return [
+        Measure(RATING, f"mean {whose} rating", outcome=True, drawn=True, rated=True),
+        Measure(ANSWERS, f"completions that {who} take for answers at all"),
+        Measure(RANKED, f"how often {who} rank a completion above one of another arm", drawn=True),
+    ]
 
 
 EVALUATION = Evaluation(
@@ -57,11 +67,7 @@ RATED = Evaluation(
     stage=Stage(name="rated", version="1", body="tasks.evaluations.human_eval.rated:run"),
     settings=lambda section, given: None,
     reads=(COMPLETIONS, RATINGS),
-    measures=lambda section, suite, given: [
-        Measure(RATING, "mean human rating", outcome=True, drawn=True, rated=True),
-        Measure(ANSWERS, "completions that people take for answers at all"),
-        Measure(RANKED, "how often people rank a completion above one of another arm", drawn=True),
-    ],
+    measures=measures,
     title="Rated by people",
     lead="Ratings from 1 to 5 of how well a completion matches the position of its category, by raters who did not know which arm wrote it. "
     "Intervals are over prompts and conditional on these raters: a rater's severity cancels from differences and not from levels.",

@@ -377,4 +377,9 @@ keep("tried");  // no item: whether anything can be kept
 isSaved = true;
 send(...records.keys());
 show();
+// What the server keeps counts by the rules of a file that is loaded: of a text, what was said last.
+const kept = at("saved")?.textContent;
+if (kept && (JSON.parse(kept).ratings.length || JSON.parse(kept).group)) {
+  load(new File([kept], "the server")).then((said) => { at("loaded").textContent = said; show(); });
+}
 }

@@ -39,8 +39,10 @@ def write(project: Project, folder: Path) -> list[Path]:
     return files
 
 
-def render(project: Project, packet: Packet, save_to: str = "") -> str:
-    """The page of one rater. `save_to`: where on its own server it posts what is said, besides keeping it; a page from a disk has none."""
+def render(project: Project, packet: Packet, save_to: str = "", saved: Mapping[str, Any] | None = None) -> str:
+    """The page of one rater. `save_to`: where on its own server it posts what is said, besides keeping it; a page from a disk has none.
+    `saved`: what the rater has said so far, as the page saves it; it counts by the rules of a file that is loaded: of a text, what was said last.
+    """
     style, script = page_style() + Markup(packaged(PACKAGE, "page.css")), Markup(packaged(PACKAGE, "page.js"))
     allowed = [f"script-src '{_hash(script)}'", f"style-src '{_hash(style)}'", *(["connect-src 'self'"] if save_to else [])]
     categories = {item.category for item in packet.items}
@@ -56,6 +58,7 @@ def render(project: Project, packet: Packet, save_to: str = "") -> str:
         "page.html.j2",
         policy="; ".join(["default-src 'none'", *allowed, "base-uri 'none'", "form-action 'none'"]),
         held=_embedded(held),
+        saved=_embedded(saved) if saved else "",
         project=project,
         rater=packet.rater,
         ranking=project.mode == RANK,
