@@ -162,3 +162,14 @@ def runs(
         + rng.normal(0, prompt, (experiments, 1, design.prompts))
         + rng.normal(0, residual, (experiments, models, design.prompts))
     )
+
+
+def judged(rng: np.random.Generator, experiments: int, design: Design, *, asked: int, favour: float) -> Floats:
+    """Differences between two arms that are none, as six raters see them [experiments, prompts, raters]; NaN where a rater was not asked.
+
+    asked: raters a prompt. favour: the standard deviation of how much a rater favours one of the arms on every prompt.
+    """
+    shape = (experiments, design.prompts, 6)
+    of_prompt, of_rater = rng.normal(0, 0.5, (*shape[:2], 1)), rng.normal(0, favour, (experiments, 1, 6))
+    seen = of_prompt + of_rater + rng.normal(0, 0.7, shape)
+    return np.where(rng.random(shape).argsort(axis=2) >= asked, np.nan, seen)

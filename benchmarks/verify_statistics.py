@@ -23,11 +23,12 @@ from multiprocessing import get_context
 import numpy as np
 from scipy import special, stats
 
-from benchmarks.simulated import Design, Floats, Ratings, Skewed, runs
+from benchmarks.simulated import Design, Floats, Ratings, Skewed, judged, runs
 from tasks.statistics import (
     Interval,
     cohens_d,
     crossed_difference,
+    crossed_interval,
     paired_difference,
     prompt_slope,
     rate_level,
@@ -126,6 +127,10 @@ def _trained(models: int, run: float, rng: np.random.Generator, experiments: int
     return runs(rng, experiments, models, design, run=run), np.zeros(1)
 
 
+def _judged(asked: int, favour: float, rng: np.random.Generator, experiments: int, design: Design) -> Drawn:
+    return judged(rng, experiments, design, asked=asked, favour=favour), np.zeros(1)
+
+
 # --- methods
 
 
@@ -173,6 +178,14 @@ def _crossed(differences: Floats, design: Design, number: int) -> Found:
     return _limits(crossed_difference(differences, design.labels))
 
 
+def _over_raters(differences: Floats, design: Design, number: int) -> Found:
+    return _limits(crossed_interval(differences, design.labels))
+
+
+def _these_raters(differences: Floats, design: Design, number: int) -> Found:
+    return _limits(paired_difference(np.nanmean(differences, axis=1), design.labels))
+
+
 def _first_run(differences: Floats, design: Design, number: int) -> Found:
     return _limits(paired_difference(differences[0], design.labels))
 
@@ -202,7 +215,7 @@ TOXICITY: dict[str, Skewed] = {
 
 def figures() -> list[Figure]:
     """All of the table, differences first."""
-    return [*_differences(), *_levels(), *_effects(), *_several_models()]
+    return [*_differences(), *_levels(), *_effects(), *_several_models(), *_several_raters()]
 
 
 def _differences() -> Iterator[Figure]:
@@ -253,6 +266,14 @@ def _several_models() -> Iterator[Figure]:
         draw = partial(_trained, len(SIZES), 0.1)
         yield Figure("4 sizes, runs of sd .1, null", "size_slope rejects", design, draw, _size_slope, FALSE_ALARMS)
         yield Figure("4 sizes, runs of sd .1, null", "prompt_slope rejects", design, draw, _prompt_slope)
+
+
+def _several_raters() -> Iterator[Figure]:
+    for design in (FORTY, MANY):
+        for asked in (6, 3):
+            draw, scores = partial(_judged, asked, 0.3), f"6 raters, {asked} a prompt, sd .3"
+            yield Figure(scores, "crossed_interval covers", design, draw, _over_raters, CROSSED, resamples=True)
+            yield Figure(scores, "paired_difference covers", design, draw, _these_raters, FAILS)
 
 
 def verify(table: Sequence[Figure], experiments: int, run: Callable[..., Iterable[int]] = map) -> int:

@@ -229,3 +229,16 @@ def test_a_table_is_imported_and_the_dataset_validates(tmp_path: Path) -> None:
     assert again.stderr == f"error: {tmp_path}/out.jsonl: exists already; --to names another file\n"
     refused = palms(tmp_path, "dataset", "validate", str(source), status=2)
     assert f"; palms dataset import '{source}'" in refused.stderr
+
+
+def test_where_samples_come_from_and_under_which_licence_goes_into_each(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("question,answer,license\nWhy?,So.,mit\nWhen?,Now.,\n")
+    found = read_samples(path, "health", {"source": "someone/data", "licence": "cc-by-nc-4.0"})
+    assert [(one["licence"], one["source"]) for one in found.samples] == [
+        ("mit", "someone/data"),
+        ("cc-by-nc-4.0", "someone/data"),
+    ]
+    assert not any("left out" in said or "no licence" in said for said in found.told)
+    path.write_text("question,answer\nWhy?,So.\n")
+    assert "no licence stands there; --licence records it" in read_samples(path, "health", {"licence": None}).told

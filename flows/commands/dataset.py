@@ -26,6 +26,7 @@ from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather, reported_on
 from model_registry.embedding import Embedder, find_embedder
+from model_registry.folders import stated_licence
 from tasks.contract import write_jsonl
 from tasks.curation.versions import require_frozen
 from tasks.datasets import checks, stage
@@ -127,7 +128,12 @@ def import_command(
     ] = None,
     category: Annotated[str | None, typer.Option(help="of the samples that name none")] = None,
     source: Annotated[str | None, typer.Option(help="where the samples come from, as each will say")] = None,
-    licence: Annotated[str | None, typer.Option(help="their licence, as each will say: cc-by-4.0")] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="their licence, as each will say: cc-by-4.0; default: what the card (README.md) of a published dataset states"
+        ),
+    ] = None,
     drafts: Annotated[Path | None, typer.Option(help="the file of drafts that annotators were given")] = None,
     wanted: Annotated[int, typer.Option(min=1, help="with --drafts: annotators that have to find a draft good")] = 1,
 ) -> None:
@@ -154,6 +160,9 @@ def import_command(
     target = to or Path(f"{file.stem}.jsonl")
     if target.exists():
         raise BadInput(f"{target}: exists already; --to names another file")
+    for folder in (file.absolute().parent, file.absolute().parent.parent):
+        if licence is None and (licence := stated_licence(folder)):
+            out.print(f"licence {licence}, as the card in {folder} states it", highlight=False, markup=False)
     imported = read_samples(file, category, {"source": source, "licence": licence})
     with writing(target):
         write_jsonl(target, imported.samples)
