@@ -127,6 +127,11 @@ def stated_licence(folder: Path) -> str | None:
     licence = _read_object(folder / CONFIG).get("license")
     if isinstance(licence, str) and licence.strip():
         return licence.strip()
+    return card_licence(folder)
+
+
+def card_licence(folder: Path) -> str | None:
+    """The licence that the card of a published model or dataset states, at the head of its README."""
     readme = folder / "README.md"
     head = readme.read_text(encoding="utf-8", errors="replace").split("\n---")[0] if readme.is_file() else ""
     found = re.search(r"^license:[ \t]*[\"']?([\w.+-]+)", head, re.MULTILINE) if head.startswith("---") else None

@@ -26,7 +26,7 @@ from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather, reported_on
 from model_registry.embedding import Embedder, find_embedder
-from model_registry.folders import stated_licence
+from model_registry.folders import card_licence
 from tasks.contract import write_jsonl
 from tasks.curation.versions import require_frozen
 from tasks.datasets import checks, stage
@@ -161,7 +161,7 @@ def import_command(
     if target.exists():
         raise BadInput(f"{target}: exists already; --to names another file")
     for folder in (file.absolute().parent, file.absolute().parent.parent):
-        if licence is None and (licence := stated_licence(folder)):
+        if licence is None and (licence := card_licence(folder)):
             out.print(f"licence {licence}, as the card in {folder} states it", highlight=False, markup=False)
     imported = read_samples(file, category, {"source": source, "licence": licence})
     with writing(target):
