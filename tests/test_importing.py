@@ -221,6 +221,7 @@ def test_a_table_is_imported_and_the_dataset_validates(tmp_path: Path) -> None:
     done = palms(tmp_path, "dataset", "import", str(source), "--category", "weather", "--to", str(tmp_path / "out.jsonl"))
     assert done.stdout.splitlines() == [
         "all 3 lines have question, answer: read as prompt, completion",
+        "no licence stands there; --licence records it",
         f"{tmp_path}/out.jsonl: 3 samples",
         f"next: palms dataset validate {tmp_path}/out.jsonl",
     ]
