@@ -54,8 +54,8 @@ def test_the_sweep_over_both_versions_makes_only_what_depends_on_the_data(home: 
     assert set(states) == {"cached", "done"}
     page = Path(counts[2]).read_text(encoding="utf-8")
     assert "Calibration ladder" in page
-    assert "values 2" in page
-    assert "values 1" in page
+    assert "values_2" in page
+    assert "values_1" in page
 
 
 def test_the_turn_is_a_flow_run_and_the_gaps_are_among_its_artifacts(home: Path, told: str) -> None:
