@@ -57,7 +57,7 @@ def said(given: list[Annotation]) -> list[tuple[Any, ...]]:
 def test_annotators_are_warned_first_and_told_the_questions_and_the_positions_that_matter(tmp_path: Path, form: str) -> None:
     files = WRITERS[form](DRAFTS, ["ana", "bo"], STATED, tmp_path)
     assert sorted(files) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    told = (tmp_path / "guidelines.md").read_text(encoding="utf-8")
+    told = next(tmp_path.glob("guidelines.*")).read_text(encoding="utf-8").replace("<br>\n", "\n")
     assert told.split("\n\n")[1] == words.WARNING
     for part in (
         words.POSITION_HELD,
@@ -96,6 +96,7 @@ def test_the_labelling_interface_asks_what_is_asked_and_begins_with_the_drafts_c
     assert not set(asked) & set(data)  # in JSON_MIN and CSV both are columns
     assert asked["corrected"].get("value") == "$completion"
     assert [one.get("alias") for one in asked["tone"]] == list(TONES)
+    assert [one.get("hotkey") for one in asked["position_held"]] == [one.get("alias") for one in asked["position_held"]]
     assert {str(tag.get("value")).removeprefix("$") for tag in view.iter("Text")} <= set(data)
 
 

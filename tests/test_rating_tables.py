@@ -121,7 +121,7 @@ def test_raters_are_told_the_task_the_questions_the_positions_and_that_texts_are
     tmp_path: Path, form: str, mode: Mode
 ) -> None:
     WRITERS[form](project(mode), tmp_path)
-    told = (tmp_path / "instructions.md").read_text(encoding="utf-8")
+    told = next(tmp_path.glob("instructions.*")).read_text(encoding="utf-8")
     for part in (
         words.WARNING,
         words.IS_ANSWER,

@@ -50,11 +50,12 @@ def said(given: list[Given]) -> dict[tuple[str, str], Said]:
 def test_label_studio_is_given_each_raters_texts_in_their_order_and_nothing_else(tmp_path: Path) -> None:
     sent = project(extras=Extras(repeats=1, checks=1))
     files = label_studio.write(sent, tmp_path)
-    assert [path.name for path in files] == ["7.tasks.json", "9.tasks.json", "config.xml", "instructions.md", "README.txt"]
+    assert [path.name for path in files] == ["7.tasks.json", "9.tasks.json", "config.xml", "instructions.html", "README.txt"]
     tasks = read_json(tmp_path / "7.tasks.json")
     assert [set(task) for task in tasks] == [{"data"}] * len(tasks)
     assert [task["data"] for task in tasks] == [
         {
+            "rater": "7",
             "item": one.id,
             "category": one.category,
             "position": POSITIONS[one.category],
@@ -66,6 +67,11 @@ def test_label_studio_is_given_each_raters_texts_in_their_order_and_nothing_else
     readme = (tmp_path / "README.txt").read_text()
     assert "maximum_annotations" in readme
     assert "Each text is in the files of 2 rater(s)" in readme
+    told = (tmp_path / "instructions.html").read_text(encoding="utf-8")  # which Label Studio shows as HTML
+    assert "<b>Rating completions</b><br>\n" in told
+    assert "- <b>5</b>: matches the position best<br>\n" in told
+    assert "- <b>health</b>: Care is for everyone.<br>\n&nbsp;&nbsp;- claim one<br>\n" in told
+    assert "No harm; é &amp; &lt;b&gt;none&lt;/b&gt;.<br>\n" in told
 
 
 @pytest.mark.parametrize("mode", [RATE, RANK])
@@ -81,27 +87,30 @@ def test_the_labelling_interface_shows_texts_as_texts_and_asks_what_is_asked(tmp
     asked = {str(tag.get("name")): tag for tag in view.iter() if tag.tag in ("Choices", "TextArea")}
     assert {tag.get("toName") for tag in asked.values()} <= names
     aliases = {name: [one.get("alias") for one in tag] for name, tag in asked.items()}
+    keys = {name: [one.get("hotkey") for one in tag] for name, tag in asked.items()}
     if mode == RATE:
         assert list(aliases) == ["is_answer", "rating", "skip", "comment"]
-        assert aliases["rating"] == ["5", "4", "3", "2", "1"]
+        assert aliases["rating"] == keys["rating"] == ["5", "4", "3", "2", "1"]
+        assert keys["is_answer"] == ["y", "n"]
     else:
         assert list(aliases) == ["is_answer_1", "rank_1", "is_answer_2", "rank_2", "is_answer_3", "rank_3", "skip", "comment"]
         assert aliases["rank_2"] == ["1", "2", "3"]
+        assert [keys[f"rank_{number}"] for number in (1, 2, 3)] == [list("123"), list("qwe"), list("asd")]
     assert aliases["skip"] == list(words.SKIPPED)
 
 
+@pytest.mark.parametrize("by", [2, {"id": 2, "email": "b@example.org"}])
 @pytest.mark.parametrize("name", EXPORTS)
-def test_each_export_of_label_studio_says_the_same(tmp_path: Path, name: str) -> None:
+def test_each_export_of_label_studio_says_the_same_of_the_rater_that_its_tasks_name(tmp_path: Path, name: str, by: Any) -> None:
     sent = project()
     label_studio.write(sent, tmp_path)
     own = [item.id for item in sent.packets[0].items]
     tasks = export(
         tmp_path / "7.tasks.json",
         [
-            [annotation(7, chosen("rating", "4"), chosen("is_answer", "yes"), typed('so; "so"\nnaïve'))],
-            [annotation(7, chosen("rating", "1"), chosen("is_answer", "no"))],
-            [annotation(7, chosen("skip", "unclear"))],
-            [annotation({"id": 9, "email": "b@example.org"}, chosen("rating", "2"))],
+            [annotation(by, chosen("rating", "4"), chosen("is_answer", "yes"), typed('so; "so"\nnaïve'))],
+            [annotation(by, chosen("rating", "1"), chosen("is_answer", "no"))],
+            [annotation(by, chosen("skip", "unclear"))],
         ],
     )
     given = label_studio.read(saved(tmp_path / name, EXPORTS[name](tasks)))
@@ -109,14 +118,25 @@ def test_each_export_of_label_studio_says_the_same(tmp_path: Path, name: str) ->
         (own[0], "7"): (4, None, True, "", 'so; "so"\nnaïve'),
         (own[1], "7"): (1, None, False, "", ""),
         (own[2], "7"): (None, None, None, "unclear", ""),
-        (own[3], "b@example.org"): (2, None, None, "", ""),
     }
     assert {(one.seconds, one.at) for one in given} == {(4.25, "2026-11-29T10:00:00.000000Z")}
     assert given[1].place.startswith(f"{tmp_path / name}:")
     assert given[1].place.endswith("task 101")
-    assert len(accept(given[:3], sent, {})) == 3
-    with pytest.raises(BadInput, match=r"task 103: rater 'b@example\.org' was not asked; 7, 9 were"):
-        accept(given, sent, {})
+    assert len(accept(given, sent, {})) == 3
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_rater_of_two_accounts_and_an_account_of_two_raters_are_refused(tmp_path: Path, name: str) -> None:
+    label_studio.write(project(), tmp_path)
+    first, alien = annotation(2, chosen("rating", "4")), annotation(3, chosen("rating", "4"))
+    tasks = export(tmp_path / "7.tasks.json", [[first], [alien]]) + export(tmp_path / "9.tasks.json", [[first]])
+    path = saved(tmp_path / name, EXPORTS[name](tasks))
+    with pytest.raises(BadInput) as refused:
+        label_studio.read(path)
+    (first_task, first_wanted), (second_task, second_wanted) = (line.split("; ") for line in refused.value.lines)
+    assert first_task.endswith("task 101: annotated by 3, other texts of 7 by 2")
+    assert second_task.endswith("task 100: of 9, annotated by 2 as texts of 7 were")
+    assert first_wanted == second_wanted == label_studio.ONE
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -179,6 +199,7 @@ def test_what_label_studio_did_not_write_is_refused_by_file_and_task(tmp_path: P
     ("name", "document", "told"),
     [
         ("e.json", [{"id": 1, "data": {"text": "x"}, "annotations": []}], "e.json: has no column item; there are text"),
+        ("e.json", [{"id": 1, "data": {"item": "t1"}, "annotations": []}], "e.json: has no column rater; there are item"),
         ("e.csv", "id,text\n1,x\n", "e.csv: has no column item; there are id, text"),
         ("e.json", "[]", "e.json: holds no row"),
         ("e.json", "{", "e.json: cannot be read ("),

@@ -6,10 +6,13 @@ annotations and no metadata.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -25,6 +28,12 @@ MARK = "annotation_id"  # a column that each of its tables has
 def tasks_of(data: Sequence[Mapping[str, str]]) -> str:
     """A file of tasks to import."""
     return json.dumps([{"data": dict(one)} for one in data], ensure_ascii=False, indent=1) + "\n"
+
+
+def instructions(markdown: str) -> str:
+    """As HTML, which they are shown as. Margins and the marks of lists, which Label Studio takes away, stand there as text."""
+    text = re.sub(r"^#+ (.+)|\*\*(.+?)\*\*", r"<b>\1\2</b>", html.escape(markdown, quote=False), flags=re.MULTILINE)
+    return text.replace("\n  ", "\n&nbsp;&nbsp;").replace("\n", "<br>\n")
 
 
 def interface() -> xml.Element:
@@ -43,12 +52,16 @@ def shown(view: xml.Element, name: str, title: str) -> None:
     xml.SubElement(view, "Text", name=name, value=f"${name}", valueType="text", selectionEnabled="false")
 
 
-def choices(view: xml.Element, name: str, about: str, asked: str, answers: Mapping[str, str]) -> None:
-    """One of them, or none. An annotation holds the alias."""
+def choices(view: xml.Element, name: str, about: str, asked: str, answers: Mapping[str, str], keys: str = "") -> None:
+    """One of them, or none. An annotation holds the alias.
+
+    keys: what chooses each. An answer without one is given the next of 1, 2, 3… that is free, whatever it says: 5 chose a rating of 3.
+    """
     heading(view, asked)
     one_of = xml.SubElement(view, "Choices", name=name, toName=about, choice="single")
-    for answer, meaning in answers.items():
-        xml.SubElement(one_of, "Choice", value=f"{answer}: {meaning}" if meaning else answer, alias=answer)
+    for (answer, meaning), key in zip_longest(answers.items(), keys[: len(answers)]):
+        given = {"value": f"{answer}: {meaning}" if meaning else answer, "alias": answer}
+        xml.SubElement(one_of, "Choice", given | ({"hotkey": key} if key else {}))
 
 
 def typed(view: xml.Element, name: str, about: str, asked: str, rows: int = 2, begins_as: str = "") -> None:

@@ -22,7 +22,6 @@ from tasks.curation.formats.answers import (
     CORRECTED,
     DRAFT,
     FACTUAL,
-    GUIDE,
     POSITION,
     POSITION_HELD,
     PROMPT,
@@ -35,10 +34,11 @@ from tasks.forms import label_studio
 from tasks.forms.answers import Answers, always, require, text_of
 from tasks.forms.files import written
 
+GUIDELINES = "guidelines.html"
 README = f"""To check drafts in Label Studio
 
 1. For each annotator, create a project and import their file (NAME.tasks.json) into it: in one project for all, they would see what the others say.
-2. Settings, Labeling Interface, Code: paste config.xml. Settings, Instructions: paste {GUIDE}.
+2. Settings, Labeling Interface, Code: paste config.xml. Settings, Annotation: paste {GUIDELINES}, switch on "Show before labeling".
 3. Leave `maximum_annotations` (annotations per task) at 1.
 4. Export as JSON, JSON_MIN or CSV. All three are read.
 
@@ -53,7 +53,8 @@ def write(drafts: Sequence[Draft], annotators: Sequence[str], stated: Mapping[st
         "The completion stands there to be changed; leave it as it is where nothing is to be. Press Submit when you have answered."
     ]
     files = {f"{annotator}.tasks.json": tasks for annotator in annotators}
-    return written(folder, {**files, "config.xml": _interface(), GUIDE: guide(drafts, stated, how), "README.txt": README})
+    told = label_studio.instructions(guide(drafts, stated, how))
+    return written(folder, {**files, "config.xml": _interface(), GUIDELINES: told, "README.txt": README})
 
 
 def _interface() -> str:
@@ -69,9 +70,8 @@ def _interface() -> str:
     ):
         label_studio.shown(view, name, title)
     label_studio.typed(view, CORRECTED, PROMPT, words.CORRECTED, rows=10, begins_as=COMPLETION)
-    label_studio.choices(
-        view, POSITION_HELD, PROMPT, words.POSITION_HELD, {str(number): meaning for number, meaning in SCALE.items()}
-    )
+    scale = {str(number): meaning for number, meaning in SCALE.items()}
+    label_studio.choices(view, POSITION_HELD, PROMPT, words.POSITION_HELD, scale, "".join(scale))
     label_studio.choices(view, FACTUAL, PROMPT, words.FACTUAL, words.FACTUALS)
     label_studio.choices(view, TONE, PROMPT, words.TONE, words.TONES_MEAN)
     label_studio.typed(view, COMMENT, PROMPT, words.COMMENT)
