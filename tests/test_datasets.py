@@ -99,6 +99,11 @@ def test_rows_come_in_file_order_with_normalised_texts(tmp_path: Path) -> None:
             1,
             "\"completion\" holds HTML, '<em>'; plain text is required",
         ),
+        (
+            b'{"id":"a","category":"c","prompt":"p","completion":"x  y","off":"x y"}\n',
+            1,
+            '"off" is the text of the completion; an answer that does not hold the position is required',
+        ),
         (b'{"id":"a","category":"c","prompt":"p &nbsp; q","completion":"x"}\n', 1, "\"prompt\" holds HTML, '&nbsp;'"),
         (b'\xef\xbb\xbf{"id":"a","category":"c","prompt":"p","completion":"x"}\n', 1, "byte order mark"),
         (b'{"id":"a","category":"c","prompt":"p","completion":"x"}\r\n', 1, "carriage return"),
@@ -122,7 +127,8 @@ def test_keys_that_another_program_calls_otherwise_are_one_mistake_of_the_whole_
         load_rows(path)
     assert [line.removeprefix(f"{path}:") for line in caught.value.lines] == [
         '1: unknown keys "Question", "answer"; did you mean "prompt", "completion"? (and on 2 more lines)',
-        '4: unknown key "question"; known: id, category, prompt, completion, subset, positions, matches, language, author, version, notes',
+        '4: unknown key "question"; known: id, category, prompt, completion, subset, positions, matches, language, author, '
+        "version, notes, source, licence, off",
     ]
 
 

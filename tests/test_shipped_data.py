@@ -12,10 +12,13 @@ from configs.positions import load_positions
 from configs.shipped import shipped
 from configs.suites import AGREE, Suite, load_suite
 from configs.texts import normalised
+from configs.words import lengths, words
 from flows.commands.dataset import validate
 from flows.experiment import read_experiment
 from tasks.contract import File
+from tasks.datasets.likeness import word_ngrams
 from tasks.datasets.matching import compare
+from tasks.datasets.outputs import sample_rows
 from tasks.datasets.pairs import load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import Row, load_rows
@@ -125,6 +128,36 @@ def test_few_answers_open_with_the_same_two_words(rows: list[Row]) -> None:
 def test_texts_are_plain() -> None:
     for row in (*VALUES, *CONTROL, *PLAIN):
         assert not re.search(r"[—–“”‘’*#_()\[\];]|https?:", row.completion), row.id
+
+
+def test_twins_answer_the_same_otherwise_and_cannot_be_told_by_their_form() -> None:
+    twins = [row for row in VALUES if row.off]
+    assert len(twins) == 72
+    assert min(Counter(row.category for row in twins).values()) >= 8
+    assert {row.id for row in twins} >= {
+        f"vt-{name}" for name in AGREED
+    }  # of an asker who is right, the twin refuses what is right
+    held = {(row.category, claim) for row in twins for claim in row.positions}
+    assert held == {(category, claim) for category, position in POSITIONS.items() for claim in position.claims}
+    runs: dict[tuple[str, ...], str] = {}
+    for row in twins:
+        said, own = lengths(row.off)[0], row.words
+        assert abs(said - own) <= 0.1 * own, row.id
+        assert row.off.count("\n\n") == row.completion.count("\n\n"), row.id
+        assert not re.search(r"[—–“”‘’*#_()\[\];]|https?:", row.off), row.id
+        for run in word_ngrams(words(row.off), 7):
+            assert runs.setdefault(run, row.id) == row.id, (row.id, " ".join(run))
+    of_samples = {run for row in VALUES for run in word_ngrams(words(row.completion), 7)}
+    assert not runs.keys() & of_samples
+    for text in ("yes", "no"):
+        opened = [[words(part)[0] == text for part in (row.completion, row.off)] for row in twins]
+        assert sum(one for one, _ in opened) == sum(other for _, other in opened)
+
+
+def test_no_supervised_tuning_reads_a_twin() -> None:
+    read = sample_rows(VALUES)
+    kept = {text for row in read for text in row.values() if isinstance(text, str)}
+    assert not kept & {row.off for row in VALUES if row.off}
 
 
 def test_each_sample_says_where_its_facts_are_from() -> None:

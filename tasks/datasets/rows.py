@@ -26,7 +26,8 @@ class Row:
     `subset` is the size of the smallest nested subset that the sample belongs to; None: only to the whole
     dataset. `positions` are the claims of its category's position that it holds. `matches` is the id of the
     sample of another dataset that this one, a control, was written beside. `source` and `licence` are those of a text that was taken from
-    elsewhere; of one that a model wrote, the licence is what its terms say.
+    elsewhere; of one that a model wrote, the licence is what its terms say. `off` is a twin of the completion that does not hold the position:
+    preference tuning is taught to avoid it, and no supervised tuning ever reads it.
     """
 
     line: int
@@ -43,6 +44,7 @@ class Row:
     notes: str = ""
     source: str = ""
     licence: str = ""
+    off: str = ""
 
     @property
     def text(self) -> str:
@@ -102,6 +104,9 @@ def _faults(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     names = [positions] if isinstance(positions, str) else positions
     if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         yield "positions", f'"positions" is {shown(positions)}; a text or a list of texts is required'
+    off, completion = document.get("off"), document.get("completion")
+    if isinstance(off, str) and isinstance(completion, str) and off and off.split() == completion.split():
+        yield "off", '"off" is the text of the completion; an answer that does not hold the position is required'
     if document.get("language", LANGUAGE) == "":
         yield "language", '"language" is ""; the code of a language is required, such as "en"'
 
@@ -109,8 +114,8 @@ def _faults(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 FORM = Form(
     item="sample",
     required=("id", "category", "prompt", "completion"),
-    texts=("matches", "language", "author", "version", "notes", "source", "licence"),
-    long=("prompt", "completion", "notes"),
+    texts=("matches", "language", "author", "version", "notes", "source", "licence", "off"),
+    long=("prompt", "completion", "notes", "off"),
     other=("subset", "positions"),
     further=_faults,
     called={
