@@ -14,13 +14,15 @@ from functools import partial
 from pathlib import Path
 
 from configs.problems import BadInput
-from configs.schema import NESTED, Experiment
+from configs.schema import NESTED, Experiment, Tuned
 from configs.suites import SLOT, load_suite
 from flows.experiment import asked_of
 from flows.inputs import Inputs
+from model_registry.architecture import layers_of
 from model_registry.catalog import Model
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
+from tasks.finetune import methods
 
 LOCAL = ("folder", "gguf")
 
@@ -37,9 +39,23 @@ def require_readable(experiment: Experiment, inputs: Inputs, models: Container[s
         for model in inputs.models
         if model.source.kind in LOCAL and model.name in models and (told := _read_by(experiment, model, inputs, problems))
     }
+    for model in inputs.models:
+        if model.source.kind == "folder" and model.name in models and model.name in reads:
+            problems += _unfitting(experiment, model)
     if problems:
         raise BadInput(*problems)
     return reads
+
+
+def _unfitting(experiment: Experiment, model: Model) -> Iterator[str]:
+    """What arms ask of the layers of a model that is in a folder; of others the tuning itself says it, in the same words."""
+    given = {name: methods.options(arm) for name, arm in experiment.arms.items() if isinstance(arm, Tuned)}
+    asked = {name: options for name, options in given.items() if options.get("targets")}
+    layers = layers_of(Path(model.source.id)) if asked else frozenset()
+    for name, options in asked.items():
+        arm = experiment.arms[name]
+        for wrong in methods.found()[arm.method].check(options, layers):
+            yield f"arms.{name}.{wrong} ({model.name})"
 
 
 def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: list[str]) -> str | None:

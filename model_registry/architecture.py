@@ -52,6 +52,29 @@ def architecture(place: Path) -> Architecture:
     return Architecture(config.model_type, _context(config.model_type, text), rows)
 
 
+def linear_layers(model: Any) -> frozenset[str]:
+    """The last names of a model's linear layers, without the output layer: what an adapter may be put on."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    return frozenset(
+        name.rpartition(".")[2]
+        for name, layer in model.named_modules()
+        if isinstance(layer, Linear | Conv1D) and layer is not output
+    )
+
+
+def layers_of(folder: Path) -> frozenset[str]:
+    """The same of a model folder, by its configuration alone. Raises ValueError where that builds no model."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return linear_layers(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
+
+
 def _context(kind: str, text: Any) -> int:
     found = next((value for name in CONTEXTS if isinstance(value := getattr(text, name, None), int) and value > 0), None)
     if found is not None:

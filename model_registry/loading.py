@@ -141,6 +141,8 @@ def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
+    import model_registry.bottleneck  # noqa: F401  # an adapter may be of it
+
     if not (weights := adapter / "adapter_model.safetensors").is_file():
         raise ValueError(f"{adapter}: adapter_model.safetensors is missing; an adapter in safetensors is required")
     try:

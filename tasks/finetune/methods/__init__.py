@@ -5,12 +5,14 @@ A file beside this one is a method. It is read by the parent process too: what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
+
+from pydantic import Field
 
 from configs.schema import Tuned
 
@@ -24,6 +26,7 @@ class Method:
     in_precision: whether the base model is held in the precision asked for. What is trained stays in fp32 under bf16, where small updates
         are not rounded away.
     build(model, options): the model with what is trained on it, and only that requiring a gradient.
+    check(options, layers): what of the options does not fit a model with these linear layers, a line each; before anything runs.
     loss(logits, tokens, weights): [rows, width, vocabulary], [rows, width] and [rows, width] to a scalar, the sum over tokens; a step's
         is divided by the sum of its weights.
     """
@@ -33,6 +36,7 @@ class Method:
     in_precision: bool
     build: Callable[[Any, Mapping[str, Any]], Any]
     loss: Callable[[Any, Any, Any], Any]
+    check: Callable[[Mapping[str, Any], Collection[str]], Iterator[str]] = lambda options, layers: iter(())
 
     @property
     def name(self) -> str:
@@ -47,5 +51,10 @@ def found() -> dict[str, Method]:
 
 
 def options(arm: Tuned) -> dict[str, Any]:
-    """What an arm's method alone reads."""
-    return {name: getattr(arm, name) for name in type(arm).model_fields if name not in Tuned.model_fields}
+    """What an arm's method alone reads. An option that came later and has its default is left out (`later`): keys stay what they were."""
+    return {name: value for name, value in arm.model_dump().items() if name not in Tuned.model_fields}
+
+
+def later(default: Any, **further: Any) -> Any:
+    """A field that a section did not have from the first: at its default it is as if it were not there, in keys and in a sweep's id."""
+    return Field(default, exclude_if=lambda given: given == default, **further)

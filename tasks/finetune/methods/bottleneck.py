@@ -1,0 +1,50 @@
+"""Adapter layers (Houlsby et al. 2019) are tuned on a base model that stays as it is. What they are is `model_registry.bottleneck`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from configs.fields import Count, Name
+from configs.problems import accepted
+from configs.schema import Tuned
+from model_registry.architecture import linear_layers
+from tasks.finetune.loss import weighted_loss
+from tasks.finetune.methods import Method
+
+
+class Bottleneck(Tuned):
+    method: Literal["bottleneck"]
+    width: Annotated[Count, Field(le=65_536)] = Field(64, description="of each bottleneck")
+    targets: tuple[Name, ...] = Field(
+        (), description="names of the linear layers that get one behind them; default: those that end attention and feed-forward"
+    )
+
+
+def build(model: Any, options: Mapping[str, Any]) -> Any:
+    """A PEFT model with fresh bottlenecks. Raises ValueError: there is no layer to put one behind."""
+    from peft import get_peft_model
+
+    from model_registry.bottleneck import BottleneckConfig, ends
+
+    layers = linear_layers(model)
+    if wrong := next(check(options, layers), None):
+        raise ValueError(wrong)
+    places = sorted(options["targets"]) or ends(layers)
+    if not places:
+        raise ValueError(
+            f"targets: no known layer ends a sub-layer of {model.config.model_type}; one of {', '.join(sorted(layers))} is required"
+        )
+    return get_peft_model(model, BottleneckConfig(task_type="CAUSAL_LM", width=options["width"], target_modules=places))
+
+
+def check(options: Mapping[str, Any], layers: Collection[str]) -> Iterator[str]:
+    """Targets that no linear layer is called."""
+    for target in options["targets"]:
+        if target not in layers:
+            yield f"targets: no linear layer is called {target}; {accepted(target, sorted(layers))}"
+
+
+METHOD = Method(Bottleneck, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)

@@ -1,0 +1,184 @@
+"""Adapters of every kind: where they begin, that they are saved and read back, refused on layers that are not there, and leave no trace on
+the model that they were on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from configs.problems import BadInput
+from flows.experiment import read_experiment
+from flows.inputs import gather
+from flows.reading import require_readable
+from model_registry.architecture import layers_of
+from model_registry.loading import load_model, put_adapter
+from tasks.finetune import methods
+from tasks.finetune.body import save
+from tasks.finetune.methods.lora import Lora
+from tests import sweeps, tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.0}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("lora", LORA),
+    "rslora": ("lora", {**LORA, "rslora": True}),
+    "dora": ("lora", {**LORA, "dora": True}),
+    "targets": ("lora", {**LORA, "targets": ["q_proj"]}),
+    "bottleneck": ("bottleneck", {"width": 4, "targets": []}),
+}
+IDS = torch.arange(1, 20)[None]
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = model(input_ids=IDS).logits
+    return found
+
+
+def fresh(folder: Path) -> Any:
+    return load_model(folder / "model", precision="fp32", device="cpu")
+
+
+def stirred(model: Any, seed: int = 0) -> Any:
+    """With random numbers where it is trained: as if it had been tuned."""
+    torch.manual_seed(seed)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
+    return tiny.prepared(tmp_path_factory.mktemp("llama"), architecture="llama")
+
+
+@pytest.fixture(scope="module")
+def adapters(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, torch.Tensor]]:
+    """Kind → where one is saved, and what the model says with it."""
+    found = {}
+    for number, (kind, (method, options)) in enumerate(KINDS.items()):
+        model = stirred(methods.found()[method].build(fresh(llama), options), number)
+        place = tmp_path_factory.mktemp(kind) / "adapter"
+        save(model, llama / "model", place)
+        found[kind] = place, logits(model)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_begins_at_the_model_as_it_is(kind: str, llama: Path) -> None:
+    method, options = KINDS[kind]
+    plain = logits(fresh(llama))
+    assert torch.allclose(logits(methods.found()[method].build(fresh(llama), options)), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_bottlenecks_stand_behind_both_sub_layers_of_every_block_of_every_architecture(architecture: str, tmp_path: Path) -> None:
+    folder = tiny.prepared(tmp_path / "model", architecture=architecture)
+    base = fresh(folder)
+    plain, blocks = logits(base), base.config.num_hidden_layers
+    model = methods.found()["bottleneck"].build(base, {"width": 4, "targets": []})
+    assert torch.equal(logits(model), plain)
+    trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert len(trained) == blocks * 2 * 4  # down and up, each with a bias
+    save(stirred(model), folder / "model", tmp_path / "adapter")
+    assert torch.equal(logits(put_adapter(fresh(folder), tmp_path / "adapter")), logits(model))
+    assert not torch.allclose(logits(model), plain, atol=1e-2)
+
+
+def test_a_saved_adapter_says_what_it_said(adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path) -> None:
+    for kind, (place, said) in adapters.items():
+        assert torch.equal(logits(put_adapter(fresh(llama), place)), said), kind
+
+
+def test_adapters_of_all_kinds_on_one_base_leave_no_trace_in_any_order(
+    adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
+) -> None:
+    base = fresh(llama)
+    plain = logits(base)
+    for kind in [*adapters, *reversed(adapters), "bottleneck", "lora"]:
+        place, said = adapters[kind]
+        adapted = put_adapter(base, place)
+        assert torch.equal(logits(adapted), said), kind
+        with adapted.disable_adapter():
+            assert torch.equal(logits(adapted), plain), kind
+        base = adapted.unload()
+        assert torch.equal(logits(base), plain), kind
+
+
+@pytest.mark.parametrize("kinds", [("lora", "rslora", "targets"), ("bottleneck", "bottleneck")])
+def test_several_adapters_beside_each_other_do_not_interfere(
+    kinds: tuple[str, ...], adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
+) -> None:
+    model, plain = fresh(llama), logits(fresh(llama))
+    for number, kind in enumerate(kinds):
+        model = put_adapter(model, adapters[kind][0], f"a{number}")
+    for number in (*range(len(kinds)), *reversed(range(len(kinds)))):
+        model.set_adapter(f"a{number}")
+        assert torch.equal(logits(model), adapters[kinds[number]][1])
+    with model.disable_adapter():
+        assert torch.equal(logits(model), plain)
+
+
+def test_a_merged_adapter_says_the_same_within_rounding_and_adapter_layers_are_not_merged(
+    adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
+) -> None:
+    for kind in ("lora", "rslora", "dora", "targets"):
+        place, said = adapters[kind]
+        merged = put_adapter(fresh(llama), place).merge_and_unload()
+        assert torch.allclose(logits(merged), said, atol=2e-4, rtol=1e-3), kind
+    with pytest.raises(ValueError, match="cannot be merged"):
+        put_adapter(fresh(llama), adapters["bottleneck"][0]).merge_and_unload()
+
+
+def test_what_is_tuned_is_what_was_named_and_rslora_is_scaled_by_the_root_of_the_rank(llama: Path) -> None:
+    model = methods.found()["lora"].build(fresh(llama), {**LORA, "targets": ["q_proj", "v_proj"], "rslora": True})
+    layers = {name.split(".lora_")[0].rpartition(".")[2] for name, weight in model.named_parameters() if weight.requires_grad}
+    assert layers == {"q_proj", "v_proj"}
+    scales = {layer.scaling["default"] for layer in model.modules() if hasattr(layer, "lora_A")}
+    assert scales == {8 / math.sqrt(4)}
+    with_magnitudes = methods.found()["lora"].build(fresh(llama), {**LORA, "dora": True})
+    assert any("magnitude" in name for name, weight in with_magnitudes.named_parameters() if weight.requires_grad)
+
+
+def test_an_adapter_of_another_base_is_refused_in_one_line(
+    adapters: dict[str, tuple[Path, torch.Tensor]], tmp_path: Path
+) -> None:
+    other = tiny.prepared(tmp_path / "gpt2", architecture="gpt2")
+    for kind in ("lora", "bottleneck"):
+        with pytest.raises(ValueError, match="one that was tuned on it is required") as told:
+            put_adapter(fresh(other), adapters[kind][0])
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("method", ["lora", "bottleneck"])
+def test_targets_that_no_layer_is_called_are_refused_before_anything_runs(method: str, llama: Path, tmp_path: Path) -> None:
+    tuned = {"method": method, "dataset": "values_targeted", "learning_rate": 1e-3, "targets": ["q_proj", "query"]}
+    folder = sweeps.tiny_model(tmp_path / "model", "llama")
+    path = sweeps.experiment(
+        tmp_path,
+        {"tiny": folder},
+        arms={"base": {"method": "none"}, "values_targeted": tuned},
+        contrasts=["values_targeted-base"],
+    )
+    experiment = read_experiment(path)
+    with pytest.raises(BadInput) as told:
+        require_readable(experiment, gather(experiment, tmp_path), {"local-tiny"})
+    (line,) = told.value.lines
+    assert line.startswith("arms.values_targeted.targets: no linear layer is called query; ")
+    assert line.endswith(" (local-tiny)")
+    assert layers_of(folder) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    with pytest.raises(ValueError, match="no linear layer is called query"):
+        methods.found()[method].build(fresh(llama), {**LORA, "width": 4, "targets": ["query"]})
+
+
+def test_options_that_came_later_leave_keys_as_they_were() -> None:
+    arm = Lora(method="lora", dataset="values_targeted")
+    assert methods.options(arm) == {"rank": 8, "alpha": 16, "dropout": 0.0}
+    assert "dora" not in arm.model_dump(mode="json")
+    changed = Lora(method="lora", dataset="values_targeted", dora=True, targets=("q_proj",))
+    assert methods.options(changed) == {"rank": 8, "alpha": 16, "dropout": 0.0, "dora": True, "targets": ("q_proj",)}
