@@ -28,6 +28,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "rslora": ("lora", {**LORA, "rslora": True}),
     "dora": ("lora", {**LORA, "dora": True}),
     "targets": ("lora", {**LORA, "targets": ["q_proj"]}),
+    "vera": ("vera", {"rank": 8, "targets": [], "projection_seed": 0}),
+    "oft": ("oft", {"block": 4, "targets": []}),
+    "ia3": ("ia3", {"targets": []}),
     "bottleneck": ("bottleneck", {"width": 4, "targets": []}),
 }
 IDS = torch.arange(1, 20)[None]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from configs.fields import Count, Name
-from configs.problems import accepted
 from configs.schema import Tuned
 from model_registry.architecture import linear_layers
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method
+from tasks.finetune.methods._adapter import check, placed, put
 
 
 class Bottleneck(Tuned):
@@ -25,26 +25,15 @@ class Bottleneck(Tuned):
 
 def build(model: Any, options: Mapping[str, Any]) -> Any:
     """A PEFT model with fresh bottlenecks. Raises ValueError: there is no layer to put one behind."""
-    from peft import get_peft_model
-
     from model_registry.bottleneck import BottleneckConfig, ends
 
-    layers = linear_layers(model)
-    if wrong := next(check(options, layers), None):
-        raise ValueError(wrong)
+    layers, where = linear_layers(model), placed(model, options)
     places = sorted(options["targets"]) or ends(layers)
     if not places:
         raise ValueError(
             f"targets: no known layer ends a sub-layer of {model.config.model_type}; one of {', '.join(sorted(layers))} is required"
         )
-    return get_peft_model(model, BottleneckConfig(task_type="CAUSAL_LM", width=options["width"], target_modules=places))
-
-
-def check(options: Mapping[str, Any], layers: Collection[str]) -> Iterator[str]:
-    """Targets that no linear layer is called."""
-    for target in options["targets"]:
-        if target not in layers:
-            yield f"targets: no linear layer is called {target}; {accepted(target, sorted(layers))}"
+    return put(model, BottleneckConfig(task_type=where["task_type"], width=options["width"], target_modules=places))
 
 
 METHOD = Method(Bottleneck, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)
