@@ -64,7 +64,11 @@ def _merge(base: Path, adapter: Path, folder: Path) -> str:
     adapted = load_model(base, precision="fp32", device="cpu", adapter=adapter)
     probes = _probes(adapted.config.get_text_config().vocab_size)
     wanted = _logits(adapted, probes)
-    adapted.merge_and_unload().save_pretrained(folder)
+    try:
+        merged = adapted.merge_and_unload()
+    except ValueError as error:  # of an adapter that is no linear map
+        raise NotExported(f"{' '.join(str(error).split())}; `--form tuned` gives the adapter") from None
+    merged.save_pretrained(folder)
     copy_tokenizer(base, folder)
     off = float((_logits(load_model(folder, precision="fp32", device="cpu"), probes) - wanted).abs().max() / wanted.abs().max())
     if not off <= TOLERANCE:

@@ -15,6 +15,7 @@ from flows.experiment import read_experiment
 from flows.inputs import gather
 from flows.reading import require_readable
 from model_registry.architecture import layers_of
+from model_registry.exporting import NotExported, _merge
 from model_registry.loading import load_model, put_adapter
 from tasks.finetune import methods
 from tasks.finetune.body import save
@@ -128,7 +129,7 @@ def test_several_adapters_beside_each_other_do_not_interfere(
 
 
 def test_a_merged_adapter_says_the_same_within_rounding_and_adapter_layers_are_not_merged(
-    adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
+    adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path, tmp_path: Path
 ) -> None:
     for kind in ("lora", "rslora", "dora", "targets"):
         place, said = adapters[kind]
@@ -136,6 +137,8 @@ def test_a_merged_adapter_says_the_same_within_rounding_and_adapter_layers_are_n
         assert torch.allclose(logits(merged), said, atol=2e-4, rtol=1e-3), kind
     with pytest.raises(ValueError, match="cannot be merged"):
         put_adapter(fresh(llama), adapters["bottleneck"][0]).merge_and_unload()
+    with pytest.raises(NotExported, match=r"cannot be merged into the model: .*; `--form tuned` gives the adapter"):
+        _merge(llama / "model", adapters["bottleneck"][0], tmp_path / "whole")
 
 
 def test_what_is_tuned_is_what_was_named_and_rslora_is_scaled_by_the_root_of_the_rank(llama: Path) -> None:

@@ -201,9 +201,12 @@ def annotate(
     if not waiting:
         raise BadInput(f"{drafts}: every draft is decided; there is nothing to be read")
     names = named(annotators)
+    # claims as sentences: their names say little to somebody who did not write the positions
+    spelt = {(category, name): said for category, one in known.items() for name, said in one.claims.items()}
+    shown = [replace(one, positions=tuple(spelt.get((one.category, name), name) for name in one.positions)) for one in waiting]
     with writing(to):
         to.mkdir(parents=True, exist_ok=True)
-        files = writers[form](waiting, names, {name: one.rubric for name, one in known.items()}, to)
+        files = writers[form](shown, names, {name: one.rubric for name, one in known.items()}, to)
     for path in files:
         out.print(str(path), highlight=False, markup=False)
     out.print(f"{plural(len(waiting), 'draft')} for each of {plural(len(names), 'annotator')}", highlight=False)
