@@ -201,7 +201,9 @@ def test_a_lost_output_runs_again_and_nothing_that_hangs_on_its_content(
     for manifest in (home / "store" / "sampling").glob("*/manifest.json"):
         if json.loads(manifest.read_text())["label"] == "sampling/local-gpt2/control/n8/seed0/human_eval":
             shutil.rmtree(manifest.parent)
-    assert "run     sampling/local-gpt2/control/n8/seed0/human_eval" in sweeps.palms(home, "plan", str(config)).stdout
+    plan = sweeps.palms(home, "plan", str(config)).stdout
+    assert "run     sampling/local-gpt2/control/n8/seed0/human_eval" in plan
+    assert "4 optimiser steps: values_targeted on 8, control on 8 samples; few: `min_steps: 10` or more epochs give more" in plan
     sweeps.palms(home, "run", str(config))
     assert labels(home, "done") == {"sampling/local-gpt2/control/n8/seed0/human_eval"}
     assert rows(home) == before

@@ -25,6 +25,8 @@ from tasks.datasets.outputs import sample_rows
 from tasks.datasets.rows import load_rows
 from tasks.datasets.stage import SAMPLES
 from tasks.datasets.stage import STAGE as DATASETS
+from tasks.finetune.stage import FEW, optimiser_steps
+from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.prepare.stage import MODEL, READING, SCORER
 
 MANY, FIRST = 40, 15  # from more stages on they are counted by stage; so many that would run are told all the same
@@ -86,6 +88,8 @@ def plan(
     out.print(f"[bold]{prepared.dag.sweep}[/bold]: {plural(len(rows), 'stage')}: {_counts(rows)}{more}", highlight=False)
     for said in _takes(prepared, unmade, list(cost.values())):
         out.print(said, highlight=False, markup=False)
+    for said, few in _steps(prepared):
+        out.print(said, style="yellow" if few else None, highlight=False, markup=False)
     readings = dict(_readings(prepared, rows))
     for name, reads in readings.items():
         out.print(f"[dim]{escape(f'{name} reads {reads}   (│: its answer)')}[/dim]", highlight=False)
@@ -125,6 +129,18 @@ def _rows_changed(prepared: Run, row: Planned) -> Iterator[str]:
         yield "which rows is not known: the store does not hold those of before"
         return
     yield from changed_rows(read_jsonl(before.folder / SAMPLES), sample_rows(load_rows(file.path)))
+
+
+def _steps(prepared: Run) -> Iterator[tuple[str, bool]]:
+    """How many optimiser steps arms take, a line a number; and whether these are few."""
+    found: dict[int, dict[str, None]] = {}
+    for node in prepared.dag.nodes:
+        if node.stage == FINETUNE:
+            samples = f"{node.axes.arm} on {node.axes.train_samples}"
+            found.setdefault(optimiser_steps(node.settings), {})[samples] = None
+    for steps, arms in sorted(found.items()):
+        few = f"; few: `min_steps: {FEW}` or more epochs give more" if steps < FEW else ""
+        yield f"{plural(steps, 'optimiser step')}: {', '.join(arms)} samples{few}", steps < FEW
 
 
 def _counts(rows: Sequence[Planned]) -> str:

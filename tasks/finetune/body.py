@@ -18,7 +18,7 @@ from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.finetune import methods
 from tasks.finetune.batches import Batches, encode, order
-from tasks.finetune.stage import Settings
+from tasks.finetune.stage import Settings, optimiser_steps
 from tasks.finetune.training import train
 
 
@@ -42,7 +42,7 @@ def tune(job: Job) -> None:
     rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples, settings.subset_seed)
     samples = [encode(row, words, turn, settings.prompt_loss_weight) for row in rows]
     a_pass = math.ceil(len(samples) / settings.batch)
-    steps = max(settings.min_steps, settings.epochs * a_pass)
+    steps = optimiser_steps(settings)
     places = order(len(samples), settings.batch, steps, settings.seed)
     batches = Batches(samples, places, settings.micro_batch, filler=words.end)
     # 2. The model, and what of it is trained.

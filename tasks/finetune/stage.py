@@ -6,6 +6,7 @@ its tokenizer, or the adapter alone), `metrics.json` and `series.json`; equal ru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,14 @@ def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int
         seed=seed,
         subset_seed=None if subsets == NESTED else seed,
     )
+
+
+FEW = 10  # optimiser steps: below, a schedule hardly acts and AdamW's averages are of its start (its second one has a half-life of 693 steps)
+
+
+def optimiser_steps(settings: Settings) -> int:
+    """So many batches of the subset as the epochs have, and no fewer than `min_steps`."""
+    return max(settings.min_steps, settings.epochs * math.ceil(settings.train_samples / settings.batch))
 
 
 # what is told of a training run beside its loss curve
