@@ -13,7 +13,7 @@ from configs.contrasts import Arms, Contrast
 from configs.shipped import shipped
 from flows.experiment import read_experiment
 from tasks.compare.comparison import Comparison
-from tasks.compare.report import favoured, first, identity, subjects, tables
+from tasks.compare.report import favoured, figures, first, identity, subjects, tables
 from tasks.compare.report.scale import within_scale
 from tasks.compare.upstream import Output, PromptValue, Sources
 from tasks.contract import Axes, Measure, Metric, write_rows
@@ -117,6 +117,33 @@ def test_cost_tells_seconds_and_memory_by_stage() -> None:
     nodes = [made("a", seconds=2.0, peak_memory_gib=0.5), made("b", seconds=4.0), made("c")]
     (row,) = identity.cost_by_stage(nodes).rows
     assert [cell.text for cell in row] == ["finetune", "2", "6.0", "4.0", "0.50"]
+
+
+@pytest.mark.parametrize(("counts", "drawn"), [((100, 2_000, 30_000), 1), ((100, 100, 30_000), 0)])
+def test_effects_are_drawn_against_what_was_trained_where_that_differs_enough(counts: tuple[int, ...], drawn: int) -> None:
+    ways = ("ia3", "lora", "full")
+    arms = Arms(("base", *ways), "base", tuple(Contrast(way, "base") for way in ways), ())
+    made = found({BASE: "+"}, arms=ARMS)
+    one = next(row for row in made.differences if row.metric == "on_position")
+    rows = [replace(one, contrast=Contrast(way, "base"), value=0.1 * at) for at, way in enumerate(ways, 1)]
+    nodes = tuple(
+        Output(
+            Path(),
+            way,
+            "finetune",
+            Axes(one.ladder, one.size, way, one.train_samples, 0),
+            "k",
+            (Metric("trainable_parameters", count, 80),),
+        )
+        for way, count in zip(ways, counts, strict=True)
+    )
+    prepared = Output(Path(), "p", "prepare", Axes(one.ladder, one.size), "k", ())
+    sources = replace(made.sources, nodes=(prepared, *nodes), arms=arms)
+    panels = list(figures.by_trained(sources, rows, [], one.suite, one.metric))
+    assert len(panels) == drawn
+    for panel in panels:
+        assert [said for said in ("ia3 from 0.1", "lora from 0.2", "full from 0.3") if said not in panel.svg] == []
+        assert "parameters trained" in panel.svg
 
 
 def test_suites_have_a_name_for_people() -> None:

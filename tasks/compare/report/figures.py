@@ -6,6 +6,7 @@ crossed estimate with its runs as ticks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -26,6 +27,7 @@ from tasks.drawing.palette import FALL, INK, arm_colours
 from tasks.drawing.panel import NARROW
 
 T = TypeVar("T")
+WAYS = 3  # numbers of trained parameters from which a drawing over them says more than a table
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,83 @@ def train_samples(sources: Sources, differences: Sequence[Difference], suite: st
         yield Panel(
             f"dataset-size-{contrast}-{ladder}", _caption(sources, ladder, wording.arm_words(contrast) + " by dataset size"), svg
         )
+
+
+def by_trained(
+    sources: Sources, differences: Sequence[Difference], verdicts: Sequence[Verdict], suite: str, metric: str
+) -> Iterator[Panel]:
+    """What tuning did against how many parameters it trained, a point an arm: the difference from the reference arm, and what that cost in
+    nats a token on prose. Of a size at which at least `WAYS` numbers of parameters were trained."""
+    held = one_run(largest([row for row in differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]))
+    for ladder, sizes in sources.sizes.items():
+        for size in sizes:
+            trained = {
+                (node.axes.arm or "", node.axes.train_samples): level.value
+                for node in sources.of("finetune")
+                if (node.axes.ladder, node.axes.size) == (ladder, size) and (level := node.level("trainable_parameters"))
+            }
+            if len(set(trained.values())) < WAYS:
+                continue
+            rows = [
+                row for row in held if (row.ladder, row.size, row.contrast.reference) == (ladder, size, sources.arms.reference)
+            ]
+            moved = {
+                row.contrast.treated: (trained[row.contrast.treated, row.train_samples], row.value, row.ci_low, row.ci_high)
+                for row in rows
+                if (row.contrast.treated, row.train_samples) in trained
+            }
+            kind = sources.kinds.get(metric)
+            named = f"{sources.named(ladder, size)}: {sources.words(metric)}, from {wording.arm_words(sources.arms.reference)}"
+            yield from _against_trained(
+                f"trained-{metric}-{ladder}-{size}",
+                named,
+                moved,
+                wording.unit_words(kind) or "difference",
+                wording.factor(kind),
+                sources,
+            )
+            lost = {
+                one.arm: (trained[one.arm, one.train_samples], one.value, one.low, one.high)
+                for one in verdicts
+                if (one.ladder, one.size, one.measure) == (ladder, size, "prose") and (one.arm, one.train_samples) in trained
+            }
+            named = f"{sources.named(ladder, size)}: nats a token on prose, from {wording.arm_words(sources.arms.reference)}"
+            yield from _against_trained(f"trained-prose-{ladder}-{size}", named, lost, "nats a token", 1.0, sources)
+
+
+def _against_trained(
+    name: str,
+    caption: str,
+    points: Mapping[str, tuple[float, float | None, float | None, float | None]],
+    label: str,
+    scale: float,
+    sources: Sources,
+) -> Iterator[Panel]:
+    """points: arm → trained parameters, value and its limits."""
+    lines = [
+        Line(
+            wording.arm_words(arm),
+            (count,),
+            (scale * value,),
+            colours(sources)[arm],
+            *(((scale * low,), (scale * high,)) if low is not None and high is not None else ()),
+        )
+        for arm, (count, value, low, high) in sorted(points.items(), key=lambda held: held[1][0])
+        if value is not None
+    ]
+    if len(lines) < WAYS:
+        return
+    counts = [line.x[0] for line in lines]
+    ticks = range(math.floor(math.log10(min(counts))), math.ceil(math.log10(max(counts))) + 1)
+    svg = curves(
+        lines,
+        "parameters trained",
+        label,
+        zero=True,
+        log={10.0**power: wording.count_words(10**power) for power in ticks},
+        alt=caption,
+    )
+    yield Panel(name, caption, svg)
 
 
 def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:

@@ -60,7 +60,7 @@ def sections(found: Comparison) -> Iterator[Section]:
     yield from (primary(found), categories(found))
     yield from (of_evaluation(found, parts[name]) for name in leading)
     yield from (of_evaluation(found, part) for name, part in parts.items() if name not in leading)
-    yield from (dataset_sizes(found), trend(found), truth(found), cost(found))
+    yield from (dataset_sizes(found), trend(found), ways(found), truth(found), cost(found))
 
 
 def primary(found: Comparison) -> Section:
@@ -87,6 +87,16 @@ def dataset_sizes(found: Comparison) -> Section:
     if needed := train_samples.needs(*outcome):
         below.append(("Samples that each size needs for the same difference", tables.needs(needed, found.sources), False))
     return Section("dataset-size", "Dataset size × model size", lead, "", drawn, below)
+
+
+def ways(found: Comparison) -> Section:
+    """What arms that train different numbers of parameters did, and what it cost."""
+    lead = (
+        "Each tuned arm at the number of parameters that it trains: how far it moved the primary outcome from the reference arm, and what that cost "
+        "on prose. Arms differ in rate and method too, and an arm on neutral data stands among them; seconds and memory are under Cost."
+    )
+    drawn = figures.by_trained(found.sources, found.differences, found.verdicts, *found.outcome)
+    return Section("ways", "Ways of tuning", lead, "", list(drawn))
 
 
 def named(found: Comparison) -> str:
