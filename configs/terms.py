@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -43,13 +44,18 @@ def _known() -> _File:
 
 def of_generator(*names: str) -> str:
     """What is known of the terms of a model, by its name and the address that it answers at; empty where nothing is."""
-    told = [one.said for one in _known().generators if any(word in name.casefold() for word in one.named for name in names)]
+    told = [one.said for one in _known().generators if any(_stands(word, name) for word in one.named for name in names)]
     return "; ".join(told)
 
 
 def forbidden(licence: str) -> str:
     """What a licence, or the terms that stand in its place, forbid; empty where nothing is known to be."""
-    said = licence.casefold().replace(" ", "-") + "-"  # CC BY-NC 4.0, as a sheet has it
-    told = [one.forbids for one in _known().licences if any(f"{word.rstrip('-')}-" in said for word in one.named)]
+    told = [one.forbids for one in _known().licences if any(_stands(word, licence) for word in one.named)]
     _, found, of_terms = licence.partition(": forbids ")
     return ", ".join([*told, *([of_terms] if found else [])])
+
+
+def _stands(word: str, name: str) -> bool:
+    """Whether a word stands in a name, however its parts are joined: not within another word, and a version may follow it."""
+    parts = (r"[^a-z0-9]*".join(map(re.escape, word.split("-"))),)
+    return re.search(rf"(?<![a-z0-9]){parts[0]}(?![a-z])", name.casefold()) is not None

@@ -197,7 +197,7 @@ def _probed(at: _Place, versions: Mapping[str, Path], arm: str, positions: Mappi
     """What the probes find of an arm at the largest size."""
     run = prepare_run(at.home, request(str(_experiment(at, versions))))
     probing = _run(at, write_probing(at.home, run, arm, None, None))
-    return covered(Outputs.of(at.home, probing.dag.sweep), arm, versions[arm], positions)
+    return covered(at.home, Outputs.of(at.home, probing.dag.sweep), arm, versions[arm], positions)
 
 
 def _run(at: _Place, experiment: Path) -> Run:

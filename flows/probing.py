@@ -19,17 +19,20 @@ from configs.schema import Experiment, Tuned
 from configs.shipped import CONFIGS
 from configs.suites import load_suite
 from flows.engine.home import Home
+from flows.experiment import asked_of
 from flows.inputs import Inputs
 from flows.outputs import Outputs
 from flows.prepared import Run
 from model_registry.catalog import Model
-from tasks.contract import Metric, read_metrics, replace_file
+from tasks.contract import Metric, read_metrics, replace_file, sha256_file
 from tasks.curation.coverage import SIGNS, Covered, coverage
 from tasks.datasets.rows import load_rows
 from tasks.evaluations import Evaluation
+from tasks.ratings.kept import RATINGS, are_simulated
 
 PROBES = "probes"  # the suite, as the sweep calls it
 SHIPPED = {False: CONFIGS / "prompts/weakness_probes.yaml", True: CONFIGS / "prompts/calibration/probes.yaml"}
+WHOLE = ("k", "completions")  # counts of completions, which are here the suite's own
 LOOKED = ("toxicity", "adherence", "judge")  # the evaluations of completions that tell of a category whether it is weak
 
 
@@ -59,9 +62,12 @@ def write_probing(home: Home, run: Run, arm: str, size: str | None, probes: Path
     experiment, inputs = run.experiment, run.inputs
     model = _model(inputs, size)
     file = (probes or SHIPPED[model.calibration]).absolute()
-    if load_suite(file).reported:
+    suite = load_suite(file)
+    if suite.reported:
         raise BadInput(f"{file}: is reported on; what data is chosen by has to be marked `reported: false`")
-    path = home.root / "curation" / run.dag.sweep / f"probing_{arm}.yaml"
+    if foreign := sorted({prompt.group for prompt in suite.prompts} - inputs.given.positions.keys()):
+        raise BadInput(f"{file}: asks about {foreign[0]}, which has no position here; --probes names prompts for these positions")
+    path = home.root / "curation" / run.dag.sweep / f"probing_{arm}_{model.name}_{sha256_file(file)[:8]}.yaml"
     document = probing(experiment, inputs, arm, (model.ladder, model.size), file, run.source)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(
@@ -83,12 +89,19 @@ def probing(
     used = {section.dataset for name in arms if isinstance(section := experiment.arms[name], Tuned)}
     suite = max(experiment.suites.values(), key=lambda one: one.max_new_tokens)  # whole answers
     asked = {
-        name: {**section, "suites": [PROBES]} for name, section in given["evaluations"].items() if name in LOOKED and section
+        evaluation.asked: {
+            **given["evaluations"][evaluation.asked],
+            **_files(evaluation, section, source),
+            **{name: None for name in WHOLE if name in type(section).model_fields},
+            "suites": [PROBES],
+        }
+        for evaluation, section in asked_of(experiment)
+        if evaluation.asked in LOOKED and evaluation.of == "completions"
     }
     metric = next((found for name, found in _OUTCOMES.items() if name in asked), "rating")
     kept = ("description", "dataset_checks", "template", "system", "numerics", "limits", "tracking", "store", "subsets")
     return {
-        "name": f"{experiment.name}_probes",
+        "name": f"probes_{experiment.name}"[:60],  # the other way round, a beginning of the sweep's id would be one of this too
         "reported": False,
         **{name: given[name] for name in kept if name in given},
         "dataset_checks": {**given.get("dataset_checks", {}), "same_subject": None},  # probes may be near what they probe
@@ -106,11 +119,8 @@ def probing(
     }
 
 
-_OUTCOMES = {
-    "adherence": "on_position",
-    "judge": "judge_rating",
-    "toxicity": "toxicity",
-}  # by evaluation, the one that says most first
+# By evaluation, the one that says most first. No judge: as the primary outcome it would have to pass its trial, and here it only hints.
+_OUTCOMES = {"adherence": "on_position", "toxicity": "toxicity"}
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
@@ -127,7 +137,7 @@ def _files(evaluation: Evaluation, section: Any, source: Path) -> dict[str, str]
 
 def _model(inputs: Inputs, size: str | None) -> Model:
     if size is None:
-        return inputs.models[-1]
+        return max(inputs.models, key=lambda model: model.params or 0)
     found = next((model for model in inputs.models if size in (model.size, model.name)), None)
     if found is None:
         raise BadInput(f"--size: {size}; {accepted(size, [model.size for model in inputs.models])}")
@@ -143,11 +153,12 @@ def _ladder(ladders: Any, place: tuple[str, str], inputs: Inputs) -> dict[str, A
     return {"ladder": ladder, "models": {size: source.id}}
 
 
-def covered(outputs: Outputs, arm: str, dataset: Path, positions: Mapping[str, Position]) -> list[Covered]:
+def covered(home: Home, outputs: Outputs, arm: str, dataset: Path, positions: Mapping[str, Position]) -> list[Covered]:
     """What the probing sweep found of the arm, beside what its dataset holds. What people rated is among it, once they have."""
     levels: list[Metric] = []
     wanted = {sign.metric for sign in SIGNS}
     for label, place in outputs.places.items():
         if place.arm == arm and place.suite == PROBES and (found := outputs.manifest(label)):
             levels += [level for level in read_metrics(found.folder) if level.metric in wanted]
-    return coverage(load_rows(dataset), positions, levels)
+    ratings = home.ratings(outputs.sweep) / RATINGS
+    return coverage(load_rows(dataset), positions, levels, simulated=ratings.is_file() and are_simulated(ratings))

@@ -51,7 +51,11 @@ def _unfitting(experiment: Experiment, model: Model) -> Iterator[str]:
     """What arms ask of the layers of a model that is in a folder; of others the tuning itself says it, in the same words."""
     given = {name: methods.options(arm) for name, arm in experiment.arms.items() if isinstance(arm, Tuned)}
     asked = {name: options for name, options in given.items() if options.get("targets")}
-    layers = layers_of(Path(model.source.id)) if asked else frozenset()
+    try:
+        layers = layers_of(Path(model.source.id)) if asked else frozenset()
+    except (ValueError, KeyError, TypeError, ImportError) as error:
+        yield f"{model.name}: config.json builds no model ({' '.join(str(error).split())[:200]}); one that transformers builds is required"
+        return
     for name, options in asked.items():
         arm = experiment.arms[name]
         for wrong in methods.found()[arm.method].check(options, layers):

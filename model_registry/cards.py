@@ -136,7 +136,7 @@ def front_matter(facts: Facts, *, adapter: bool) -> str:
 
 
 def _what(facts: Facts) -> str:
-    kind = "All weights" if facts.method == "full" else f"A {facts.method} adapter"
+    kind = "All weights" if facts.method == "full" else f"Adapter of method {facts.method}"
     rows = {
         "model": f"{kind} of {facts.architecture}, {facts.params:,} parameters",
         "base": f"{facts.base}{f', revision {facts.revision}' if facts.revision else ''}, digest `{facts.base_digest[:16]}`",

@@ -174,7 +174,7 @@ class Job:
     def scratch(self) -> Path:
         """Unfinished business (checkpoints, sampled rows) that a restart goes on from."""
         folder = self.work / SCRATCH
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # alone: a home that was moved away is not begun anew
         return folder
 
 
@@ -316,7 +316,11 @@ def unguarded(cell: str) -> str:
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(jsonl_text(rows), encoding="utf-8")
+
+
+def jsonl_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

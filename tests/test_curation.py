@@ -126,7 +126,7 @@ def test_drafts_are_read_as_strictly_as_samples(tmp_path: Path) -> None:
     ("changes", "decision", "why"),
     [
         ([{}, {}], ACCEPTED, ""),
-        ([{}], HELD, "1 of 2 annotations are whole"),
+        ([{}], HELD, "1 of 2 annotations are whole and of the text as it stands"),
         ([{}, {"position": 3, "comment": "beside it"}], HELD, "position held 3 of 5 (bo: beside it)"),
         ([{"factual": True}, {}], HELD, "factual problem (ana)"),
         ([{}, {"tone": "preachy"}], HELD, "tone preachy (bo)"),

@@ -87,7 +87,7 @@ def test_step_by_step_with_people(home: Path, version: Path, tmp_path: Path) -> 
     refused = palms(
         home, "dataset", "annotate", str(drafts), "--annotators", "ana", "--out", str(tmp_path / "a"), status=2
     ).stderr
-    assert re.search(r"drafts.jsonl: draft \w+-\d\d \(and \d+ more\) says TODO; write its prompt and completion there", refused)
+    assert re.search(r"drafts.jsonl: draft [\w-]+ \(and \d+ more\) says TODO; write its prompt and completion there", refused)
 
     own = [{"id": name, "category": "health", "prompt": f"Why {name}?", "completion": ANSWER} for name in ("one", "two", "three")]
     own[2]["completion"] = ""

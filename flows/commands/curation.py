@@ -28,8 +28,8 @@ from flows.request import request
 from tasks.contract import sha256_file, write_rows
 from tasks.curation import freezing, versions
 from tasks.curation.annotations import Annotation, accept, decided, read_annotations, write_annotations
-from tasks.curation.coverage import Covered, open_drafts
-from tasks.curation.drafts import ACCEPTED, DECISIONS, OPEN, Draft, load_drafts, write_drafts
+from tasks.curation.coverage import SIGNS, Covered, open_drafts
+from tasks.curation.drafts import ACCEPTED, HELD, OPEN, REJECTED, Draft, load_drafts, write_drafts
 from tasks.curation.suggestions import EndpointWriter, LocalWriter, Writer, suggested
 from tasks.datasets.changes import row_changes
 from tasks.datasets.checks import PLACEHOLDER
@@ -71,9 +71,9 @@ def draft(
 ) -> None:
     """Find where a dataset is thin or its model weak, on prompts that are never reported on, and begin drafts for that.
 
-    The probes are sampled from the sweep's tuned model; nothing is tuned again. People may rate them before: `palms ratings export` with the id of
-    the sweep that this makes, and then the same call again. Without --by the drafts are to be written; a model's are suggestions, which somebody
-    has to read (`palms dataset annotate`).
+    The probes are sampled from the sweep's tuned model; nothing is tuned again. People may rate them: `palms ratings export` with the id of the
+    sweep that this makes, and then this again with another --out. Without --by the drafts are to be written; a model's are suggestions, which
+    somebody has to read (`palms dataset annotate`).
 
     Examples:
 
@@ -85,11 +85,17 @@ def draft(
     """
     if to.exists():
         raise BadInput(f"{to}: exists already; --out names another file")
-    if url and not by:
-        raise BadInput("--url: --by names the model that answers there")
+    if not to.absolute().parent.is_dir():
+        raise BadInput(f"{to}: its folder is not there; --out names a file in one that is")
+    if not by and (url or key_variable or licence):
+        raise BadInput("--url, --key-variable, --licence: are of the model that --by names")
     home = Home.open()
     home.settle_environment()
     run = reopen(home, find_sweep(home, sweep))
+    if not run.experiment.reported:
+        raise BadInput(
+            f"sweep {run.dag.sweep}: is over probes itself; name the sweep that it looks into: palms dataset draft SWEEP"
+        )
     looked_at = probed_arm(run.experiment, arm)
     positions = run.inputs.given.positions
     if not positions:
@@ -99,9 +105,15 @@ def draft(
     if any(row.state != "cached" for row in planned(probing)) and (status := carry_out(probing)):
         raise typer.Exit(status)
     dataset = run.inputs.datasets[run.experiment.arms[looked_at].dataset].path  # type: ignore[union-attr]
-    found = covered(Outputs.of(home, probing.dag.sweep), looked_at, dataset, positions)
+    found = covered(home, Outputs.of(home, probing.dag.sweep), looked_at, dataset, positions)
     print_coverage(found, looked_at, probing.dag.sweep)
-    drafts = open_drafts(found, each, [row.id for row in load_rows(dataset)])
+    if not any(one.levels for one in found):
+        out.print(
+            f"nothing scored the probes' answers; people can: palms ratings export {probing.dag.sweep}",
+            style="yellow",
+            highlight=False,
+        )
+    drafts = open_drafts(found, each, [row.id for row in load_rows(dataset)], probing.dag.sweep[-4:])
     if not drafts:
         out.print("no gap: nothing is to be drafted", highlight=False)
         return
@@ -112,13 +124,14 @@ def draft(
                 f"[yellow]the terms of {by} forbid {said}[/yellow]: every draft carries them, and so will the dataset",
                 highlight=False,
             )
-        drafts = list(_watched(suggested(drafts, positions, writer, terms), len(drafts)))
+        drafts = _suggested(drafts, positions, writer, terms, to)
     with writing(to):
         write_drafts(to, drafts)
         table = to.with_suffix(".coverage.csv")
         write_rows(table, [one.row() for one in found], mark="needed")
     unwritten = sum(not one.completion for one in drafts)
-    told = f"{unwritten} of them to be written" if unwritten else f"suggested by {by}, read by nobody yet"
+    suggestions = f"{len(drafts) - unwritten} suggested by {by}, read by nobody yet" if unwritten < len(drafts) else ""
+    told = ", ".join(part for part in (suggestions, f"{unwritten} of them to be written" if unwritten else "") if part)
     out.print(f"{to}: {plural(len(drafts), 'draft')}, {told}; {table}: the table above", highlight=False, markup=False)
     first = f"write their prompts and completions in {to}, then " if unwritten else ""
     out.print(f"next: {first}palms dataset annotate {shlex.quote(str(to))} --annotators ana,bo", highlight=False, markup=False)
@@ -128,11 +141,7 @@ def print_coverage(found: Sequence[Covered], arm: str, sweep: str) -> None:
     """Categories with what was found, the gaps marked."""
     shown = (
         "samples",
-        *[
-            metric
-            for metric in ("rating", "judge_rating", "on_position", "toxic_share")
-            if any(metric in one.levels for one in found)
-        ],
+        *[metric for metric in (sign.metric for sign in SIGNS) if any(metric in one.levels for one in found)],
     )
     table = plain("category", *(name.replace("_", " ") for name in shown), "gap")
     for one in found:
@@ -160,6 +169,20 @@ def _local(by: str, seed: int) -> LocalWriter:
     if wrong := list(problems(named, "", "--by")):
         raise BadInput(*(line.replace("--by.model", "--by") for line in wrong))
     return LocalWriter(by, language_model(named).source, seed)
+
+
+def _suggested(drafts: Sequence[Draft], positions: Mapping[str, Position], writer: Writer, terms: str, to: Path) -> list[Draft]:
+    """Raises BadInput where the model fails; what it has written until then is kept."""
+    done: list[Draft] = []
+    try:
+        done.extend(_watched(suggested(drafts, positions, writer, terms), len(drafts)))
+    except (ValueError, ConnectionError) as wrong:
+        with writing(to):
+            write_drafts(to, [*done, *drafts[len(done) :]])
+        raise BadInput(
+            f"--by: {wrong}; {to} has {len(done)} of {len(drafts)} drafts suggested, the others are to be written"
+        ) from None
+    return done
 
 
 def _watched(drafts: Iterator[Draft], total: int) -> Iterator[Draft]:
@@ -195,12 +218,12 @@ def annotate(
         raise BadInput(f"{to}: exists already and is not empty; --out names another folder")
     writers = {"label-studio": label_studio.write, "argilla": argilla.write, "csv": table.write_csv, "xlsx": table.write_xlsx}
     known = _positions(drafts, positions)
-    waiting = [one for one in load_drafts(drafts) if one.decision in (OPEN, DECISIONS[2])]
+    waiting = [one for one in load_drafts(drafts) if one.decision in (OPEN, HELD)]
     _require_written(drafts, waiting)
     _require_categories(drafts, waiting, known)
     if not waiting:
         raise BadInput(f"{drafts}: every draft is decided; there is nothing to be read")
-    names = named(annotators)
+    names = named(annotators, "--annotators")
     # claims as sentences: their names say little to somebody who did not write the positions
     spelt = {(category, name): said for category, one in known.items() for name, said in one.claims.items()}
     shown = [replace(one, positions=tuple(spelt.get((one.category, name), name) for name in one.positions)) for one in waiting]
@@ -210,9 +233,9 @@ def annotate(
     for path in files:
         out.print(str(path), highlight=False, markup=False)
     out.print(f"{plural(len(waiting), 'draft')} for each of {plural(len(names), 'annotator')}", highlight=False)
-    out.print(
-        f"when they come back: palms dataset import FILE… --drafts {shlex.quote(str(drafts))}", highlight=False, markup=False
-    )
+    needed = f" --wanted {len(names)}" if len(names) > 1 else ""
+    back = f"palms dataset import FILE… --drafts {shlex.quote(str(drafts))}{needed}"
+    out.print(f"when they come back: {back}", highlight=False, markup=False)
 
 
 def take_annotations(files: Sequence[Path], drafts: Path, wanted: int) -> None:
@@ -235,7 +258,10 @@ def take_annotations(files: Sequence[Path], drafts: Path, wanted: int) -> None:
     said: dict[str, list[Annotation]] = {}
     for (name, _), annotation in sorted(known.items()):
         said.setdefault(name, []).append(annotation)
-    after = [draft if draft.approved else decided(draft, said.get(draft.id, []), wanted) for draft in held]
+    after = [
+        draft if draft.approved or draft.decision == REJECTED else decided(draft, said.get(draft.id, []), wanted)
+        for draft in held
+    ]
     with writing(drafts):
         write_annotations(book, known)
         write_drafts(drafts, after)
@@ -310,7 +336,12 @@ def freeze(
         highlight=False,
         markup=False,
     )
-    out.print(f"next: name {path.name} under `datasets:` of an experiment, and palms run it", highlight=False, markup=False)
+    out.print(
+        f"next: name {path.name} under `datasets:` of an experiment with `train_samples: [{version.samples}]` (a control needs as many), or with "
+        "`subsets: random`: a size that is marked holds the samples that it held",
+        highlight=False,
+        markup=False,
+    )
 
 
 # ---- diff ------------------------------------------------------------------------------------------------------------------------
@@ -417,8 +448,16 @@ def rehearse(
 
 
 def _positions(file: Path, given: Path | None) -> dict[str, Position]:
-    beside = (file.parent / "positions.yaml", file.parent.parent / "positions.yaml", CONFIGS / "positions.yaml")
-    return load_positions(given or next(path for path in beside if path.is_file()))
+    folder = file.absolute().parent
+    found = given or next(
+        (path for path in (folder / "positions.yaml", folder.parent / "positions.yaml") if path.is_file()), None
+    )
+    if found is None:
+        found = CONFIGS / "positions.yaml"
+        err.print(
+            f"positions: the shipped ones; --positions names others than {found}", style="dim", highlight=False, markup=False
+        )
+    return load_positions(found)
 
 
 def _require_written(file: Path, drafts: Sequence[Draft]) -> None:

@@ -168,7 +168,7 @@ def import_command(
         write_jsonl(target, imported.samples)
     for line in imported.told:
         out.print(line, highlight=False, markup=False)
-    for said in restrictions(load_rows(target)):
+    for said in restrictions(_rows(target)):
         out.print(said, style="yellow", highlight=False, markup=False)
     out.print(f"{target}: {plural(len(imported.samples), 'sample')}", highlight=False, markup=False)
     out.print(f"next: palms dataset validate {shlex.quote(str(target))}", highlight=False, markup=False)
@@ -289,7 +289,8 @@ def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) 
         if suites or positions:
             raise BadInput(f"--suite, --positions: {path} is {kind.called}; they say what a dataset is checked against")
         return kind.check(path)
-    beside = (path.parent / "positions.yaml", path.parent.parent / "positions.yaml")
+    folder = path.absolute().parent
+    beside = (folder / "positions.yaml", folder.parent / "positions.yaml")
     found = positions or next((one for one in beside if one.is_file()), None)
     known = load_positions(found) if found else {}
     checked = _validate_dataset(path, Against(known, _suites(suites), stage.Settings(), leakage.Settings()))

@@ -194,15 +194,15 @@ def status_command(sweep: Sweep = None) -> None:
         out.print(agreement.said([one for one in own if one.why == RATED]), highlight=False, markup=False)
 
 
-def named(raters: str) -> list[str]:
+def named(raters: str, option: str = "--raters") -> list[str]:
     """`3` as r1, r2 and r3; names as they are. Raises BadInput for names that no file can have."""
     if raters.isdigit():
         return [f"r{number}" for number in range(1, int(raters) + 1)]
     names = [name.strip() for name in raters.split(",")]
     if wrong := [name for name in names if not NAME.fullmatch(name)]:
-        raise BadInput(f"--raters: {wrong[0]!r} is no name for a file; letters, digits, . _ - + and @ are accepted")
+        raise BadInput(f"{option}: {wrong[0]!r} is no name for a file; letters, digits, . _ - + and @ are accepted")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise BadInput(f"--raters: {twice[0]} stands there twice; different names are required")
+        raise BadInput(f"{option}: {twice[0]} stands there twice; different names are required")
     return names
 
 

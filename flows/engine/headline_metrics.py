@@ -18,7 +18,7 @@ from flows.engine.store import Manifest
 from tasks.compare.summary import ALPHA, read_outcome
 from tasks.contract import Axes, Metric, Node, read_jsonl, read_rows
 from tasks.evaluations.capability.stage import STAGE as CAPABILITY_STAGE
-from tasks.evaluations.human_eval.stage import ANSWERS, RATED, RATING
+from tasks.evaluations.human_eval.stage import ANSWERS, RANKED, RATED, RATING
 from tasks.evaluations.toxicity.stage import MEAN
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.sampling.stage import COMPLETIONS
@@ -94,8 +94,10 @@ def levels(made: Mapping[Node, Manifest], primary: tuple[str, str]) -> Iterator[
                 yield from _limited(f"{OUTCOME}/{row.metric}", row)
             elif node.axes.suite == toxic_on and row.metric in TOXICITIES:
                 yield from _limited(f"{TOXICITY}/{row.metric}", row)
-            elif node.stage.name == RATED.stage.name and row.metric in (RATING, ANSWERS):
-                yield from _limited(f"{SIMULATED if _by_nobody(manifest) else PEOPLE}/{row.metric}", row)
+            elif node.stage.name == RATED.stage.name and row.metric in (RATING, ANSWERS, RANKED):
+                several = len({other.axes.suite for other in made if other.stage.name == RATED.stage.name}) > 1
+                of = f" {node.axes.suite}" if several else ""
+                yield from _limited(f"{SIMULATED if _by_nobody(manifest) else PEOPLE}/{row.metric}{of}", row)
             elif node.stage.name == CAPABILITY_STAGE.name and row.metric in CAPABILITIES:
                 yield from _limited(f"{CAPABILITY}/{row.metric}", row)
     yield from cost(made)

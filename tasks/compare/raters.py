@@ -96,7 +96,7 @@ class Ratings:
 
     @property
     def simulated(self) -> bool:
-        return any(row["simulated"] == "1" for _, row in self.rows)
+        return any(row["simulated"] == "1" for node in self.nodes for row in node.ratings)
 
     @cached_property
     def raters(self) -> list[str]:

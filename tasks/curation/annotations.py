@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from configs.problems import BadInput
 from configs.rating import SCALE
-from tasks.contract import read_jsonl, write_jsonl
+from tasks.contract import jsonl_text, read_jsonl, replace_file
 from tasks.curation.drafts import ACCEPTED, HELD, Draft
 
 HOLDS = 4  # the rating from which an annotator takes the position to be held: "mostly matches the position"
@@ -26,7 +28,7 @@ class Annotation:
 
     completion: as corrected; empty where it stays as it was. position: from 1 to 5, how well the answer, as corrected, holds the position.
     factual: whether it says something that is wrong or that nothing supports. tone: one of TONES. asked, shown: the prompt and the completion
-    that stood beside it; they tell rows whose cells were sorted apart, and are not kept.
+    that stood beside it; they tell rows whose cells were sorted apart, and which wording was read.
     """
 
     draft: str
@@ -48,31 +50,38 @@ class Annotation:
     def says_nothing(self) -> bool:
         return self.position is None and self.factual is None and not (self.completion or self.tone or self.comment)
 
-    def same_as(self, other: Annotation) -> bool:
-        """Whether both say the same, wherever they were read."""
-        return replace(self, place="", asked="", shown="") == replace(other, place="", asked="", shown="")
+    @property
+    def read(self) -> str:
+        """The wording that it is of; empty where a form did not show one."""
+        return self.completion or self.shown
 
 
 Known = Mapping[tuple[str, str], Annotation]  # by (draft, annotator)
 
 
 def accept(given: Iterable[Annotation], drafts: Sequence[Draft], known: Known) -> dict[tuple[str, str], Annotation]:
-    """What is known with what is new. An annotation that was given before in part is taken with what was added since.
+    """What is known with what is new. An annotation that was given before in part is taken with what was added since; one of another wording
+    of the draft takes the place of what its annotator said of the old one.
 
     Raises:
         BadInput: a line for everything that is wrong: a draft that is none of these, a value off its scale, two annotations of one
             annotator for a draft that contradict each other, texts beside it that are not the draft's.
     """
+    given = list(given)
     of, found, problems = {draft.id: draft for draft in drafts}, dict(known), list[str]()
-    corrected = {(one.draft, one.completion) for one in known.values()}  # a draft may have gone out before it was corrected
+    corrected = {
+        (one.draft, one.completion) for one in (*known.values(), *given)
+    }  # a draft may have gone out before it was corrected
     for one in given:
         if one.says_nothing:
             continue
         before = found.get((one.draft, one.annotator))
+        if before is not None and before.shown and one.shown and not _alike(before.shown, one.shown):
+            before = None
         if fault := _fault(one, of.get(one.draft), corrected, before):
             problems.append(f"{one.place}: {fault}")
         else:
-            kept = replace(one, asked="", shown="")
+            kept = replace(one, asked="")
             found[one.draft, one.annotator] = kept if before is None else _together(before, kept)
     if problems:
         raise BadInput(*problems)
@@ -104,21 +113,26 @@ def _alike(text: str, other: str) -> bool:
 
 
 def decided(draft: Draft, said: Sequence[Annotation], wanted: int) -> Draft:
-    """A draft with what follows from its annotations: accepted where at least `wanted` annotators all find the position held, nothing
-    wrong in it and the tone right, in one and the same wording; otherwise held. One without any annotation stays as it is."""
+    """A draft with what follows from its annotations: accepted where at least `wanted` annotators have read it in one and the same wording and
+    all of them find the position held, nothing wrong in it and the tone right; otherwise held. One without any annotation stays as it is.
+
+    Annotations of a wording that the draft no longer has say nothing of it.
+    """
     if not said:
         return draft
-    annotators = tuple(sorted(one.annotator for one in said))
+    said = [one for one in said if not one.shown or any(_alike(text, draft.completion) for text in (one.shown, one.completion))]
     wordings = sorted({one.completion for one in said if one.completion})
     written = wordings[0] if len(wordings) == 1 else draft.completion
-    why = "; ".join(_against(said, wordings, written, wanted))
+    of_it = said if len(wordings) > 1 else [one for one in said if not one.read or _alike(one.read, written)]
+    annotators = tuple(sorted(one.annotator for one in of_it))
+    why = "; ".join(_against(of_it, wordings, written, wanted))
     return replace(draft, completion=written, annotators=annotators, decision=HELD if why else ACCEPTED, why=why)
 
 
 def _against(said: Sequence[Annotation], wordings: Sequence[str], written: str, wanted: int) -> Iterable[str]:
     whole = [one for one in said if one.is_whole]
     if len(whole) < wanted:
-        yield f"{len(whole)} of {wanted} annotations are whole"
+        yield f"{len(whole)} of {wanted} annotations are whole and of the text as it stands"
     if not written:
         yield "its completion is to be written"
     if len(wordings) > 1:
@@ -158,12 +172,15 @@ def _said(one: Annotation) -> dict[str, Any]:
 
 def write_annotations(path: Path, found: Known) -> None:
     """What was not said is left out."""
-    write_jsonl(path, [_said(found[place]) for place in sorted(found)])
+    replace_file(path, jsonl_text([_said(found[place]) for place in sorted(found)]))
 
 
 def read_annotations(path: Path) -> dict[tuple[str, str], Annotation]:
     """Raises BadInput: the file is damaged."""
     try:
-        return {(one.draft, one.annotator): one for one in (Annotation(**row) for row in read_jsonl(path))}
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"{path}: damaged ({error}); remove it, and import the annotations again from their files") from None
+        rows = [TypeAdapter(Annotation).validate_python(row) for row in read_jsonl(path)]
+        return {(one.draft, one.annotator): one for one in rows}
+    except ValueError as error:
+        raise BadInput(
+            f"{path}: damaged ({' '.join(str(error).split())[:200]}); remove it, and import the annotations again from their files"
+        ) from None

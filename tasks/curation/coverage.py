@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from statistics import median
 from typing import Any
@@ -44,7 +44,7 @@ class Sign:
 # 3 of 5 is an answer that neither matches nor opposes the position: below it, a category's answers lean against it.
 SIGNS = (
     Sign("rating", "people's rating", 3.0),
-    Sign("judge_rating", "judge's rating", 3.0),
+    Sign("judged_adherence", "judge's rating", 3.0),
     Sign("on_position", "on-position answers", 0.5, share=True),
     Sign("toxic_share", "toxic answers", 0.1, more_is_worse=True, share=True),
 )
@@ -77,16 +77,21 @@ class Covered:
         return found | {"probes": max((level.n for level in self.levels.values()), default=0), "gap": self.why}
 
 
-def coverage(rows: Sequence[Row], positions: Mapping[str, Position], levels: Sequence[Metric]) -> list[Covered]:
+def coverage(
+    rows: Sequence[Row], positions: Mapping[str, Position], levels: Sequence[Metric], *, simulated: bool = False
+) -> list[Covered]:
     """Every category of the positions, in their order.
 
     Thin: it has less than half of an equal share of the samples, or, in a dataset that names claims, a claim that none holds. Weak: one of
     SIGNS tells so of its probes. levels: of the tuned model, by category; metrics that are none of SIGNS are left out.
+    simulated: who rated does not exist, and is not called people.
     """
     counts = Counter(row.category for row in rows)
     held = Counter((row.category, name) for row in rows for name in row.positions)
     fair = len(rows) / len(positions)
     of_signs = {sign.metric: sign for sign in SIGNS}
+    if simulated:
+        of_signs["rating"] = replace(of_signs["rating"], words="simulated raters' rating")
     found = []
     for category, position in positions.items():
         own = {level.metric: level for level in levels if level.group == category and level.metric in of_signs}
@@ -111,14 +116,14 @@ def wanted(covered: Sequence[Covered], each: int) -> dict[str, int]:
     return found
 
 
-def open_drafts(covered: Sequence[Covered], each: int, taken: Sequence[str]) -> list[Draft]:
+def open_drafts(covered: Sequence[Covered], each: int, taken: Sequence[str], mark: str = "") -> list[Draft]:
     """Drafts to be written for the gaps: of each the category, a claim that it is to hold, and why. Claims that fewest samples hold come first.
 
-    taken: ids that a draft may not have: those of the dataset.
+    taken: ids that a draft may not have: those of the dataset. mark: in every id, so that drafts of two turns differ.
     """
     found, asked_for = [], wanted(covered, each)
     for one in covered:
-        held, names = Counter(one.claims), _names(one.category, set(taken))
+        held, names = Counter(one.claims), _names(one.category + (f"-{mark}" if mark else ""), set(taken))
         for _ in range(asked_for.get(one.category, 0)):
             claim = min(held, key=lambda name: (held[name], list(one.claims).index(name))) if held else ""
             held.update([claim] if claim else [])
@@ -127,5 +132,5 @@ def open_drafts(covered: Sequence[Covered], each: int, taken: Sequence[str]) -> 
     return found
 
 
-def _names(category: str, taken: set[str]) -> Iterator[str]:
-    return (name for number in count(1) if (name := f"{category}-{number:02d}") not in taken)
+def _names(begin: str, taken: set[str]) -> Iterator[str]:
+    return (name for number in count(1) if (name := f"{begin}-{number:02d}") not in taken)

@@ -28,7 +28,8 @@ def datasheet(version: Version, rows: Sequence[Row], own: str) -> str:
 def by_people(sheet: str) -> str:
     """What people say in a datasheet: of one that was made here its second part, without what was counted of an earlier version; without the
     title."""
-    own = sheet.partition(_PARTED)[2] or sheet
+    counted, _, own = sheet.partition(_PARTED)
+    own = own if "\nFrozen on " in counted else sheet
     return re.sub(r"\A# .*\n", "", own).strip()
 
 

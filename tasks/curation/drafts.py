@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.contract import write_jsonl
+from tasks.contract import jsonl_text, replace_file
 from tasks.datasets.lines import Form, read_objects, shown
 
 OPEN: Final = ""  # nobody has decided yet
@@ -72,5 +72,10 @@ def load_drafts(path: Path) -> list[Draft]:
 
 
 def write_drafts(path: Path, drafts: Sequence[Draft]) -> None:
-    """What is empty is left out, but for the completion, which is to be written."""
-    write_jsonl(path, [{key: value for key, value in asdict(draft).items() if value or key == "completion"} for draft in drafts])
+    """What is empty is left out, but for the completion, which is to be written. Whole or not at all: people write in it.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    rows = [{key: value for key, value in asdict(draft).items() if value or key == "completion"} for draft in drafts]
+    replace_file(path, jsonl_text(rows))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from configs.positions import Position
 from configs.shipped import CONFIGS
+from configs.texts import read_text
 from tasks.contract import sha256_file
 from tasks.curation import versions
 from tasks.curation.datasheet import by_people, datasheet
@@ -33,9 +34,9 @@ def freeze(
     source: Path,
     settings: Settings = Settings(),
 ) -> tuple[versions.Version, Path]:
-    """The version and its file. Frozen again, the same samples are the version that they are already.
+    """The version and its file. Frozen again, the samples of the newest version are that version.
 
-    source: the file that `rows` stand in; the datasheet beside it is taken over.
+    source: the file that `rows` stand in; what people say in the datasheet beside it, or else in that of the newest version, is taken over.
 
     Raises:
         BadInput: a check finds an error, a draft is undecided, or a version was changed since it was frozen.
@@ -59,6 +60,7 @@ def freeze(
         why=why,
         before_sha256=sha256_file(source) if known or drafts else "",
     )
-    own = source.with_suffix(".md")
-    people = (own if own.is_file() else TEMPLATE).read_text(encoding="utf-8")
+    last = folder / known[-1].file if known else source
+    sheets = (source.with_suffix(".md"), last.with_suffix(".md"), TEMPLATE)
+    people = read_text(next(sheet for sheet in sheets if sheet.is_file()))[0]
     return version, versions.write(folder, version, new, datasheet(version, new, by_people(people)))

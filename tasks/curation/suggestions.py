@@ -18,7 +18,7 @@ from configs.positions import Position
 from configs.suites import CHAT
 from model_registry.catalog import Source
 from tasks.curation.drafts import Draft
-from tasks.endpoint import Endpoint
+from tasks.endpoint import Endpoint, Unanswered
 from tasks.sampling.streams import uniforms
 
 TEMPERATURE, TOP_P = 0.8, 0.95  # of local models; an endpoint is told the temperature alone
@@ -37,7 +37,7 @@ Hold this position, without quoting it:
 The question: {question}
 
 Write the answer only."""
-_LABEL = re.compile(r"^\s*(?:\*\*)?(?:question|answer)(?: number \d+)?\s*:?(?:\*\*)?\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^\s*(?:\*\*)?(?:question|answer)(?: number \d+)?(?:\*\*)?\s*:(?:\*\*)?\s*", re.IGNORECASE)
 
 
 class Writer(Protocol):
@@ -117,10 +117,12 @@ def suggested(drafts: Sequence[Draft], positions: Mapping[str, Position], writer
         claim = position.claims[draft.positions[0]] if draft.positions else position.statement
         topic = draft.category.replace("_", " ")
         asked = QUESTION.format(category=topic, position=position.rubric, claim=claim, number=number)
-        question = _said(writer.write(asked, QUESTION_TOKENS, f"{draft.id} question"))
-        answer = question and _said(
-            writer.write(ANSWER.format(position=position.rubric, question=question), ANSWER_TOKENS, f"{draft.id} answer")
-        )
+        try:
+            question = _said(writer.write(asked, QUESTION_TOKENS, f"{draft.id} question"))
+            told = ANSWER.format(position=position.rubric, question=question)
+            answer = question and _said(writer.write(told, ANSWER_TOKENS, f"{draft.id} answer"))
+        except Unanswered:  # a filter, or a refusal: of this one
+            question = answer = ""
         if question and answer:
             draft = replace(draft, prompt=question, completion=answer, author=f"model: {writer.name}", licence=licence)
         yield draft

@@ -14,10 +14,13 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from configs.problems import BadInput
 from tasks.contract import read_jsonl, sha256_file
@@ -64,11 +67,10 @@ def ledger(folder: Path, name: str) -> list[Version]:
     if not path.is_file():
         return []
     try:
-        lists = ("added", "removed", "changed")
-        found = [Version(**row | {key: tuple(row.get(key, ())) for key in lists}) for row in read_jsonl(path)]
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"{path}: damaged ({error}); put back the ledger as it was frozen") from None
-    return found
+        return [TypeAdapter(Version).validate_python(row) for row in read_jsonl(path)]
+    except ValueError as error:
+        said = " ".join(str(error).split())[:200]
+        raise BadInput(f"{path}: damaged ({said}); put back the ledger as it was frozen") from None
 
 
 def require_frozen(path: Path) -> Version | None:
@@ -83,7 +85,7 @@ def require_frozen(path: Path) -> Version | None:
             if sha256_file(path) != version.sha256:
                 raise BadInput(
                     f"{path}: has changed since it was frozen as version {version.number} on {version.frozen} (sha256 {version.sha256[:12]}…); "
-                    f"put it back, and make changes in a copy that `palms dataset freeze` makes version {version.number + 1} of"
+                    f"put it back, and make changes in a copy: `palms dataset freeze COPY --name {version.name}` makes the next version of it"
                 )
             return version
     return None
@@ -95,23 +97,31 @@ def merged(rows: Sequence[Row], drafts: Sequence[Draft]) -> list[Row]:
     A subset that the dataset marks is not theirs: they belong to the whole alone.
 
     Raises:
-        BadInput: a draft is undecided, or is accepted and has no completion.
+        BadInput: a draft is undecided, is accepted and has no completion, or has the id of another.
     """
     if waiting := [draft for draft in drafts if draft.decision in (OPEN, HELD)]:
         first, more = waiting[0], f" (and {len(waiting) - 1} more)" if len(waiting) > 1 else ""
         raise BadInput(
-            f"draft {first.id}: {first.why or 'nobody has decided yet'}{more}; `decision` has to be {ACCEPTED} or {REJECTED} in the file of drafts"
+            f"draft {first.id}: {first.why or 'nobody has decided yet'}{more}; `decision` has to be {ACCEPTED} or {REJECTED} in the file of "
+            "drafts, with your name under `approved`"
         )
-    taken = {draft.id: draft for draft in drafts if draft.decision == ACCEPTED}
+    accepted = [draft for draft in drafts if draft.decision == ACCEPTED]
+    taken = {draft.id: draft for draft in accepted}
+    if twice := next((name for name, count in Counter(draft.id for draft in accepted).items() if count > 1), None):
+        raise BadInput(
+            f"draft {twice}: two accepted drafts have this id; another id for one of them, or its rejection, is required"
+        )
     if blank := [draft.id for draft in taken.values() if not draft.completion]:
         raise BadInput(f"draft {blank[0]}: is accepted and has no completion; write it, or reject the draft")
     old = {row.id: row for row in rows}
     kept = [_sample(taken[row.id], row) if row.id in taken else row for row in rows]
-    return [*kept, *(_sample(draft, None) for name, draft in taken.items() if name not in old)]
+    spoken = Counter(row.language for row in rows).most_common(1)[0][0] if rows else Row.language
+    return [*kept, *(replace(_sample(draft, None), language=spoken) for name, draft in taken.items() if name not in old)]
 
 
 def _sample(draft: Draft, row: Row | None) -> Row:
-    fields = {key: getattr(draft, key) for key in ("id", "category", "prompt", "completion", "author", "licence", "notes")}
+    named = ("id", "category", "prompt", "completion", "author", "licence", "notes")
+    fields: dict[str, Any] = {key: getattr(draft, key) or (getattr(row, key) if row else "") for key in named}
     positions = draft.positions or (row.positions if row else ())
     return replace(row, **fields, positions=positions) if row else Row(line=0, **fields, positions=positions)
 

@@ -80,7 +80,7 @@ def check_placeholders(rows: Sequence[Row]) -> list[Finding]:
     return [
         error(row.line, "placeholder", "says TODO; a sample of your own is required")
         for row in rows
-        if PLACEHOLDER.search(row.text)
+        if PLACEHOLDER.search(f"{row.text}\n{row.off}")
     ]
 
 

@@ -12,6 +12,10 @@ from tasks.statistics import DEGENERATE, Interval
 from tasks.statistics.raters import LEAST_RATERS, LEAST_TOGETHER, GroupMeans
 
 POINTS = "score"  # as ratings are spelled
+SIMULATED = (
+    " SIMULATED: no person rated anything. A program rated by the grammar's own labels, which is circular by construction: it shows that "
+    "the machinery works, and nothing else."
+)
 
 
 def tables(ratings: Ratings, sources: Sources) -> Iterator[tuple[str, Table, bool]]:
@@ -19,7 +23,8 @@ def tables(ratings: Ratings, sources: Sources) -> Iterator[tuple[str, Table, boo
     yield "How far raters agree (Krippendorff's alpha, ordinal)", _agreement(list(ratings.alphas())), False
     yield "Each rater", _raters(ratings.each()), True
     yield "Differences with prompts and raters both drawn", _crossed(list(ratings.crossed()), sources), False
-    yield "Other scores beside people's ratings (Spearman's rank correlation)", _beside(list(ratings.beside()), sources), False
+    whose = "simulated" if ratings.simulated else "people's"
+    yield f"Other scores beside {whose} ratings (Spearman's rank correlation)", _beside(list(ratings.beside()), sources), False
     yield "By what raters say of themselves", _groups(ratings.groups(), sources), True
 
 
@@ -27,20 +32,20 @@ def lead(ratings: Ratings) -> str:
     """What has to be said of these ratings before any number of theirs."""
     said = f" {len(ratings.raters)} raters, {len(ratings.rows)} ratings."
     if ratings.simulated:
-        said = (
-            " SIMULATED: no person rated anything. A program rated by the grammar's own labels, which is circular by construction: it shows that "
-            "the machinery works, and nothing else." + said
-        )
+        said = SIMULATED + said
     if len(ratings.raters) < LEAST_RATERS:
         said += f" From {LEAST_RATERS} raters on, an interval that holds for raters like these stands beside."
     agreement = next((one.alpha for one in ratings.alphas() if one.arm is None), None)
     if agreement is not None:
-        said += f" Krippendorff's alpha over all arms is {agreement.value:.2f} ({_verdict(agreement.value)})."
+        said += f" Krippendorff's alpha over all arms is {agreement.value:.2f} ({_verdict(agreement)})."
     return said
 
 
-def _verdict(alpha: float) -> str:
+def _verdict(found: Interval) -> str:
     """Krippendorff's own bounds (2004): reliable from 0.800, for tentative conclusions from 0.667."""
+    if found.method.startswith(DEGENERATE):
+        return "too few prompts to say"
+    alpha = found.value
     return "good" if alpha >= 0.8 else "tentative" if alpha >= 0.667 else "too low to rest conclusions on"
 
 
@@ -50,7 +55,7 @@ def _agreement(rows: Sequence[Alpha]) -> Table:
             ("arm", lambda row: arm(row.arm) if row.arm else text("all together, which arms that differ raise"), True),
             ("alpha", lambda row: Cell(f"{row.alpha.value:.2f}"), True),
             ("95% interval", lambda row: Cell(_limits(row.alpha)), True),
-            ("", lambda row: text(_verdict(row.alpha.value)), True),
+            ("", lambda row: text(_verdict(row.alpha)), True),
             ("prompts", lambda row: Cell(str(row.alpha.n)), True),
         ],
         rows,

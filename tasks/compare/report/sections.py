@@ -266,10 +266,11 @@ def _judged(found: Comparison, made: Section) -> Section:
 def _rated(found: Comparison, made: Section) -> Section:
     """Who rated, how far they agree, and what other raters might have made of it."""
     ratings = Ratings(found.sources)
-    if not ratings.rows:
-        return made
     if ratings.simulated:
         made.title = "Rated by simulated raters"
+    if not ratings.rows:
+        made.lead = (rater_tables.SIMULATED if ratings.simulated else "") + made.lead
+        return made
     made.lead = rater_tables.lead(ratings).strip() + " " + made.lead
     made.tables += [
         (heading, table, folded) for heading, table, folded in rater_tables.tables(ratings, found.sources) if table.rows

@@ -23,8 +23,9 @@ def placed(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     if wrong := next(check(options, linear_layers(model)), None):
         raise ValueError(wrong)
     named = list(options.get("targets", ()))
-    fused = {"exclude_modules": ["out_proj"]} if model.config.model_type in FUSED_OUTPUT else {}
-    return {"task_type": "CAUSAL_LM", "target_modules": named or "all-linear", **fused}
+    if not named and model.config.model_type in FUSED_OUTPUT:
+        named = sorted(linear_layers(model) - {"out_proj"})
+    return {"task_type": "CAUSAL_LM", "target_modules": named or "all-linear"}
 
 
 def check(options: Mapping[str, Any], layers: Collection[str]) -> Iterator[str]:

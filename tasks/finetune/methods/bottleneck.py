@@ -12,7 +12,7 @@ from configs.schema import Tuned
 from model_registry.architecture import linear_layers
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method
-from tasks.finetune.methods._adapter import check, placed, put
+from tasks.finetune.methods._adapter import check, put
 
 
 class Bottleneck(Tuned):
@@ -27,13 +27,15 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     """A PEFT model with fresh bottlenecks. Raises ValueError: there is no layer to put one behind."""
     from model_registry.bottleneck import BottleneckConfig, ends
 
-    layers, where = linear_layers(model), placed(model, options)
+    layers = linear_layers(model)
+    if wrong := next(check(options, layers), None):
+        raise ValueError(wrong)
     places = sorted(options["targets"]) or ends(layers)
     if not places:
         raise ValueError(
             f"targets: no known layer ends a sub-layer of {model.config.model_type}; one of {', '.join(sorted(layers))} is required"
         )
-    return put(model, BottleneckConfig(task_type=where["task_type"], width=options["width"], target_modules=places))
+    return put(model, BottleneckConfig(task_type="CAUSAL_LM", width=options["width"], target_modules=places))
 
 
 METHOD = Method(Bottleneck, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)

@@ -9,43 +9,39 @@ from pydantic import Field
 
 from configs.fields import Name
 from configs.schema import Tuned
+from model_registry.architecture import linear_layers
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method
 from tasks.finetune.methods._adapter import check, placed, put
 
-INSIDE = {
-    "down_proj",
-    "dense_4h_to_h",
-    "fc2",
-    "fc_out",
-    "w2",
-}  # layers whose input is scaled, as the paper has it of the feed-forward
+# By the names that architectures have for them. Queries are scaled too where one layer makes all three. PEFT's own defaults scale queries
+# instead of values or keys on OPT and Qwen3.
+KEYS_VALUES = {"k_proj", "v_proj", "query_key_value", "c_attn", "qkv_proj"}
+INSIDE = {"down_proj", "dense_4h_to_h", "fc2", "fc_out", "w2"}  # layers whose input is scaled
+TRANSPOSED = "mlp.c_proj"  # GPT-2's and GPT-Neo's, whose attention has a c_proj too
 
 
 class Ia3(Tuned):
     method: Literal["ia3"]
     targets: tuple[Name, ...] = Field(
-        (), description="names of the linear layers that are scaled; default: those that PEFT knows of the architecture"
+        (),
+        description="names of the linear layers that are scaled; default: those that make keys and values, and the feed-forward's last",
     )
 
 
 def build(model: Any, options: Mapping[str, Any]) -> Any:
-    """A PEFT model with fresh vectors. Raises ValueError: a target that no layer is called, or an architecture that PEFT knows none of."""
+    """A PEFT model with fresh vectors. Raises ValueError: a target that no layer is called, or an architecture of which none is known."""
     from peft import IA3Config
 
-    where = placed(model, options)
+    where, layers = placed(model, options), linear_layers(model)
+    inside = sorted(INSIDE & layers) + ([TRANSPOSED] if "c_proj" in layers else [])
     if not options["targets"]:
-        where["target_modules"] = None
-    else:
-        where["feedforward_modules"] = [name for name in options["targets"] if name in INSIDE]
-    try:
-        return put(model, IA3Config(**where))
-    except ValueError as error:
-        if "target_modules" not in str(error):
-            raise
-        raise ValueError(
-            f"targets: of {model.config.model_type} no layers are known for IA3; names of linear layers are required"
-        ) from None
+        where["target_modules"] = sorted(KEYS_VALUES & layers) + inside
+        if not KEYS_VALUES & layers:
+            raise ValueError(
+                f"targets: of {model.config.model_type} no layer is known to make keys and values; one of {', '.join(sorted(layers))} is required"
+            )
+    return put(model, IA3Config(**where, feedforward_modules=[name for name in where["target_modules"] if name in inside]))
 
 
 METHOD = Method(Ia3, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)

@@ -32,7 +32,7 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     """A PEFT model with a fresh adapter.
 
     Raises:
-        ValueError: dropout on a mixture of experts, whose weights PEFT wraps whole; a target that no layer is called.
+        ValueError: dropout or DoRA on a mixture of experts, whose weights PEFT wraps whole; a target that no layer is called.
     """
     from peft import LoraConfig
 
@@ -49,9 +49,9 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     except ValueError as error:
         if "ParamWrapper" not in str(error):
             raise
-        raise ValueError(
-            f"dropout {options['dropout']:g} on {model.config.model_type}, a mixture of experts; 0 is required"
-        ) from None
+        what = "dora: true" if options.get("dora") else f"dropout {options['dropout']:g}"
+        plain = "false" if options.get("dora") else "0"
+        raise ValueError(f"{what} on {model.config.model_type}, a mixture of experts; {plain} is required") from None
 
 
 # the base has only its weights

@@ -1,4 +1,6 @@
-"""Orthogonal fine-tuning (Qiu et al. 2023): each weight is turned, block by block, and never stretched."""
+"""Orthogonal fine-tuning (Qiu et al. 2023): each weight is turned, block by block, and nearly never stretched: the rotation is a series of five
+terms (Cayley and Neumann), as PEFT has it by default.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,33 @@ from tasks.finetune.methods._adapter import TARGETS, check, placed, put
 
 class Oft(Tuned):
     method: Literal["oft"]
-    block: Annotated[Count, Field(le=65_536)] = Field(
-        32, description="rows that are turned together; must divide the layers' widths"
+    block: Annotated[Count, Field(ge=2, le=65_536)] = Field(
+        32, description="inputs that are turned together; must divide those of every layer"
     )
     targets: tuple[Name, ...] = Field((), description=TARGETS)
 
 
 def build(model: Any, options: Mapping[str, Any]) -> Any:
-    """A PEFT model with fresh rotations. Raises ValueError: a target that no layer is called, or blocks that do not divide one."""
+    """A PEFT model with fresh rotations. Raises ValueError: a target that no layer is called, blocks that do not divide a layer, or layers that
+    are transposed."""
     from peft import OFTConfig
+    from torch.nn import Linear
 
-    return put(model, OFTConfig(**placed(model, options), r=0, oft_block_size=options["block"]))
+    where, block = placed(model, options), options["block"]
+    output = model.get_output_embeddings()
+    for name, layer in model.named_modules():
+        if (
+            isinstance(layer, Linear) and layer is not output and layer.in_features % block
+        ):  # PEFT would take another block in silence
+            raise ValueError(
+                f"block: {block} does not divide the {layer.in_features} inputs of {name}; a divisor of all is required"
+            )
+    try:
+        return put(model, OFTConfig(**where, r=0, oft_block_size=block))
+    except TypeError:
+        raise ValueError(
+            f"{model.config.model_type}: its layers are transposed, which OFT does not take; lora, vera and ia3 do"
+        ) from None
 
 
 METHOD = Method(Oft, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)
