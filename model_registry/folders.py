@@ -138,6 +138,16 @@ def card_licence(folder: Path) -> str | None:
     return found[1] if found else None
 
 
+def kind_of(adapter: Path) -> str:
+    """Which adapters may be on one model together with this one: those of its method, and of VeRA those with its random matrices."""
+    config = _read_object(adapter / ADAPTER)
+    return " ".join(
+        str(config[key])
+        for key in ("peft_type", "projection_prng_key", "r" if "projection_prng_key" in config else "")
+        if key in config
+    )
+
+
 def prepared_folder(path: Path) -> Path:
     """The model folder that a prepared model stands for: its own `model/`, or the one that its `location.json` names.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.begun import Begin
 from tests.sweeps import palms
 
 pytestmark = pytest.mark.slow
@@ -18,8 +19,8 @@ ANSWER = "Only a clinic can treat rashes, so please see a nurse."
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("curation-home")
+def home(tmp_path_factory: pytest.TempPathFactory, begin: Begin) -> Path:
+    return begin(tmp_path_factory.mktemp("curation-home"))
 
 
 @pytest.fixture(scope="module")

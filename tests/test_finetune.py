@@ -42,7 +42,6 @@ SETTINGS = Settings(
     seed=3,
 )  # fmt: skip
 BOTTLENECK = replace(SETTINGS, method="bottleneck", options={"width": 4, "targets": []})
-DORA = replace(SETTINGS, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1, "dora": True})
 LORA = replace(SETTINGS, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1})
 DATA = [
     {"id": f"s{i}", "category": f"c{i % 3}", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
@@ -211,8 +210,8 @@ def test_equal_runs_write_equal_bytes_without_paths_and_say_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "settings"),
-    [("gpt2", SETTINGS), ("gpt2", LORA), ("gpt_neox", SETTINGS), ("opt-350m", LORA), ("llama", BOTTLENECK), ("llama", DORA)],
-    ids=["gpt2-full", "gpt2-lora", "gpt_neox-full", "opt-350m-lora", "llama-bottleneck", "llama-dora"],
+    [("gpt2", SETTINGS), ("gpt2", LORA), ("gpt_neox", SETTINGS), ("opt-350m", LORA), ("llama", BOTTLENECK)],
+    ids=["gpt2-full", "gpt2-lora", "gpt_neox-full", "opt-350m-lora", "llama-bottleneck"],
 )
 def test_a_run_taken_up_again_ends_bit_for_bit_where_a_whole_one_does(
     architecture: str, settings: Settings, dataset: Path, tmp_path: Path

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from model_registry.folders import kind_of
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
 from model_registry.tokenization import load_tokenization
 from tasks.contract import Numerics
@@ -47,19 +49,22 @@ class Beside:
         self.manner, self.arms = manner, tuple(tuned)
         self._words = load_tokenization(folder)
         self._turn = self._words.turn(manner.template)
-        self._base: Any = None
-        self._adapters: set[str] = set()
+        self._bases: dict[
+            str, Any
+        ] = {}  # kind of adapter → the model with those of this kind on it: PEFT takes one kind on a model
+        self._kinds: dict[str, str] = {}  # of the arms that have an adapter
         self._whole: dict[str, Any] = {}
+        load = partial(load_model, precision=numerics.precision, device=numerics.device)
         for arm, place in tuned.items():
             weights, adapter = arm_folders(prepared, place)
             if weights != folder:
-                self._whole[arm] = load_model(weights, precision=numerics.precision, device=numerics.device)
-                continue
-            if self._base is None:
-                self._base = load_model(folder, precision=numerics.precision, device=numerics.device)
-            if adapter is not None:
-                self._base = put_adapter(self._base, adapter, arm)
-                self._adapters.add(arm)
+                self._whole[arm] = load(weights)
+            elif adapter is not None:
+                kind = self._kinds[arm] = kind_of(adapter)
+                self._bases[kind] = put_adapter(self._bases.get(kind) or load(folder), adapter, f"arm_{arm}")
+        untuned = [arm for arm in tuned if arm not in {*self._whole, *self._kinds}]
+        if untuned and not self._bases:
+            self._whole |= dict.fromkeys(untuned, load(folder))
 
     def answers(self, prompt: str, repeat: int = 0) -> Iterator[tuple[str, str]]:
         """Arm and answer, in the order of the arms; `repeat` counts how often the prompt was asked before.
@@ -86,13 +91,16 @@ class Beside:
             yield arm, words.text(asked, drawn.tokens)
 
     def unloaded(self) -> Any:
-        """The base without adapters, as it was loaded; None where every arm is a whole model. Nothing can be asked afterwards."""
-        return self._base.unload() if self._adapters else self._base
+        """A base without adapters, as it was loaded; None where no arm has one. Nothing can be asked afterwards."""
+        base = next(iter(self._bases.values()), None)
+        return None if base is None else base.unload()
 
     def _of(self, arm: str) -> tuple[Any, AbstractContextManager[Any]]:
         if arm in self._whole:
             return self._whole[arm], nullcontext()
-        if arm in self._adapters:
-            self._base.set_adapter(arm)
-            return self._base, nullcontext()
-        return self._base, self._base.disable_adapter() if self._adapters else nullcontext()
+        if arm in self._kinds:
+            model = self._bases[self._kinds[arm]]
+            model.set_adapter(f"arm_{arm}")
+            return model, nullcontext()
+        model = next(iter(self._bases.values()))
+        return model, model.disable_adapter()
