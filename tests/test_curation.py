@@ -20,7 +20,7 @@ from flows.inputs import gather
 from flows.probing import PROBES, probing
 from tasks.contract import Metric, sha256_file
 from tasks.curation import freezing, versions
-from tasks.curation.annotations import Annotation, decided
+from tasks.curation.annotations import Annotation, accept, decided, read_annotations
 from tasks.curation.coverage import coverage, open_drafts, wanted
 from tasks.curation.drafts import ACCEPTED, HELD, REJECTED, Draft, load_drafts, write_drafts
 from tasks.curation.suggestions import EndpointWriter, suggested
@@ -147,6 +147,44 @@ def test_a_draft_goes_in_where_all_annotators_find_it_right_in_one_wording(
     assert decided(Draft("a", "health", "Why?"), [], 2).decision == ""
 
 
+def read_as(draft: str, name: str, shown: str, **further: Any) -> Annotation:
+    return Annotation(
+        **{"draft": draft, "annotator": name, "place": f"{name}.csv:2", "shown": shown, "position": 5, **GOOD, **further}
+    )
+
+
+GOOD = {"factual": False, "tone": "right"}
+
+
+def test_an_annotation_is_of_the_wording_that_was_read() -> None:
+    draft = Draft("a", "health", "Why?", "Old.")
+    said = [read_as("a", "ana", "Old.", completion="New."), read_as("a", "bo", "Old.")]
+    one = decided(draft, said, 2)  # bo has not read what ana made of it
+    assert (one.completion, one.decision, one.annotators) == ("New.", HELD, ("ana",))
+    assert one.why == "1 of 2 annotations are whole and of the text as it stands"
+    known = accept([*said, read_as("a", "bo", "New.")], [one], {})
+    assert decided(one, list(known.values()), 2).decision == ACCEPTED
+
+
+def test_whoever_reads_a_draft_again_after_it_was_mended_may_think_otherwise() -> None:
+    before = accept(
+        [read_as("a", "ana", "Old.", position=2), read_as("a", "bo", "Old.", position=2)], [Draft("a", "h", "Why?", "Old.")], {}
+    )
+    mended = Draft("a", "h", "Why?", "Mended.")
+    known = accept([read_as("a", "ana", "Mended.")], [mended], before)
+    assert decided(mended, list(known.values()), 1).decision == ACCEPTED  # bo's two were of the old text
+    with pytest.raises(BadInput, match="ana says another position"):
+        accept([read_as("a", "ana", "Mended.", position=1)], [mended], known)
+
+
+def test_annotations_that_are_damaged_are_one_line(tmp_path: Path) -> None:
+    for line in ('{"draft": "a", "annotator": "b", "place": "c", "position": "x"}', "[]", "{"):
+        (tmp_path / "a.jsonl").write_text(line + "\n")
+        with pytest.raises(BadInput, match="damaged") as told:
+            read_annotations(tmp_path / "a.jsonl")
+        assert "\n" not in str(told.value)
+
+
 # ---- versions ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +245,7 @@ def test_a_frozen_version_that_changed_is_refused_wherever_it_is_read(folder: Pa
     assert versions.require_frozen(DATA) is None
     path.chmod(0o644)
     path.write_text(path.read_text().replace("the", "teh", 1))
-    said = r"mine-1.jsonl: has changed since it was frozen as version 1 on 20\d\d-\d\d-\d\d .*version 2 of"
+    said = r"mine-1.jsonl: has changed since it was frozen as version 1 on 20\d\d-\d\d-\d\d .*freeze COPY --name mine`"
     with pytest.raises(BadInput, match=said):
         versions.require_frozen(path)
     with pytest.raises(BadInput, match=said):
@@ -231,6 +269,7 @@ def test_nothing_is_frozen_while_anything_is_wrong_with_it(folder: Path) -> None
             sample(rows[1], "other", decision=HELD, why="tone"),
         ],
         "draft new: is accepted and has no completion": [sample(rows[0], "new", completion="")],
+        "draft new: two accepted drafts have this id": [sample(rows[0], "new"), sample(rows[1], "new")],
         "sample new: the same text as line 1": [sample(rows[0], "new")],
         'sample new: category "helth" has no position': [
             sample(rows[0], "new", category="helth", completion=rows[0].completion * 2)
@@ -245,9 +284,10 @@ def test_nothing_is_frozen_while_anything_is_wrong_with_it(folder: Path) -> None
     with pytest.raises(BadInput, match=r"mine-1.jsonl: is there and was never frozen"):
         frozen(folder, rows, [])
     assert (folder / "mine-1.jsonl").read_text() == "somebody's own\n"
-    (folder / "mine.versions.jsonl").write_text("{}\n")
-    with pytest.raises(BadInput, match=r"mine.versions.jsonl: damaged"):
-        frozen(folder, rows, [])
+    for line in ("{}", "[]", "3"):
+        (folder / "mine.versions.jsonl").write_text(f"{line}\n")
+        with pytest.raises(BadInput, match=r"mine.versions.jsonl: damaged"):
+            frozen(folder, rows, [])
 
 
 # ---- suggestions, and what licences forbid --------------------------------------------------------------------------------------------
@@ -271,6 +311,20 @@ def test_a_model_behind_an_endpoint_suggests_a_question_and_an_answer_and_its_te
     assert POSITIONS["health"].statement in asked[1]
 
 
+def test_what_is_filtered_is_left_to_be_written_and_the_others_go_on() -> None:
+    drafts = [Draft(name, "health", "TODO") for name in ("a", "b")]
+    asked_first: list[str] = []
+
+    def answer(asked: Asked) -> Reply:
+        asked_first.append(asked.message)
+        return refuses(400, "content filter") if len(asked_first) == 1 else says("Answering this depends on whom you ask.")
+
+    with serve(answer) as server:
+        found = list(suggested(drafts, POSITIONS, EndpointWriter(server.url, "m", None), "x"))
+    assert found[0] == drafts[0]
+    assert found[1].completion == "Answering this depends on whom you ask."  # begins like a heading, and is none
+
+
 def test_a_model_that_says_nothing_leaves_the_draft_to_be_written() -> None:
     drafts = [Draft("a", "health", "TODO")]
     with serve(lambda asked: says("")) as server:
@@ -285,6 +339,10 @@ def test_a_model_that_says_nothing_leaves_the_draft_to_be_written() -> None:
         ("CC BY-NC-SA 4.0", "commercial use"),
         ("Non-Commercial research", "commercial use"),
         ("cc-by-nc-nd-4.0", "commercial use, passing on what was made from it"),
+        ("https://creativecommons.org/licenses/by-nc/4.0/", "commercial use"),
+        ("CC BY-NC, see card", "commercial use"),
+        ("cc_by_nc_4.0", "commercial use"),
+        ("CC BY-NoDerivs 4.0", "passing on what was made from it"),
         ("cc-by-4.0", ""),
         ("apache-2.0", ""),
         ("", ""),
@@ -293,6 +351,22 @@ def test_a_model_that_says_nothing_leaves_the_draft_to_be_written() -> None:
 )
 def test_what_a_licence_forbids_is_known_by_its_words(licence: str, said: str) -> None:
     assert forbidden(licence) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [
+        ("gpt-4o-mini", "OpenAI"),
+        ("openai/o3", "OpenAI"),
+        ("olmo3-7b", ""),
+        ("grokking-tiny", ""),
+        ("grok-4", "xAI"),
+        ("Llama-3.1-8B", "Llama 3"),
+    ],
+)
+def test_a_generator_is_known_by_its_name_and_not_by_a_part_of_another(name: str, who: str) -> None:
+    assert of_generator(name).startswith(who)
+    assert bool(of_generator(name)) == bool(who)
 
 
 def test_what_the_licences_of_the_data_forbid_stands_among_the_caveats_of_the_report(tmp_path: Path) -> None:
