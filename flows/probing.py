@@ -19,10 +19,11 @@ from configs.schema import Experiment, Tuned
 from configs.shipped import CONFIGS
 from configs.suites import load_suite
 from flows.engine.home import Home
+from flows.engine.notes import Unreadable, sweep_note
 from flows.experiment import asked_of
 from flows.inputs import Inputs
 from flows.outputs import Outputs
-from flows.prepared import Run
+from flows.prepared import Run, began, known_sweeps
 from model_registry.catalog import Model
 from tasks.contract import Metric, read_metrics, replace_file, sha256_file
 from tasks.curation.coverage import SIGNS, Covered, coverage
@@ -51,6 +52,17 @@ def probed_arm(experiment: Experiment, arm: str | None) -> str:
             f"--arm: {arm or 'none'} is tuned on no dataset; {accepted(arm or '', tuned) if tuned else 'a tuned arm is required'}"
         )
     return arm
+
+
+def newest_reported(home: Home) -> str | None:
+    """The latest sweep that is not itself over probes; None where there is none."""
+    for folder in sorted(known_sweeps(home), key=began, reverse=True):
+        try:
+            if sweep_note(folder).experiment.get("reported", True):
+                return folder.name
+        except Unreadable:  # told where it is asked for
+            continue
+    return None
 
 
 def write_probing(home: Home, run: Run, arm: str, size: str | None, probes: Path | None) -> Path:

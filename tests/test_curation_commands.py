@@ -142,7 +142,7 @@ def test_step_by_step_with_people(home: Path, version: Path, tmp_path: Path) -> 
     [
         (("draft", "--size", "9b"), "--size: 9b; "),
         (("draft", "--arm", "base"), "--arm: base is tuned on no dataset; "),
-        (("draft", "--url", "http://127.0.0.1:9"), "--url: --by names the model that answers there"),
+        (("draft", "--url", "http://127.0.0.1:9"), "--url, --key-variable, --licence: are of the model that --by names"),
         (("draft", "--by", "no_such_model"), "no such folder and no hub id"),
         (("rehearse", "--without", "helth"), "--without: helth; did you mean 'health'?"),
         (("import", "a.csv", "b.csv"), "b.csv: one table of samples at a time; several files are taken with --drafts"),

@@ -23,7 +23,7 @@ from flows.engine.home import Home
 from flows.engine.servers import ask
 from flows.outputs import Outputs
 from flows.prepared import find_sweep, planned, prepare_run, reopen
-from flows.probing import covered, probed_arm, write_probing
+from flows.probing import covered, newest_reported, probed_arm, write_probing
 from flows.request import request
 from tasks.contract import sha256_file, write_rows
 from tasks.curation import freezing, versions
@@ -91,7 +91,7 @@ def draft(
         raise BadInput("--url, --key-variable, --licence: are of the model that --by names")
     home = Home.open()
     home.settle_environment()
-    run = reopen(home, find_sweep(home, sweep))
+    run = reopen(home, find_sweep(home, sweep or newest_reported(home)))
     if not run.experiment.reported:
         raise BadInput(
             f"sweep {run.dag.sweep}: is over probes itself; name the sweep that it looks into: palms dataset draft SWEEP"
