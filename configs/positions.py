@@ -36,6 +36,12 @@ class _File(Section):
     positions: tuple[Position, ...] = Field(min_length=1)
 
 
+def positions_beside(file: Path) -> Path | None:
+    """The positions of a set that keeps its files together: beside the file, or one folder up."""
+    folder = file.absolute().parent
+    return next((path for path in (folder / "positions.yaml", folder.parent / "positions.yaml") if path.is_file()), None)
+
+
 def load_positions(path: Path) -> dict[str, Position]:
     """Category to position, in the file's order.
 

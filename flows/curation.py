@@ -100,13 +100,12 @@ def curation(category: str) -> Turned:
     at = _places[-1]
     positions = load_positions(POSITIONS)
     first = without(category)
-    _swept(at, {FIRST: first})
-    before = _probed(at, {FIRST: first}, FIRST, positions)
+    before = _probed(at, _swept(at, {FIRST: first}), FIRST, first, positions)
     shown("before", before)
     drafts = annotated(written(open_drafts(before, 1, [row.id for row in load_rows(first)]), first))
     second = filled(first, drafts, category)
     run = _swept(at, {FIRST: first, SECOND: second})
-    after = _probed(at, {FIRST: first, SECOND: second}, SECOND, positions)
+    after = _probed(at, run, SECOND, second, positions)
     shown("after", after)
     states: Counter[str] = Counter(entry.state for entry in read_board(run.board))
     return Turned(before, after, (first, second), run.dag.sweep, report_path(at.home, run.dag.sweep), states)
@@ -193,11 +192,10 @@ def _swept(at: _Place, versions: Mapping[str, Path]) -> Run:
     return _run(at, _experiment(at, versions))
 
 
-def _probed(at: _Place, versions: Mapping[str, Path], arm: str, positions: Mapping[str, Position]) -> list[Covered]:
-    """What the probes find of an arm at the largest size."""
-    run = prepare_run(at.home, request(str(_experiment(at, versions))))
+def _probed(at: _Place, run: Run, arm: str, version: Path, positions: Mapping[str, Position]) -> list[Covered]:
+    """What the probes find of an arm of a sweep, tuned on a version, at the largest size."""
     probing = _run(at, write_probing(at.home, run, arm, None, None))
-    return covered(at.home, Outputs.of(at.home, probing.dag.sweep), arm, versions[arm], positions)
+    return covered(at.home, Outputs.of(at.home, probing.dag.sweep), arm, version, positions)
 
 
 def _run(at: _Place, experiment: Path) -> Run:

@@ -47,8 +47,12 @@ class Endpoint:
         """To be closed by whoever takes it."""
         return httpx.Client(timeout=self._timeout, headers={"Authorization": f"Bearer {self._key}"} if self._key else {})
 
-    def ask(self, client: httpx.Client, message: str, stop: threading.Event, temperature: float = 0) -> str:
-        """Raises:
+    def ask(
+        self, client: httpx.Client, message: str, stop: threading.Event, temperature: float = 0, most: int | None = None
+    ) -> str:
+        """`most`: tokens of the answer, where they are fewer than of others.
+
+        Raises:
         Unanswered: this message gets none.
         ConnectionError: the endpoint could not be reached, was too slow, too busy or broken, at every try, or `stop` was set.
         ValueError: it refuses every message, or speaks another language.
@@ -57,7 +61,7 @@ class Endpoint:
             "model": self.model,
             "messages": [{"role": "user", "content": message}],
             "temperature": temperature,
-            "max_tokens": self._max_tokens,
+            "max_tokens": most or self._max_tokens,
         }
         told = ""
         for pause in (*PAUSES, None):

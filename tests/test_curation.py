@@ -14,6 +14,7 @@ from configs.positions import Position, load_positions
 from configs.problems import BadInput
 from configs.shipped import CONFIGS, EXPERIMENTS
 from configs.terms import forbidden, of_generator
+from flows.commands.curation import _suggested
 from flows.dag import build
 from flows.experiment import read_experiment
 from flows.inputs import gather
@@ -391,3 +392,17 @@ def test_every_position_can_be_asked_about() -> None:
         )
     assert found.completion == "Fine."
     assert "Hold {this} and %s." in server.asked[0].message
+
+
+def test_what_a_model_suggested_before_it_failed_is_kept(tmp_path: Path) -> None:
+    drafts = [Draft(name, "health", "TODO") for name in ("a", "b")]
+    asked_first: list[str] = []
+
+    def answer(asked: Asked) -> Reply:
+        asked_first.append(asked.message)
+        return says("Fine.") if len(asked_first) <= 2 else refuses(401, "no such key")
+
+    with serve(answer) as server, pytest.raises(BadInput, match="has 1 of 2 drafts suggested, the others are to be written"):
+        _suggested(drafts, POSITIONS, EndpointWriter(server.url, "m", None), "x", tmp_path / "drafts.jsonl")
+    first, second = load_drafts(tmp_path / "drafts.jsonl")
+    assert (first.completion, second) == ("Fine.", drafts[1])

@@ -1,47 +1,39 @@
-"""The words of `palms dataset` that improve one: draft, annotate, freeze, diff, rehearse."""
+"""The words of `palms dataset` that improve one with people: draft, annotate, what comes back, and a rehearsal. Its versions are `versions`'s."""
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from configs.positions import Position, load_positions
+from configs.positions import Position
 from configs.problems import BadInput
-from configs.shipped import CONFIGS
 from configs.sources import LanguageModel
 from configs.terms import forbidden, of_generator
 from flows.commands.run import carry_out
-from flows.commands.words import err, out, plain, plural, show, writing
+from flows.commands.words import Positions, err, out, plain, plural, positions_of, read_all, show, writing
 from flows.engine.home import Home
 from flows.engine.servers import ask
 from flows.outputs import Outputs
 from flows.prepared import find_sweep, planned, prepare_run, reopen
 from flows.probing import covered, newest_reported, probed_arm, write_probing
 from flows.request import request
-from tasks.contract import sha256_file, write_rows
-from tasks.curation import freezing, versions
+from tasks.contract import write_rows
 from tasks.curation.annotations import Annotation, accept, decided, read_annotations, write_annotations
 from tasks.curation.coverage import SIGNS, Covered, open_drafts
-from tasks.curation.drafts import ACCEPTED, HELD, OPEN, REJECTED, Draft, load_drafts, write_drafts
+from tasks.curation.drafts import HELD, OPEN, REJECTED, Draft, load_drafts, write_drafts
 from tasks.curation.suggestions import EndpointWriter, LocalWriter, Writer, suggested
-from tasks.datasets.changes import row_changes
 from tasks.datasets.checks import PLACEHOLDER
-from tasks.datasets.licences import restrictions
 from tasks.datasets.rows import load_rows
 from tasks.prepare.sources import language_model, problems
 
 Form = Literal["label-studio", "argilla", "csv", "xlsx"]
 Drafts = Annotated[Path, typer.Argument(help="a file of drafts, as `palms dataset draft` writes it")]
-Positions = Annotated[
-    Path | None, typer.Option(help="the positions; default: positions.yaml beside the file or one folder up, or the shipped ones")
-]
 
 
 # ---- draft -----------------------------------------------------------------------------------------------------------------------
@@ -117,18 +109,18 @@ def draft(
     if not drafts:
         out.print("no gap: nothing is to be drafted", highlight=False)
         return
-    terms = licence if licence is not None else (of_generator(by or "", url or "") or "terms of the model not known")
     if writer:
-        if said := forbidden(terms):
-            err.print(
-                f"[yellow]the terms of {by} forbid {said}[/yellow]: every draft carries them, and so will the dataset",
-                highlight=False,
-            )
+        terms = licence or of_generator(writer.name, url or "") or "terms of the model not known"
         drafts = _suggested(drafts, positions, writer, terms, to)
+    table = to.with_suffix(".coverage.csv")
     with writing(to):
         write_drafts(to, drafts)
-        table = to.with_suffix(".coverage.csv")
         write_rows(table, [one.row() for one in found], mark="needed")
+    _tell(drafts, to, table, by)
+
+
+def _tell(drafts: Sequence[Draft], to: Path, table: Path, by: str | None) -> None:
+    """What was written, and what comes next."""
     unwritten = sum(not one.completion for one in drafts)
     suggestions = f"{len(drafts) - unwritten} suggested by {by}, read by nobody yet" if unwritten < len(drafts) else ""
     told = ", ".join(part for part in (suggestions, f"{unwritten} of them to be written" if unwritten else "") if part)
@@ -173,6 +165,9 @@ def _local(by: str, seed: int) -> LocalWriter:
 
 def _suggested(drafts: Sequence[Draft], positions: Mapping[str, Position], writer: Writer, terms: str, to: Path) -> list[Draft]:
     """Raises BadInput where the model fails; what it has written until then is kept."""
+    if said := forbidden(terms):
+        warning = f"the terms of {writer.name} forbid {said}: every draft carries them, and so will the dataset"
+        err.print(warning, style="yellow", highlight=False, markup=False)
     done: list[Draft] = []
     try:
         done.extend(_watched(suggested(drafts, positions, writer, terms), len(drafts)))
@@ -217,7 +212,7 @@ def annotate(
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise BadInput(f"{to}: exists already and is not empty; --out names another folder")
     writers = {"label-studio": label_studio.write, "argilla": argilla.write, "csv": table.write_csv, "xlsx": table.write_xlsx}
-    known = _positions(drafts, positions)
+    known = positions_of(drafts, positions)
     waiting = [one for one in load_drafts(drafts) if one.decision in (OPEN, HELD)]
     _require_written(drafts, waiting)
     _require_categories(drafts, waiting, known)
@@ -242,19 +237,10 @@ def take_annotations(files: Sequence[Path], drafts: Path, wanted: int) -> None:
     """Take what annotators gave back, all of these files or none, and decide the drafts by it. Those that a person has decided stay."""
     from tasks.curation.formats.reading import read_any
 
-    given: list[Annotation] = []
-    problems: list[str] = []
-    for path in files:
-        try:
-            given += read_any(path)
-        except BadInput as wrong:
-            problems += wrong.lines
-    if problems:
-        raise BadInput(*problems)
     held = load_drafts(drafts)
     book = drafts.with_suffix(".annotations.jsonl")
     before = read_annotations(book) if book.is_file() else {}
-    known = accept(given, held, before)
+    known = accept(read_all(files, read_any), held, before)
     said: dict[str, list[Annotation]] = {}
     for (name, _), annotation in sorted(known.items()):
         said.setdefault(name, []).append(annotation)
@@ -286,127 +272,6 @@ def take_annotations(files: Sequence[Path], drafts: Path, wanted: int) -> None:
         highlight=False,
         markup=False,
     )
-
-
-# ---- freeze ----------------------------------------------------------------------------------------------------------------------
-
-
-def freeze(
-    dataset: Annotated[Path, typer.Argument(help="the dataset (.jsonl) as it is now: a frozen version, or one that never was")],
-    approved_by: Annotated[str, typer.Option(help="who answers for this version")],
-    drafts: Annotated[
-        list[Path] | None, typer.Option(help="a file of decided drafts that go in; may be given several times")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="what its versions are called; default: the dataset's name without its version")
-    ] = None,
-    to: Annotated[Path | None, typer.Option("--out", help="the folder of the versions; default: beside the dataset")] = None,
-    why: Annotated[str, typer.Option(help="why there is a new version, for its datasheet")] = "",
-    positions: Positions = None,
-) -> None:
-    """Freeze a dataset as its next version: checked, write-protected, with digest, datasheet, changes, and who approved what. It never changes again.
-
-    Examples:
-
-      palms dataset freeze values_targeted.jsonl --approved-by ana
-
-      palms dataset freeze values_targeted-1.jsonl --drafts drafts.jsonl --approved-by ana --why "health was missing"
-    """
-    if not approved_by.strip():
-        raise BadInput("--approved-by: is blank; the name of whoever answers for this version is required")
-    rows, decided_drafts = load_rows(dataset), [one for path in drafts or [] for one in load_drafts(path)]
-    versions.require_frozen(dataset)
-    folder, called = to or dataset.parent, name or versions.called(dataset)
-    known = _positions(dataset, positions)
-    with writing(folder):
-        version, path = freezing.freeze(
-            rows, decided_drafts, known, folder=folder, name=called, approved=approved_by.strip(), why=why, source=dataset
-        )
-    went_in = sum(one.decision == ACCEPTED for one in decided_drafts)
-    out.print(
-        f"{path}: version {version.number} of {called}, {plural(version.samples, 'sample')}, sha256 {version.sha256}",
-        highlight=False,
-        markup=False,
-    )
-    changes = ", ".join(
-        f"{len(getattr(version, what))} {what}" for what in ("added", "changed", "removed") if getattr(version, what)
-    )
-    out.print(
-        f"{changes or 'no sample changed'}; {plural(went_in, 'draft')} went in; datasheet: {path.with_suffix('.md')}",
-        highlight=False,
-        markup=False,
-    )
-    out.print(
-        f"next: name {path.name} under `datasets:` of an experiment with `train_samples: [{version.samples}]` (a control needs as many), or with "
-        "`subsets: random`: a size that is marked holds the samples that it held",
-        highlight=False,
-        markup=False,
-    )
-
-
-# ---- diff ------------------------------------------------------------------------------------------------------------------------
-
-
-def diff(
-    first: Annotated[Path, typer.Argument(help="a dataset or version (.jsonl)")],
-    second: Annotated[Path, typer.Argument(help="a later one")],
-    texts: Annotated[bool, typer.Option(help="with the words that were changed")] = True,
-) -> None:
-    """What changed from one version of a dataset to another: samples, fields, words; what each holds; which are frozen.
-
-    Example:  palms dataset diff values_targeted-1.jsonl values_targeted-2.jsonl
-    """
-    held = [load_rows(path) for path in (first, second)]
-    for path, rows in zip((first, second), held, strict=True):
-        frozen = versions.require_frozen(path)
-        told = f"version {frozen.number}, frozen {frozen.frozen}, approved by {frozen.approved}" if frozen else "not frozen"
-        out.print(
-            f"{path}: {plural(len(rows), 'sample')}, {told}, sha256 {sha256_file(path)[:12]}…", highlight=False, markup=False
-        )
-        for said in restrictions(rows):
-            out.print(f"  {said}", highlight=False, markup=False)
-    old, new = ({row.id: replace(row, line=0) for row in rows} for rows in held)
-    added, removed, changed = row_changes(old, new)
-    counts = [Counter(row.category for row in rows) for rows in held]
-    if counts[0] != counts[1]:
-        table = plain("category", "before", "after")
-        for category in dict.fromkeys([*counts[0], *counts[1]]):
-            if counts[0][category] != counts[1][category]:
-                table.add_row(category, str(counts[0][category]), str(counts[1][category]))
-        show(out, table)
-    for sign, names, rows_of in (("-", removed, old), ("+", added, new)):
-        for name in names:
-            row = rows_of[name]
-            out.print(
-                f"{sign} {name} ({row.category}): {row.prompt}",
-                style="red" if sign == "-" else "green",
-                highlight=False,
-                markup=False,
-            )
-            if texts:
-                out.print(f"    {row.completion}", highlight=False, markup=False)
-    for name in changed:
-        before, after = asdict(old[name]), asdict(new[name])
-        fields = [key for key in before if before[key] != after[key]]
-        out.print(f"~ {name}: {', '.join(fields)}", style="yellow", highlight=False, markup=False)
-        for key in fields if texts else ():
-            out.print(f"    {key}: {_changed(str(before[key]), str(after[key]))}", highlight=False, markup=False)
-    if not (added or removed or changed):
-        out.print("only the order differs" if list(old) != list(new) else "the same samples", highlight=False)
-
-
-def _changed(before: str, after: str) -> str:
-    """The words with what went [-so-] and what came {+so+}, as `git diff --word-diff` shows them; long stretches that stay are cut."""
-    old, new = before.split(), after.split()
-    said: list[str] = []
-    for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if what == "equal":
-            kept = old[a:b]
-            said += kept if len(kept) <= 12 else [*kept[:4], "…", *kept[-4:]]
-            continue
-        said += [f"[-{' '.join(old[a:b])}-]"] if a < b else []
-        said += [f"{{+{' '.join(new[c:d])}+}}"] if c < d else []
-    return " ".join(said)
 
 
 # ---- rehearse ------------------------------------------------------------------------------------------------------------------
@@ -445,19 +310,6 @@ def rehearse(
 
 
 # ---- what several need -------------------------------------------------------------------------------------------------------------
-
-
-def _positions(file: Path, given: Path | None) -> dict[str, Position]:
-    folder = file.absolute().parent
-    found = given or next(
-        (path for path in (folder / "positions.yaml", folder.parent / "positions.yaml") if path.is_file()), None
-    )
-    if found is None:
-        found = CONFIGS / "positions.yaml"
-        err.print(
-            f"positions: the shipped ones; --positions names others than {found}", style="dim", highlight=False, markup=False
-        )
-    return load_positions(found)
 
 
 def _require_written(file: Path, drafts: Sequence[Draft]) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from configs.positions import Position, load_positions
+from configs.positions import Position, load_positions, positions_beside
 from configs.problems import BadInput
 from configs.read import read_yaml
 from configs.schema import Tuned
@@ -21,7 +21,7 @@ from configs.shipped import find_experiment
 from configs.suites import Suite, load_suite
 from configs.texts import read_text
 from configs.words import lengths
-from flows.commands import curation
+from flows.commands import curation, versions
 from flows.commands.words import err, out, plain, plural, show, writing
 from flows.experiment import read_experiment
 from flows.inputs import gather, reported_on
@@ -235,8 +235,8 @@ def compare_command(
 
 app.command("draft")(curation.draft)
 app.command("annotate")(curation.annotate)
-app.command("freeze")(curation.freeze)
-app.command("diff")(curation.diff)
+app.command("freeze")(versions.freeze)
+app.command("diff")(versions.diff)
 app.command("rehearse")(curation.rehearse)
 
 
@@ -289,9 +289,7 @@ def _validate_lines(path: Path, suites: Sequence[Path], positions: Path | None) 
         if suites or positions:
             raise BadInput(f"--suite, --positions: {path} is {kind.called}; they say what a dataset is checked against")
         return kind.check(path)
-    folder = path.absolute().parent
-    beside = (folder / "positions.yaml", folder.parent / "positions.yaml")
-    found = positions or next((one for one in beside if one.is_file()), None)
+    found = positions or positions_beside(path)
     known = load_positions(found) if found else {}
     checked = _validate_dataset(path, Against(known, _suites(suites), stage.Settings(), leakage.Settings()))
     if found is None and _names_claims(path):

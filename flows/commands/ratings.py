@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from configs.problems import BadInput
-from flows.commands.words import Sweep, out, plain, plural, show, writing
+from flows.commands.words import Sweep, out, plain, plural, read_all, show, writing
 from flows.engine.home import Home
 from flows.outputs import Outputs
 from flows.prepared import find_sweep, reopen
@@ -20,7 +20,6 @@ from flows.rating import Kept, accepted, nothing_out, projects, simulate, start_
 from flows.serving import rating_server
 from tasks.evaluations.human_eval.stage import HumanEval
 from tasks.ratings import agreement
-from tasks.ratings.collected import Given
 from tasks.ratings.formats import argilla, label_studio, page, potato, table
 from tasks.ratings.formats.reading import read_any
 from tasks.ratings.kept import Rated
@@ -120,15 +119,7 @@ def import_command(
     """
     home = Home.open()
     name = find_sweep(home, sweep)
-    given: list[Given] = []
-    problems: list[str] = []
-    for path in files:
-        try:
-            given += read_any(path)
-        except BadInput as wrong:
-            problems += wrong.lines
-    if problems:
-        raise BadInput(*problems)
+    given = read_all(files, read_any)
     fresh = take_in(home, name, given, revised=revised)
     already = len([one for one in given if not one.says_nothing]) - len(fresh)
     kind = "new or revised rating" if revised else "new rating"

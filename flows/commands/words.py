@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
@@ -17,10 +17,13 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from configs.positions import Position, load_positions, positions_beside
 from configs.problems import BadInput
+from configs.shipped import CONFIGS
 from flows.engine.board import Entry, State
 from flows.engine.processes import ALONE, LONGER
 
+Said = TypeVar("Said")
 out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
 
 STATES: tuple[State, ...] = ("done", "cached", "failed", "blocked", "running", "waiting")
@@ -37,6 +40,9 @@ Sets = Annotated[
 ]
 Sweep = Annotated[str | None, typer.Argument(help="a sweep's id or the beginning of it; default: the latest")]
 Verify = Annotated[bool, typer.Option(help="check every stored output by its full content, not by size and time alone")]
+Positions = Annotated[
+    Path | None, typer.Option(help="the positions; default: positions.yaml beside the file or one folder up, or the shipped ones")
+]
 Listed = Annotated[str, typer.Argument(help="as the list has it")]
 Strict = Annotated[bool, typer.Option(help="run a stage again when its code changed, even under the same STAGE_VERSION")]
 
@@ -117,6 +123,31 @@ def again(sweep: str, entries: Sequence[Entry]) -> str:
     """The command that runs what is missing, with a setting that was the cause."""
     sets = [option for option in (LONGER, ALONE) if any(option in entry.why for entry in entries if entry.state == "failed")]
     return " ".join(["palms rerun", sweep, *sets])
+
+
+def read_all(files: Sequence[Path], read: Callable[[Path], list[Said]]) -> list[Said]:
+    """What all of the files say. Raises BadInput: whatever is wrong with any of them."""
+    found: list[Said] = []
+    problems: list[str] = []
+    for path in files:
+        try:
+            found += read(path)
+        except BadInput as wrong:
+            problems += wrong.lines
+    if problems:
+        raise BadInput(*problems)
+    return found
+
+
+def positions_of(file: Path, given: Path | None) -> dict[str, Position]:
+    """The positions that a file is of: those that are named, those that lie beside it, or the shipped ones, which is said."""
+    found = given or positions_beside(file)
+    if found is None:
+        found = CONFIGS / "positions.yaml"
+        err.print(
+            f"positions: the shipped ones; --positions names others than {found}", style="dim", highlight=False, markup=False
+        )
+    return load_positions(found)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from tasks.compare.answers import Answers, answers
 from tasks.compare.capability import Verdict
 from tasks.compare.contrasts import Difference
+from tasks.compare.raters import Ratings
 from tasks.compare.trends import Trend
 from tasks.compare.upstream import Sources
 
@@ -26,6 +27,11 @@ class Comparison:
     def outcome(self) -> tuple[str, str]:
         """Suite and metric of the primary outcome."""
         return self.settings.primary_suite, self.settings.primary_metric
+
+    @cached_property
+    def ratings(self) -> Ratings:
+        """What people, or simulated raters, said."""
+        return Ratings(self.sources)
 
     @cached_property
     def answers(self) -> tuple[Answers, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -120,15 +121,16 @@ class Ratings:
         """Of each item; the same prompt in another suite or at another size is the same prompt."""
         return [prompt for _, prompt, _ in self.items]
 
-    def alphas(self) -> Iterator[Alpha]:
+    @cached_property
+    def alphas(self) -> list[Alpha]:
         """Of each arm, then of all together; where nothing can be said there is none."""
+        found = list[Alpha]()
         arms, prompts = np.array(self.arms), np.array(self.prompts)
         for arm in (*sorted(set(self.arms), key=self._sources.arms.place), None):
             there = np.full(len(arms), True) if arm is None else arms == arm
-            try:
-                yield Alpha(arm, krippendorff_alpha(self.table[there], list(prompts[there])))
-            except ValueError:
-                continue
+            with suppress(ValueError):
+                found.append(Alpha(arm, krippendorff_alpha(self.table[there], list(prompts[there]))))
+        return found
 
     def each(self) -> list[Rater]:
         if len(self.raters) < 2:

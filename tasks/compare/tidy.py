@@ -23,6 +23,7 @@ TIDY = ("ladder", "size", "params", "arm", "seed", "suite", "group", "metric", "
 
 def write(folder: Path, found: Comparison) -> None:
     sources, settings = found.sources, found.settings
+    simulated = {"simulated": True} if found.ratings.simulated else {}
     write_rows(folder / "metrics.csv", levels(sources) + [_tidy(row) for row in found.differences], TIDY)
     write_rows(
         folder / "contrasts.csv",
@@ -31,13 +32,13 @@ def write(folder: Path, found: Comparison) -> None:
     )
     write_rows(folder / "trend.csv", [_slope(row) for row in found.slopes], TREND)
     write_rows(folder / "capability.csv", [asdict(row) for row in found.verdicts], tuple(Verdict.__dataclass_fields__))
-    write_json(folder / OUTCOME, {**outcomes(sources, settings), "finding": headline(found)})
-    write_metrics(folder, [*(_metric(row) for row in found.differences if _primary(row, settings)), *agreement(sources)])
+    write_json(folder / OUTCOME, {**outcomes(sources, settings), **simulated, "finding": headline(found)})
+    write_metrics(folder, [*(_metric(row) for row in found.differences if _primary(row, settings)), *agreement(found.ratings)])
 
 
-def agreement(sources: Sources) -> list[Metric]:
+def agreement(ratings: Ratings) -> list[Metric]:
     """How far raters agree, of each arm and over all; none where nothing was rated."""
-    return [Metric(ALPHA, one.alpha.value, one.alpha.n, one.arm or "all", *_ends(one.alpha)) for one in Ratings(sources).alphas()]
+    return [Metric(ALPHA, one.alpha.value, one.alpha.n, one.arm or "all", *_ends(one.alpha)) for one in ratings.alphas]
 
 
 def _ends(interval: Interval) -> tuple[float | None, float | None]:
@@ -58,7 +59,6 @@ def outcomes(sources: Sources, settings: Any) -> dict[str, Any]:
         "arms": list(settings.arms.names),
         "contrasts": [str(contrast) for contrast in settings.arms.confirmatory],
         "suites": {name: suite_words(name) for name in sorted({node.axes.suite or "" for node in sources.nodes} - {""})},
-        **({"simulated": True} if Ratings(sources).simulated else {}),
         "called": {metric: sources.words(metric) for metric in dict.fromkeys((settings.primary_metric, *settings.secondary))},
     }
 

@@ -59,7 +59,7 @@ class EndpointWriter:
     def write(self, message: str, most: int, place: str) -> str:
         """Raises what `Endpoint.ask` does."""
         with self._endpoint.client() as client:
-            return self._endpoint.ask(client, message, threading.Event(), TEMPERATURE)
+            return self._endpoint.ask(client, message, threading.Event(), TEMPERATURE, most)
 
 
 class LocalWriter:

@@ -6,7 +6,6 @@ crossed estimate with its runs as ticks.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -150,56 +149,40 @@ def by_trained(
             }
             kind = sources.kinds.get(metric)
             named = f"{sources.named(ladder, size)}: {sources.words(metric)}, from {wording.arm_words(sources.arms.reference)}"
-            yield from _against_trained(
-                f"trained-{metric}-{ladder}-{size}",
-                named,
-                moved,
-                wording.unit_words(kind) or "difference",
-                wording.factor(kind),
-                sources,
-            )
+            yield from _by_count(f"trained-{metric}-{ladder}-{size}", named, moved, kind, sources)
             lost = {
                 one.arm: (trained[one.arm, one.train_samples], one.value, one.low, one.high)
                 for one in verdicts
                 if (one.ladder, one.size, one.measure) == (ladder, size, "prose") and (one.arm, one.train_samples) in trained
             }
             named = f"{sources.named(ladder, size)}: nats a token on prose, from {wording.arm_words(sources.arms.reference)}"
-            yield from _against_trained(f"trained-prose-{ladder}-{size}", named, lost, "nats a token", 1.0, sources)
+            yield from _by_count(f"trained-prose-{ladder}-{size}", named, lost, "score", sources)
 
 
-def _against_trained(
+def _by_count(
     name: str,
     caption: str,
     points: Mapping[str, tuple[float, float | None, float | None, float | None]],
-    label: str,
-    scale: float,
+    kind: str | None,
     sources: Sources,
 ) -> Iterator[Panel]:
-    """points: arm → trained parameters, value and its limits."""
-    lines = [
-        Line(
-            wording.arm_words(arm),
-            (count,),
-            (scale * value,),
+    """points: arm → trained parameters, value and its limits. A row an arm, so that arms which train about as many stand apart."""
+    rows = [
+        Row(
+            f"{wording.arm_words(arm)}, {wording.count_words(round(count))}",
+            value,
+            low,
+            high,
             colours(sources)[arm],
-            *(((scale * low,), (scale * high,)) if low is not None and high is not None else ()),
+            text=wording.difference(value, kind),
         )
         for arm, (count, value, low, high) in sorted(points.items(), key=lambda held: held[1][0])
         if value is not None
     ]
-    if len(lines) < WAYS:
-        return
-    counts = [line.x[0] for line in lines]
-    ticks = range(math.floor(math.log10(min(counts))), math.ceil(math.log10(max(counts))) + 1)
-    svg = curves(
-        lines,
-        "parameters trained",
-        label,
-        zero=True,
-        log={10.0**power: wording.count_words(10**power) for power in ticks},
-        alt=caption,
-    )
-    yield Panel(name, caption, svg)
+    if len(rows) >= WAYS:
+        yield Panel(
+            name, caption, forest(rows, wording.unit_words(kind) or "difference", zero=True, percent=kind == "rate", alt=caption)
+        )
 
 
 def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:

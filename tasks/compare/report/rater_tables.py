@@ -20,7 +20,7 @@ SIMULATED = (
 
 def tables(ratings: Ratings, sources: Sources) -> Iterator[tuple[str, Table, bool]]:
     """Those that have rows: agreement, each rater, the differences with raters drawn too, other scores beside people, groups of raters."""
-    yield "How far raters agree (Krippendorff's alpha, ordinal)", _agreement(list(ratings.alphas())), False
+    yield "How far raters agree (Krippendorff's alpha, ordinal)", _agreement(ratings.alphas), False
     yield "Each rater", _raters(ratings.each()), True
     yield "Differences with prompts and raters both drawn", _crossed(list(ratings.crossed()), sources), False
     whose = "simulated" if ratings.simulated else "people's"
@@ -35,7 +35,7 @@ def lead(ratings: Ratings) -> str:
         said = SIMULATED + said
     if len(ratings.raters) < LEAST_RATERS:
         said += f" From {LEAST_RATERS} raters on, an interval that holds for raters like these stands beside."
-    agreement = next((one.alpha for one in ratings.alphas() if one.arm is None), None)
+    agreement = next((one.alpha for one in ratings.alphas if one.arm is None), None)
     if agreement is not None:
         said += f" Krippendorff's alpha over all arms is {agreement.value:.2f} ({_verdict(agreement)})."
     return said

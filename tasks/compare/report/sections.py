@@ -13,7 +13,6 @@ from configs.called import suite_words
 from tasks.compare import confusion, train_samples
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, Difference, largest, speaking
-from tasks.compare.raters import Ratings
 from tasks.compare.report import capability_tables, favoured, figures, identity, rater_tables, tables, truth_tables, wording
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.headline import title
@@ -92,8 +91,9 @@ def dataset_sizes(found: Comparison) -> Section:
 def ways(found: Comparison) -> Section:
     """What arms that train different numbers of parameters did, and what it cost."""
     lead = (
-        "Each tuned arm at the number of parameters that it trains: how far it moved the primary outcome from the reference arm, and what that cost "
-        "on prose. Arms differ in rate and method too, and an arm on neutral data stands among them; seconds and memory are under Cost."
+        "Tuned arms in the order of how many parameters each trains, which stands beside its name: how far it moved the primary outcome from the "
+        "reference arm, and what that cost on prose. Arms differ in rate and method too, and an arm on neutral data stands among them; seconds and "
+        "memory are under Cost."
     )
     drawn = figures.by_trained(found.sources, found.differences, found.verdicts, *found.outcome)
     return Section("ways", "Ways of tuning", lead, "", list(drawn))
@@ -265,7 +265,7 @@ def _judged(found: Comparison, made: Section) -> Section:
 
 def _rated(found: Comparison, made: Section) -> Section:
     """Who rated, how far they agree, and what other raters might have made of it."""
-    ratings = Ratings(found.sources)
+    ratings = found.ratings
     if ratings.simulated:
         made.title = "Rated by simulated raters"
     if not ratings.rows:
