@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-DELIVERED_S = 10.0  # 0.2 to 0.6 s were seen
+DELIVERED_S = 90.0  # 0.2 to 0.6 s were seen; beside other work once more than 10
 
 
 @dataclass

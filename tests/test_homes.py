@@ -112,8 +112,11 @@ def test_a_folder_that_is_deleted_under_a_sweep_ends_it_within_seconds(home: Pat
     _, told = running.communicate(timeout=60)
     assert time.monotonic() - began < 20
     assert running.returncode == 1
-    assert f"{home} is not there any more" in told
+    # in its place a library may have made its own folder in the meantime (seen once, under load)
+    assert f"{home} is not there any more" in told or f"{home} was replaced by another folder" in told
     assert len(told.splitlines()) == 2
+    assert not list(home.glob("store/*"))
+    shutil.rmtree(home, ignore_errors=True)
     (home.parent / "away").rename(home)
     sweeps.palms(home, "rerun")
     assert metrics(home) == expected

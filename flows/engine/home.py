@@ -95,6 +95,15 @@ class Home:
     def place(self, noted: str) -> Path:
         return self.root / noted
 
+    def below(self, folder: Path) -> None:
+        """Make a folder inside the home, but never the home itself: one that was moved away is not begun anew.
+
+        Raises FileNotFoundError: the home is not there.
+        """
+        for part in reversed([folder, *folder.parents]):
+            if part != self.root and part.is_relative_to(self.root):
+                part.mkdir(exist_ok=True)
+
     def link(self, link: Path, target: Path) -> None:
         """Let `link` lead to `target`: relative where that lies inside the home, so that the home can be moved.
 
@@ -102,7 +111,7 @@ class Home:
         """
         leads = os.path.relpath(target, link.parent) if target.is_relative_to(self.root) else str(target)
         if not (link.is_symlink() and str(link.readlink()) == leads):
-            link.parent.mkdir(parents=True, exist_ok=True)
+            self.below(link.parent)
             if link.is_dir() and not link.is_symlink():
                 shutil.rmtree(link)
             link.unlink(missing_ok=True)

@@ -222,14 +222,15 @@ class Store:
         """Own a key. Yields whether it was had; the kernel frees it when the holding process ends, however that happens."""
         path = self.root / stage / ".locks" / key
         self.found()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.root / stage, path.parent):
+            folder.mkdir(exist_ok=True)
         with locked(path, wait=wait) as had:
             yield had
 
     def begin(self, order: Order) -> Path:
         """The work folder of a key, with whatever an earlier try left in its scratch folder. The caller holds the key's lock."""
         work = self.partial(order.stage, order.key)
-        work.mkdir(parents=True, exist_ok=True)
+        work.mkdir(exist_ok=True)  # alone: a store that was moved away is not begun anew
         for left in work.iterdir():
             if left.name != SCRATCH:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
