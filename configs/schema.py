@@ -102,6 +102,11 @@ class Tuned(Section):
 
     method: str
     dataset: Name
+    start: Name | None = Field(
+        None,
+        exclude_if=lambda given: given is None,
+        description="arm whose tuned model is tuned further; default: the untuned model",
+    )
     epochs: Annotated[Count, Field(le=100_000)] = 2
     min_steps: Annotated[Count, Field(le=10_000_000)] = Field(
         1, description="at least so many optimiser steps, whatever epochs and batch give"
@@ -120,6 +125,29 @@ class Tuned(Section):
         if self.micro_batch is not None and self.batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
         return self
+
+    @property
+    def prefers(self) -> bool:
+        """Whether it learns from preferences: which of two answers is the better one."""
+        return False
+
+    @property
+    def adapter(self) -> dict[str, Any] | None:
+        """What kind of adapter it tunes, and what gives that its shape; None where all weights are tuned."""
+        own = {name: value for name, value in self.model_dump().items() if name not in Tuned.model_fields}
+        return {"kind": self.method, **own}
+
+    def cannot_follow(self, started: Tuned) -> str:
+        """Why this arm cannot start from an arm that was tuned so; empty where it can."""
+        own, its = self.adapter, started.adapter
+        if own is None or its is None:
+            return ""
+        if own["kind"] != its["kind"]:
+            return f"has an adapter of kind {its['kind']}, and {self.method} tunes one of kind {own['kind']}; the same kind, or method full, is required"
+        differing = next((name for name in own if own[name] != its.get(name)), None)
+        if differing is None:
+            return ""
+        return f"{differing} is {its.get(differing)} there and {own[differing]} here; an adapter that is tuned further keeps its shape"
 
     def rate_for(self, size: str) -> float | None:
         return self.learning_rate.get(size) if isinstance(self.learning_rate, dict) else self.learning_rate
@@ -214,6 +242,10 @@ class Experiment(Section):
     ladders: tuple[Ladder, ...] = Field(min_length=1)
     arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
+    preferences: dict[Name, str] = Field(
+        {},
+        description="name: JSONL file of preferred and rejected answers to questions that nothing is reported on, for preference tuning",
+    )
     train_samples: tuple[Count, ...] = Field((80,), min_length=1, description="sizes of the subsets that the arms are tuned on")
     subsets: Literal["nested", "random"] = Field(
         NESTED,
@@ -249,10 +281,14 @@ class Experiment(Section):
     def _names_exist(self) -> Experiment:
         """Every name that points to another section points to something."""
         for name, arm in self.arms.items():
-            if isinstance(arm, Tuned) and arm.dataset not in self.datasets:
-                raise ValueError(
-                    f'arms.{name}.dataset: unknown dataset "{arm.dataset}"; datasets: {", ".join(self.datasets) or "none"}'
-                )
+            if not isinstance(arm, Tuned):
+                continue
+            known = {**self.datasets, **(self.preferences if arm.prefers else {})}
+            if arm.dataset not in known:
+                raise ValueError(f'arms.{name}.dataset: unknown dataset "{arm.dataset}"; datasets: {", ".join(known) or "none"}')
+            self._starts(name)
+        if both_kinds := sorted(self.datasets.keys() & self.preferences.keys()):
+            raise ValueError(f"preferences.{both_kinds[0]}: is the name of a dataset too; another one is required")
         for evaluation, section in self.evaluations.asked.items():
             for suite in getattr(section, "suites", ()):
                 if suite not in self.suites:
@@ -290,6 +326,38 @@ class Experiment(Section):
         if len({ladder.ladder for ladder in self.ladders}) < len(self.ladders):
             raise ValueError("ladders: a ladder stands there twice; give all its sizes in one entry")
         return self
+
+    def _starts(self, name: str) -> None:
+        """An arm's start is a tuned arm, and no arm starts from itself over others."""
+        passed, arm = [name], self.arms[name]
+        while isinstance(arm, Tuned) and arm.start is not None:
+            at = f"arms.{passed[-1]}.start"
+            if not isinstance(started := self.arms.get(arm.start), Tuned):
+                tuned = ", ".join(other for other, one in self.arms.items() if isinstance(one, Tuned) and other != name)
+                raise ValueError(f'{at}: no tuned arm is called "{arm.start}"; tuned arms: {tuned or "none"}')
+            if arm.start in passed:
+                raise ValueError(
+                    f"{at}: {' → '.join([*passed, arm.start])} goes in a circle; one of them has to start from the untuned model"
+                )
+            if wrong := arm.cannot_follow(started):
+                raise ValueError(f"{at}: {arm.start}: {wrong}")
+            passed.append(arm.start)
+            arm = started
+
+    @property
+    def in_order(self) -> dict[str, Untuned | Tuned]:
+        """The arms as they are given, but none before the arm that it starts from."""
+        placed: dict[str, Untuned | Tuned] = {}
+
+        def place(name: str) -> None:
+            arm = self.arms[name]
+            if isinstance(arm, Tuned) and arm.start is not None and arm.start not in placed:
+                place(arm.start)
+            placed.setdefault(name, arm)
+
+        for name in self.arms:
+            place(name)
+        return placed
 
     @property
     def around(self) -> str:

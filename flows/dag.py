@@ -12,7 +12,7 @@ and `palms plan` only looks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -89,6 +89,7 @@ class Nodes:
     inputs: Inputs
     changed: tuple[str, ...] = ()
     ratings: File | None = None
+    made: dict[Axes, Node] = field(default_factory=dict)  # by its place, what tunes an arm: another arm may start from it
 
     @cached_property
     def given(self) -> Given:
@@ -200,15 +201,25 @@ class Nodes:
             yield from self._of_arms(model, said, seed)
 
     def _tuned(self, model: Model, prepared: Node, place: Axes) -> dict[str, Node]:
+        """What tunes an arm, by its role for what reads it; nothing for an untuned one."""
         arm = self.experiment.arms[place.arm or ""]
         if not isinstance(arm, Tuned) or place.train_samples is None or place.seed is None:
             return {}
+        if place not in self.made:
+            self.made[place] = self._tuning(arm, model, prepared, place)
+        return {"tuned": self.made[place]}
+
+    def _tuning(self, arm: Tuned, model: Model, prepared: Node, place: Axes) -> Node:
+        assert place.train_samples is not None
+        assert place.seed is not None
         chosen = finetune.settings(
             arm, model.size, place.train_samples, self.experiment.around, place.seed, self.experiment.subsets
         )
         need = self._need(self.numerics, methods.found()[arm.method].bytes_per_parameter, _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared[arm.dataset]}
-        return {"tuned": Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)}
+        if arm.start is not None:
+            reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
+        return Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)
 
     def _sampled(self, model: Model, prepared: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
         arm, suite = self.experiment.arms[place.arm or ""], place.suite or ""
@@ -312,7 +323,7 @@ class Nodes:
 
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Arm and dataset size; an untuned arm has no dataset."""
-        for name, arm in self.experiment.arms.items():
+        for name, arm in self.experiment.in_order.items():
             sizes = self.experiment.train_samples if isinstance(arm, Tuned) else (None,)
             yield from ((name, train_samples) for train_samples in sizes)
 

@@ -116,7 +116,9 @@ def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
     """What is asked for, with files by their content; where results are kept and tracked is no part of it."""
     # as in sweeps of before there were such fields
     unsaid = {
-        name for name in ("system", "subsets", "reported") if getattr(experiment, name) == Experiment.model_fields[name].default
+        name
+        for name in ("system", "subsets", "reported", "preferences")
+        if getattr(experiment, name) == Experiment.model_fields[name].default
     }
     document = experiment.model_dump(mode="json", exclude={*BESIDE, *unsaid})
     document["evaluations"] = {  # a sweep is the same whatever else could be evaluated, or said of it

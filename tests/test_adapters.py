@@ -18,7 +18,7 @@ from model_registry.architecture import layers_of
 from model_registry.exporting import NotExported, _merge
 from model_registry.loading import load_model, put_adapter
 from tasks.finetune import methods
-from tasks.finetune.body import save
+from tasks.finetune.start import save
 from tasks.finetune.methods.lora import Lora
 from tests import sweeps, tiny
 

@@ -130,7 +130,7 @@ class Session:
     def group(self, node: Node) -> Group:
         """The nodes of one stage and one size share processes, and with them a base model in memory."""
         with self._changed:
-            return self._groups.setdefault((node.stage.name, node.axes.model or node.axes.name), Group(self))
+            return self._groups.setdefault((node.stage.body, node.axes.model or node.axes.name), Group(self))
 
     # ---- keys ------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,34 @@ CHECKPOINTS = 8  # a run: of a short one little is lost, and a long one is not s
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # by transformers' names
 
 
-class WeightedTrainer(Trainer):
+class KeepsTrained:
+    """A Trainer whose checkpoints hold the trained parameters under the model's own names.
+
+    Those that the Trainer would write by save_pretrained have names of older releases (GPT-NeoX: embed_out for lm_head), which it does not
+    translate when it reads them back: the output layer then silently starts from the untuned weights again.
+    """
+
+    model: torch.nn.Module
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        assert output_dir is not None
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file({name: weight.detach() for name, weight in self._trained()}, Path(output_dir) / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        kept = load_file(Path(resume_from_checkpoint) / WEIGHTS)
+        with torch.no_grad():
+            for name, weight in self._trained():
+                weight.copy_(kept[name])
+
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        return 0  # estimated from the shape of a single batch, which there is none of here; nobody reads it
+
+
+class WeightedTrainer(KeepsTrained, Trainer):
     """One item of the dataset is one optimiser step. The loss is divided by the whole step's weight, so how a step is cut into
     pieces changes nothing but rounding; the Trainer's own accumulation, which averages pieces of unlike weight, is not used."""
 
@@ -53,27 +80,6 @@ class WeightedTrainer(Trainer):
         if not torch.isfinite(total):
             raise ValueError(f"step {self.state.global_step + 1}: the loss is {total.item()}; a lower learning_rate is required")
         return total
-
-    # Checkpoints hold the trained parameters under the model's own names. Those that the Trainer would write by save_pretrained
-    # have names of older releases (GPT-NeoX: embed_out for lm_head), which it does not translate when it reads them back: the
-    # output layer then silently starts from the untuned weights again.
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        assert output_dir is not None
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_file({name: weight.detach() for name, weight in self._trained()}, Path(output_dir) / WEIGHTS)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        kept = load_file(Path(resume_from_checkpoint) / WEIGHTS)
-        with torch.no_grad():
-            for name, weight in self._trained():
-                weight.copy_(kept[name])
-
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        return 0  # estimated from the shape of a single batch, which there is none of here; nobody reads it
 
 
 class Progress(TrainerCallback):
@@ -99,35 +105,44 @@ def train(
     in the way are set here: its output on the screen, its reports, its fused optimiser, and the filter that hides losses which
     are not finite.
     """
-    steps = len(batches)
-    arguments = TrainingArguments(
-        output_dir=str(scratch),
-        max_steps=steps,
-        per_device_train_batch_size=1,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULES[settings.schedule],
-        warmup_steps=math.ceil(settings.warmup * steps),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
-        bf16=numerics.precision == "bf16",
-        use_cpu=numerics.device == "cpu",
-        seed=settings.seed,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=math.ceil(steps / CHECKPOINTS),
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
-    )
+    arguments = TrainingArguments(**arguments_of(settings, numerics, len(batches), scratch), per_device_train_batch_size=1)
     arguments._n_gpu = min(arguments.n_gpu, 1)  # on several, the Trainer would split every batch over all it sees
+    assert method.loss is not None
     trainer = WeightedTrainer(method.loss, model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)])
+    return run_to_end(trainer, settings.seed, scratch)
+
+
+def run_to_end(trainer: Any, seed: int, scratch: Path) -> list[dict[str, float]]:
+    """Train from the newest checkpoint, if there is one; what was logged of each step."""
     trainer.remove_callback(PrinterCallback)
-    set_seed(settings.seed)  # dropout starts from here, whatever was drawn before
+    set_seed(seed)  # dropout and draws start from here, whatever was drawn before
     checkpoint = newest_checkpoint(scratch)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return [row for row in trainer.state.log_history if "loss" in row]
+
+
+def arguments_of(settings: Settings, numerics: Numerics, steps: int, scratch: Path) -> dict[str, Any]:
+    """What every trainer is told: optimiser, schedule, checkpoints, and no output of its own."""
+    return {
+        "output_dir": str(scratch),
+        "max_steps": steps,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": SCHEDULES[settings.schedule],
+        "warmup_steps": math.ceil(settings.warmup * steps),
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "optim": "adamw_torch",
+        "bf16": numerics.precision == "bf16",
+        "use_cpu": numerics.device == "cpu",
+        "seed": settings.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": math.ceil(steps / CHECKPOINTS),
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:

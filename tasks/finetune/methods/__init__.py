@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -28,15 +28,19 @@ class Method:
     build(model, options): the model with what is trained on it, and only that requiring a gradient.
     check(options, layers): what of the options does not fit a model with these linear layers, a line each; before anything runs.
     loss(logits, tokens, weights): [rows, width, vocabulary], [rows, width] and [rows, width] to a scalar, the sum over tokens; a step's
-        is divided by the sum of its weights.
+        is divided by the sum of its weights. None: the loss is of `tasks.preference`.
+    learns: from samples; from preferences, by themselves (pairs) or by a reward model of them (rewards).
+    tunes_all: all weights are tuned, and there is no adapter.
     """
 
     section: type[Tuned]
     bytes_per_parameter: int
     in_precision: bool
     build: Callable[[Any, Mapping[str, Any]], Any]
-    loss: Callable[[Any, Any, Any], Any]
+    loss: Callable[[Any, Any, Any], Any] | None
     check: Callable[[Mapping[str, Any], Collection[str]], Iterator[str]] = lambda options, layers: iter(())
+    learns: Literal["samples", "pairs", "rewards"] = "samples"
+    tunes_all: bool = False
 
     @property
     def name(self) -> str:

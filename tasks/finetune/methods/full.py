@@ -13,6 +13,10 @@ from tasks.finetune.methods import Method
 class Full(Tuned):
     method: Literal["full"]
 
+    @property
+    def adapter(self) -> None:
+        return None
+
 
 def build(model: Any, options: Mapping[str, Any]) -> Any:
     return model
@@ -24,4 +28,5 @@ METHOD = Method(
     in_precision=False,
     build=build,
     loss=weighted_loss,
+    tunes_all=True,
 )

@@ -27,6 +27,10 @@ class Lora(Tuned):
     rslora: Flag = later(False, description="scale by alpha/√rank")
     dora: Flag = later(False, description="tune the weights' magnitudes apart from their directions")
 
+    @property
+    def adapter(self) -> dict[str, Any]:
+        return {"kind": "lora", **{name: getattr(self, name) for name in ("rank", "alpha", "targets", "rslora", "dora")}}
+
 
 def build(model: Any, options: Mapping[str, Any]) -> Any:
     """A PEFT model with a fresh adapter.
