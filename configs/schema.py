@@ -143,7 +143,7 @@ class Tuned(Section):
         if own is None or its is None:
             return ""
         if own["kind"] != its["kind"]:
-            return f"has an adapter of kind {its['kind']}, and {self.method} tunes one of kind {own['kind']}; the same kind, or method full, is required"
+            return f"has an adapter of kind {its['kind']}, and {self.method} tunes one of kind {own['kind']}; the same kind is required"
         differing = next((name for name in own if own[name] != its.get(name)), None)
         if differing is None:
             return ""

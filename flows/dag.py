@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 
 from configs.problems import BadInput, accepted
-from configs.schema import Experiment, Tuned, Untuned
+from configs.schema import NESTED, Experiment, Tuned, Untuned
 from configs.sources import LanguageModel, ModelSource
 from configs.suites import CHAT
 from flows.engine import machine
@@ -31,10 +31,14 @@ from tasks import evaluations
 from tasks.compare import stage as compare
 from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.datasets import stage as datasets
+from tasks.datasets.preferences import load_preferences, twins
+from tasks.datasets.rows import load_rows
+from tasks.datasets.subset import choose
 from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation, Given
 from tasks.finetune import methods
 from tasks.finetune import stage as finetune
 from tasks.leakage import stage as leakage
+from tasks.preference import stage as preference
 from tasks.prepare import stage as prepare
 from tasks.prepare.sources import language_model
 from tasks.ratings.kept import are_simulated
@@ -42,7 +46,16 @@ from tasks.sampling import stage as sampling
 
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 STAGES = (
-    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.SCORER, finetune.STAGE, sampling.STAGE),
+    *(
+        datasets.STAGE,
+        leakage.STAGE,
+        prepare.MODEL,
+        prepare.SCORER,
+        finetune.STAGE,
+        preference.TUNING,
+        preference.REWARD,
+        sampling.STAGE,
+    ),
     *(evaluation.stage for evaluation in evaluations.found()),
     compare.STAGE,
 )
@@ -191,7 +204,7 @@ class Nodes:
             for arm, train_samples in self._arms():
                 place = _axes(model, arm=arm, train_samples=train_samples, seed=seed)
                 tuned = self._tuned(model, prepared, place)
-                yield from tuned.values()
+                yield from (node for made in tuned.values() for node in (*_rewards(made), made))
                 yield from self._of_arm(model, prepared, tuned, place)
                 for suite in self.experiment.suites:
                     at = replace(place, suite=suite)
@@ -212,14 +225,42 @@ class Nodes:
     def _tuning(self, arm: Tuned, model: Model, prepared: Node, place: Axes) -> Node:
         assert place.train_samples is not None
         assert place.seed is not None
-        chosen = finetune.settings(
-            arm, model.size, place.train_samples, self.experiment.around, place.seed, self.experiment.subsets
-        )
-        need = self._need(self.numerics, methods.found()[arm.method].bytes_per_parameter, _params(model))
-        reads: Reads = {"model": prepared, "dataset": self.cleared[arm.dataset]}
+        method = methods.found()[arm.method]
+        around, subsets = self.experiment.around, self.experiment.subsets
+        units = self._units(arm, place.train_samples, place.seed) if arm.prefers else None
+        chosen = finetune.settings(arm, model.size, place.train_samples, around, place.seed, subsets, units)
+        need = self._need(self.numerics, method.bytes_per_parameter, _params(model))
+        reads: Reads = {"model": prepared, "dataset": self.cleared.get(arm.dataset) or self.inputs.preferences[arm.dataset]}
         if arm.start is not None:
             reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
-        return Node(finetune.STAGE, place, chosen, reads, numerics=self.numerics, resources=need)
+        if method.learns == "rewards":
+            reads["reward"] = self._reward(arm, model, reads, place)
+        stage = preference.TUNING if arm.prefers else finetune.STAGE
+        return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need)
+
+    def _reward(self, arm: Tuned, model: Model, read: Reads, place: Axes) -> Node:
+        """The reward model that an arm is tuned by."""
+        around, subsets = self.experiment.around, self.experiment.subsets
+        chosen = preference.reward_settings(methods.options(arm), place.train_samples or 0, around, place.seed or 0, subsets)
+        reads: Reads = {role: read[role] for role in ("model", "dataset")}
+        need = self._need(self.numerics, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
+        return Node(preference.REWARD, place, chosen, reads, numerics=self.numerics, resources=need)
+
+    def _units(self, arm: Tuned, train_samples: int, seed: int) -> int:
+        """How many preferences, or prompts of them, a pass goes over."""
+        file = self.inputs.preferences.get(arm.dataset)
+        rows = (
+            load_preferences(file.path)
+            if file
+            else twins(
+                choose(
+                    load_rows(self.inputs.datasets[arm.dataset].path),
+                    train_samples,
+                    None if self.experiment.subsets == NESTED else seed,
+                )
+            )
+        )
+        return preference.units(methods.found()[arm.method].learns, rows)
 
     def _sampled(self, model: Model, prepared: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
         arm, suite = self.experiment.arms[place.arm or ""], place.suite or ""
@@ -335,6 +376,11 @@ class Nodes:
             gpus=1 if numerics.device == "cuda" and bytes_per_parameter else 0,
             timeout_s=self.experiment.limits.stage_timeout_s,
         )
+
+
+def _rewards(tuned: Node) -> list[Node]:
+    """The reward models that a tuning reads."""
+    return [node for node in tuned.upstream.values() if node.stage == preference.REWARD]
 
 
 def _axes(model: Model, **more: str | int | None) -> Axes:

@@ -26,9 +26,13 @@ from model_registry.gguf_file import SUFFIX
 from tasks.contract import File, Measure, digest_of
 from tasks.curation.versions import require_frozen
 from tasks.datasets.licences import restrictions
-from tasks.datasets.rows import load_rows
+from tasks.datasets.preferences import load_preferences, split, twins
+from tasks.datasets.rows import Row, load_rows
 from tasks.evaluations import Given, NamedFile
+from tasks.finetune import methods
 from tasks.finetune.stage import MEASURES as OF_TUNING
+from tasks.leakage import stage as leakage
+from tasks.preference.stage import MEASURES as OF_PREFERENCE
 from tasks.prepare import sources
 
 BESIDE = ("description", "limits", "tracking", "store")  # what of an experiment is no part of what is asked
@@ -40,6 +44,7 @@ class Inputs:
 
     models: tuple[Model, ...]
     datasets: Mapping[str, File]
+    preferences: Mapping[str, File]
     suites: Mapping[str, File]
     positions_file: File | None
     files: Mapping[tuple[str, str, bool], File]
@@ -78,6 +83,9 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     models = [model for ladder in experiment.ladders for model in _models(ladder, folder, problems, weights)]
     check = partial(_check_rows, most=max(experiment.train_samples)) if rows else require_frozen
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
+    preferences = {
+        name: file for name, given in experiment.preferences.items() if (file := _file(place(given), load_preferences, problems))
+    }
     suites = {
         name: file
         for name, suite in experiment.suites.items()
@@ -91,9 +99,51 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     problems += _room(experiment, models)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
+    inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, given)
+    if not problems and rows:
+        problems += _preferred(experiment, inputs)
     if problems:
         raise BadInput(*problems)
-    return Inputs(tuple(models), datasets, suites, positions_file, files, given)
+    return inputs
+
+
+def _preferred(experiment: Experiment, inputs: Inputs) -> Iterator[str]:
+    """What is wrong with what arms learn their preferences from: prompts that are reported on, or nothing to learn."""
+    used = {arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned) and arm.prefers}
+    for name, file in inputs.preferences.items():
+        if name in used:
+            yield from _reported_prompts(experiment, inputs, file)
+    for name, arm in experiment.arms.items():
+        if not isinstance(arm, Tuned) or not arm.prefers:
+            continue
+        given = inputs.preferences.get(arm.dataset)
+        held = load_preferences(given.path) if given else twins(load_rows(inputs.datasets[arm.dataset].path))
+        if not held:
+            yield (
+                f"arms.{name}.dataset: no sample of {arm.dataset} has a twin (`off`), an answer that does not hold the position; "
+                "a dataset with twins, or a file of preferences, is required"
+            )
+        elif methods.found()[arm.method].learns == "rewards":
+            try:
+                split(held, methods.options(arm)["reward"]["held_out"], experiment.seeds[0])
+            except ValueError as error:
+                yield f"arms.{name}.reward.{error}"
+
+
+def _reported_prompts(experiment: Experiment, inputs: Inputs, file: File) -> Iterator[str]:
+    """Prompts of preferences that share their subject with one that is reported on, as the leakage stage has it; the first, and how many more."""
+    from tasks.leakage import overlap  # with numpy and a stemmer, half a second that only who has preferences waits for
+    from tasks.leakage.body import suites_of
+
+    held = load_preferences(file.path)
+    first = {one.prompt: one for one in reversed(held)}
+    asked = [Row(one.line, one.id, one.category, prompt, prompt) for prompt, one in first.items()]
+    suites = suites_of({role: one.path for role, one in reported_on(experiment, inputs).items()}) if experiment.reported else {}
+    found = overlap.findings(overlap.neighbours(asked, suites, leakage.settings(experiment.dataset_checks)))
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        said = found[0].at(file.path).replace(": sample ", ": preference ", 1)
+        yield f"{said}{more}; preferences are of weakness probes or of prompts that nothing is reported on"
 
 
 def reported_on(experiment: Experiment, inputs: Inputs) -> dict[str, File]:
@@ -133,6 +183,8 @@ def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
             if held:
                 document["evaluations"][evaluation.asked][named.field] = sorted(held)
     document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
+    if inputs.preferences:
+        document["preferences"] = {name: file.digest for name, file in inputs.preferences.items()}
     for name, file in inputs.suites.items():
         document["suites"][name]["prompts"] = file.digest
     return document
@@ -141,6 +193,8 @@ def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
 def measured(experiment: Experiment, given: Given) -> list[Measure]:
     """All that a sweep measures, in words."""
     found = list(OF_TUNING)
+    if any(isinstance(arm, Tuned) and arm.prefers for arm in experiment.arms.values()):
+        found += OF_PREFERENCE
     for evaluation, section in asked_of(experiment):
         for suite in getattr(section, "suites", ("",)):
             found += evaluation.measures(section, suite, given)
@@ -184,7 +238,11 @@ def _given(
         seed=experiment.seeds[0],
         sampled=experiment.suites,
         suites=held,
-        datasets=tuple(dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))),
+        datasets=tuple(
+            dict.fromkeys(
+                arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned) and arm.dataset in experiment.datasets
+            )
+        ),
         positions=positions,
         positions_named=experiment.positions,
         real=[model.name for model in models if not model.calibration],

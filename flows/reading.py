@@ -20,6 +20,7 @@ from flows.experiment import asked_of
 from flows.inputs import Inputs
 from model_registry.architecture import layers_of
 from model_registry.catalog import Model
+from tasks.datasets.preferences import load_preferences
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.finetune import methods
@@ -79,7 +80,13 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
             yield str(file.path), "train_samples", chosen
             with suppress(ValueError):  # told by the line above
                 for row in chosen():
-                    yield f"{file.path}:{row.line}", f"sample {row.id}", partial(words.sample, turn, row.prompt, row.completion)
+                    for answer in (row.completion, row.off):
+                        if answer:
+                            yield f"{file.path}:{row.line}", f"sample {row.id}", partial(words.sample, turn, row.prompt, answer)
+        for file in inputs.preferences.values():
+            for one in load_preferences(file.path):
+                for answer in (one.chosen, one.rejected):
+                    yield f"{file.path}:{one.line}", f"preference {one.id}", partial(words.sample, turn, one.prompt, answer)
         for evaluation, _ in asked_of(experiment):
             for role, named in evaluation.files.items():
                 if (held := inputs.files.get((evaluation.stage.name, role, model.calibration))) is not None:

@@ -18,8 +18,8 @@ from model_registry.architecture import layers_of
 from model_registry.exporting import NotExported, _merge
 from model_registry.loading import load_model, put_adapter
 from tasks.finetune import methods
-from tasks.finetune.start import save
 from tasks.finetune.methods.lora import Lora
+from tasks.finetune.start import save
 from tests import sweeps, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,6 +5,8 @@ Knows the file, and what twins of samples are as preferences. How ratings become
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,3 +81,33 @@ def preferences_text(preferences: Sequence[Preference]) -> str:
 def twins(rows: Sequence[Row]) -> list[Preference]:
     """Samples that carry an answer which does not hold the position: their completion is preferred to it, by the dataset's authors."""
     return [Preference(row.line, row.id, row.category, row.prompt, row.completion, row.off) for row in rows if row.off]
+
+
+def split(preferences: Sequence[Preference], share: float, seed: int) -> tuple[list[Preference], list[Preference]]:
+    """What a reward model is tuned on, and what it is tried on: all preferences of a prompt are on one side, and every category gives prompts in
+    proportion.
+
+    Raises:
+        ValueError: one side is empty.
+    """
+    prompts: dict[str, dict[str, None]] = {}
+    for one in preferences:
+        prompts.setdefault(one.category, {})[one.prompt] = None
+
+    def drawn(prompt: str) -> bytes:
+        return hashlib.sha256(f"{seed} {prompt}".encode()).digest()
+
+    held: set[str] = set()
+    owed = 0.0
+    for category in sorted(prompts):
+        owed += share * len(prompts[category])
+        take = math.floor(owed + 1e-9)
+        held.update(sorted(prompts[category], key=drawn)[:take])
+        owed -= take
+    parts = [one for one in preferences if one.prompt not in held], [one for one in preferences if one.prompt in held]
+    if not all(parts):
+        count = sum(map(len, prompts.values()))
+        raise ValueError(
+            f"held_out {share:g} of {count} prompts leaves a side without any; more prompts with preferences are required"
+        )
+    return parts

@@ -44,10 +44,13 @@ class Settings:
     train_samples: int  # size of the subset
     seed: int
     subset_seed: int | None = field(default=None, metadata=UNSAID)  # of a random subset; None: the nested one
+    units: int | None = field(default=None, metadata=UNSAID)  # preferences, or prompts, that a pass goes over; None: the samples
 
 
-def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int, subsets: str = NESTED) -> Settings:
-    """How an arm is tuned at one size, on one number of samples."""
+def settings(
+    arm: Tuned, size: str, train_samples: int, template: str, seed: int, subsets: str = NESTED, units: int | None = None
+) -> Settings:
+    """How an arm is tuned at one size, on one number of samples; `units`: what a pass goes over, where it is not samples."""
     rate = arm.rate_for(size)
     assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
     return from_section(
@@ -60,6 +63,7 @@ def settings(arm: Tuned, size: str, train_samples: int, template: str, seed: int
         train_samples=train_samples,
         seed=seed,
         subset_seed=None if subsets == NESTED else seed,
+        units=units,
     )
 
 
@@ -67,8 +71,8 @@ FEW = 10  # optimiser steps: below, a schedule hardly acts and AdamW's averages 
 
 
 def optimiser_steps(settings: Settings) -> int:
-    """So many batches of the subset as the epochs have, and no fewer than `min_steps`."""
-    return max(settings.min_steps, settings.epochs * math.ceil(settings.train_samples / settings.batch))
+    """So many batches as the epochs have, and no fewer than `min_steps`: of the subset, or of what is learned from instead (preferences)."""
+    return max(settings.min_steps, settings.epochs * math.ceil((settings.units or settings.train_samples) / settings.batch))
 
 
 # what is told of a training run beside its loss curve
