@@ -242,9 +242,10 @@ class Experiment(Section):
     ladders: tuple[Ladder, ...] = Field(min_length=1)
     arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
-    preferences: dict[Name, str] = Field(
+    preferences: dict[Name, str | None] = Field(
         {},
-        description="name: JSONL file of preferred and rejected answers to questions that nothing is reported on, for preference tuning",
+        description="name: JSONL file of preferred and rejected answers to questions that nothing is reported on, for preference tuning; null: "
+        "`palms prefer` collects it from ratings",
     )
     train_samples: tuple[Count, ...] = Field((80,), min_length=1, description="sizes of the subsets that the arms are tuned on")
     subsets: Literal["nested", "random"] = Field(

@@ -27,7 +27,7 @@ from flows.engine.servers import ServerFailed
 
 WORDS = (
     *("run", "rerun", "plan", "status", "report", "metrics", "show", "compare", "models", "chat", "dataset", "ratings"),
-    *("init", "up", "ui", "down", "schedule", "notify", "doctor", "mlflow", "schema"),
+    *("prefer", "init", "up", "ui", "down", "schedule", "notify", "doctor", "mlflow", "schema"),
 )
 HELP = """
 Does fine-tuning on fewer than 100 curated examples move a language model's behaviour toward stated values, at which size, by how much?

@@ -56,13 +56,20 @@ class Inputs:
 
     @cached_property
     def restricted(self) -> tuple[str, ...]:
-        """What the licences of the samples forbid that arms are tuned on, a line each."""
-        return tuple(
+        """What is to be known of what arms are tuned on, a line each: what the licences of samples forbid, and who rated answers."""
+        licences = [
             f"dataset {name}: {said}"
             for name in self.given.datasets
             if name in self.datasets
             for said in restrictions(load_rows(self.datasets[name].path))
-        )
+        ]
+        simulated = [
+            f"preferences {name}: of simulated raters, who go by what the calibration grammar planted: what is learned from them is circular by "
+            "construction"
+            for name, file in self.preferences.items()
+            if any(one.simulated for one in load_preferences(file.path))
+        ]
+        return (*licences, *simulated)
 
     @property
     def params(self) -> dict[str, int | None]:
@@ -84,7 +91,9 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     check = partial(_check_rows, most=max(experiment.train_samples)) if rows else require_frozen
     datasets = {name: file for name, given in experiment.datasets.items() if (file := _file(place(given), check, problems))}
     preferences = {
-        name: file for name, given in experiment.preferences.items() if (file := _file(place(given), load_preferences, problems))
+        name: file
+        for name, named in experiment.preferences.items()
+        if named and (file := _file(place(named), load_preferences, problems))
     }
     suites = {
         name: file

@@ -6,11 +6,9 @@ are never reported on. Leaves what counts as a gap to `tasks.curation.coverage`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from configs.contrasts import Contrast
 from configs.positions import Position
@@ -18,6 +16,7 @@ from configs.problems import BadInput, accepted
 from configs.schema import Experiment, Tuned
 from configs.shipped import CONFIGS
 from configs.suites import load_suite
+from flows import derived
 from flows.engine.home import Home
 from flows.engine.notes import Unreadable, sweep_note
 from flows.experiment import asked_of
@@ -25,10 +24,9 @@ from flows.inputs import Inputs
 from flows.outputs import Outputs
 from flows.prepared import Run, began, known_sweeps
 from model_registry.catalog import Model
-from tasks.contract import Metric, read_metrics, replace_file, sha256_file
+from tasks.contract import Metric, read_metrics, sha256_file
 from tasks.curation.coverage import SIGNS, Covered, coverage
 from tasks.datasets.rows import load_rows
-from tasks.evaluations import Evaluation
 from tasks.ratings.kept import RATINGS, are_simulated
 
 PROBES = "probes"  # the suite, as the sweep calls it
@@ -80,30 +78,25 @@ def write_probing(home: Home, run: Run, arm: str, size: str | None, probes: Path
     if foreign := sorted({prompt.group for prompt in suite.prompts} - inputs.given.positions.keys()):
         raise BadInput(f"{file}: asks about {foreign[0]}, which has no position here; --probes names prompts for these positions")
     path = home.root / "curation" / run.dag.sweep / f"probing_{arm}_{model.name}_{sha256_file(file)[:8]}.yaml"
-    document = probing(experiment, inputs, arm, (model.ladder, model.size), file, run.source)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(
-        path,
-        f"# Looks for what the dataset of {arm} lacks. Its prompts choose data; nothing of it is a result.\n" + _yaml(document),
+    document = probing(experiment, arm, (model.ladder, model.size), file, run.source)
+    return derived.write(
+        document, path, f"Looks for what the dataset of {arm} lacks. Its prompts choose data; nothing of it is a result."
     )
-    return path
 
 
-def probing(
-    experiment: Experiment, inputs: Inputs, arm: str, place: tuple[str, str], probes: Path, source: Path
-) -> dict[str, Any]:
-    """The document. `place`: ladder and size; `source`: the experiment's file. Paths are absolute, since the new file lies elsewhere."""
-    given = experiment.model_dump(mode="json", exclude_unset=True)
+def probing(experiment: Experiment, arm: str, place: tuple[str, str], probes: Path, source: Path) -> dict[str, Any]:
+    """The document. `place`: ladder and size; `source`: the experiment's file."""
+    given = derived.standing(experiment, source)
     contrasts = [one for one in (*experiment.contrasts, *experiment.exploratory) if one.treated == arm] or [
         Contrast(arm, experiment.comparison.reference)
     ]
-    arms = list(dict.fromkeys([*(name for one in contrasts for name in reversed(one.arms)), arm]))
+    compared = dict.fromkeys([*(name for one in contrasts for name in reversed(one.arms)), arm])
+    arms = [name for name in experiment.in_order if name in _with_starts(experiment, compared)]
     used = {section.dataset for name in arms if isinstance(section := experiment.arms[name], Tuned)}
     suite = max(experiment.suites.values(), key=lambda one: one.max_new_tokens)  # whole answers
     asked = {
         evaluation.asked: {
             **given["evaluations"][evaluation.asked],
-            **_files(evaluation, section, source),
             **{name: None for name in WHOLE if name in type(section).model_fields},
             "suites": [PROBES],
         }
@@ -111,17 +104,20 @@ def probing(
         if evaluation.asked in LOOKED and evaluation.of == "completions"
     }
     metric = next((found for name, found in _OUTCOMES.items() if name in asked), "rating")
-    kept = ("description", "dataset_checks", "template", "system", "numerics", "limits", "tracking", "store", "subsets")
+    kept = ("description", "positions", "template", "system", "numerics", "limits", "tracking", "store", "subsets")
     return {
         "name": f"probes_{experiment.name}"[:60],  # the other way round, a beginning of the sweep's id would be one of this too
         "reported": False,
         **{name: given[name] for name in kept if name in given},
         "dataset_checks": {**given.get("dataset_checks", {}), "same_subject": None},  # probes may be near what they probe
-        "ladders": [_ladder(given["ladders"], place, inputs)],
+        "ladders": [_ladder(given["ladders"], place)],
         "arms": {name: given["arms"][name] for name in arms},
-        "datasets": {name: str(inputs.datasets[name].path.absolute()) for name in sorted(used)},
+        **{
+            name: {one: path for one, path in given.get(name, {}).items() if one in used}
+            for name in ("datasets", "preferences")
+            if used & given.get(name, {}).keys()
+        },
         "train_samples": [max(experiment.train_samples)],
-        "positions": str(inputs.positions_file.path.absolute()) if inputs.positions_file else None,
         "suites": {PROBES: {**suite.model_dump(mode="json"), "prompts": str(probes)}},
         "evaluations": {**asked, "human_eval": {"suites": [PROBES]}},
         "primary": {"suite": PROBES, "metric": metric},
@@ -131,20 +127,18 @@ def probing(
     }
 
 
+def _with_starts(experiment: Experiment, arms: Iterable[str]) -> set[str]:
+    """These arms, and those that they start from."""
+    found, left = set[str](), list(arms)
+    while left:
+        found.add(name := left.pop())
+        if isinstance(arm := experiment.arms[name], Tuned) and arm.start is not None:
+            left.append(arm.start)
+    return found
+
+
 # By evaluation, the one that says most first. No judge: as the primary outcome it would have to pass its trial, and here it only hints.
 _OUTCOMES = {"adherence": "on_position", "toxicity": "toxicity"}
-
-
-def _yaml(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(
-        {key: value for key, value in document.items() if value is not None}, sort_keys=False, allow_unicode=True
-    )
-
-
-def _files(evaluation: Evaluation, section: Any, source: Path) -> dict[str, str]:
-    """The files that a section names, from the experiment's folder."""
-    named = {file.field: getattr(section, file.field) for file in evaluation.files.values()}
-    return {field: str((source.parent / Path(given).expanduser()).absolute()) for field, given in named.items() if given}
 
 
 def _model(inputs: Inputs, size: str | None) -> Model:
@@ -156,13 +150,10 @@ def _model(inputs: Inputs, size: str | None) -> Model:
     return found
 
 
-def _ladder(ladders: Any, place: tuple[str, str], inputs: Inputs) -> dict[str, Any]:
+def _ladder(ladders: Any, place: tuple[str, str]) -> dict[str, Any]:
     ladder, size = place
-    own = next(one for one in ladders if one["ladder"] == ladder)
-    if size not in own.get("models", {}):
-        return {"ladder": ladder, "sizes": [size]}
-    source = next(model.source for model in inputs.models if (model.ladder, model.size) == place)
-    return {"ladder": ladder, "models": {size: source.id}}
+    models = next(one for one in ladders if one["ladder"] == ladder).get("models", {})
+    return {"ladder": ladder, "models": {size: models[size]}} if size in models else {"ladder": ladder, "sizes": [size]}
 
 
 def covered(home: Home, outputs: Outputs, arm: str, dataset: Path, positions: Mapping[str, Position]) -> list[Covered]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from tasks.evaluations.human_eval.stage import EVALUATION as EXPORT
 from tasks.evaluations.human_eval.stage import KEY, SHEET
 from tasks.ratings.collected import Given, accept
 from tasks.ratings.kept import RATINGS, Rated, Task, lines, read_rated
+from tasks.ratings.preferences import Paired, Rule, preferences
 from tasks.ratings.project import RATE, Extras, Item, Mode, Packet, Project, Shown, assign
 from tasks.ratings.simulated import rate
 from tasks.sampling.completions import COMPLETIONS
@@ -201,6 +202,28 @@ def accepted(home: Home, sweep: str) -> list[Rated]:
         return read_rated(path) if path.is_file() else []
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path}: damaged ({error}); remove it, and import the ratings again from their files") from None
+
+
+def paired(
+    home: Home, sweeps: Sequence[str], rule: Rule = Rule(), without: Container[tuple[str, ...]] = ()
+) -> tuple[Paired, list[Rated]]:
+    """The preferences in what was said of these sweeps' answers, and the ratings they are of. `without`: ratings that are left out, by project, item
+    and rater.
+
+    Raises:
+        BadInput: some are of people and some of raters who do not exist.
+    """
+    said: list[Rated] = []
+    items: dict[str, Item] = {}
+    for sweep in sweeps:
+        for kept in projects(home, sweep).values():
+            items |= kept.project.items
+        said += [one for one in accepted(home, sweep) if (one.project, one.item, one.rater) not in without]
+    if len({one.simulated for one in said}) > 1:
+        raise BadInput(
+            "ratings of people and of simulated raters; preferences are of one kind: remove those of a sweep, or rate it anew"
+        )
+    return preferences(said, items, rule), said
 
 
 def simulate(home: Home, outputs: Outputs, seed: int = 0) -> list[Rated]:

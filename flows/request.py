@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from configs.fields import Count, Flag, Section, Seed
+from configs.fields import Count, Flag, Name, Positive, Section, Seed, Share, SizeName
 from configs.shipped import find_experiment, shipped
 from flows.dag import Start
 
@@ -43,6 +43,20 @@ Config = Annotated[
 Override = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"^[^=\s]+="})]
 
 
+class Prefer(Section):
+    """A turn of preference tuning: which arm's settings each round has, and which ratings make a preference (`tasks.ratings.preferences`)."""
+
+    arm: Name = Field(description="whose preferences are collected; each round starts from the one before")
+    size: SizeName | None = Field(None, description="size whose answers are rated; default: the largest")
+    probes: str | None = Field(
+        None, description="absolute path of prompts that are `reported: false`; default: the shipped weakness probes"
+    )
+    margin: Positive = Field(1.0, description="points of the scale, or ranks, below which a pair is a tie")
+    agreement: Share = Field(2 / 3, description="share of a pair's raters who have to prefer the answer")
+    uses: Count = Field(2, description="pairs that one text may stand in")
+    least: Count = Field(8, description="preferences that make a round")
+
+
 class Request(Section):
     """One sweep, as asked for."""
 
@@ -54,6 +68,9 @@ class Request(Section):
     strict_code: Flag = Field(False, description="run a stage again when its code changed, even under the same STAGE_VERSION")
     start: Start | None = Field(
         None, description="make this stage and all that hangs on it anew; a retry makes it anew once more"
+    )
+    prefer: Prefer | None = Field(
+        None, exclude_if=lambda given: given is None, description="a turn of preference tuning, in place of the sweep alone"
     )
     overlap: Overlap = Field("skip", description="if this very sweep is being run already: skip it with a note, or wait")
 
@@ -72,6 +89,7 @@ def request(
     strict_code: Flag = False,
     start: Start | None = None,
     overlap: Overlap = "skip",
+    prefer: Prefer | None = None,
 ) -> Request:
     """What a command asks for; its paths hold wherever they are read later.
 
@@ -80,4 +98,6 @@ def request(
     """
     source = find_experiment(config)
     name = next((name for name, path in shipped().items() if path == source), str(source.absolute()))
-    return Request(config=name, overrides=tuple(sets), verify=verify, strict_code=strict_code, start=start, overlap=overlap)
+    return Request(
+        config=name, overrides=tuple(sets), verify=verify, strict_code=strict_code, start=start, overlap=overlap, prefer=prefer
+    )

@@ -14,15 +14,18 @@ from rich.table import Table
 from configs.problems import BadInput
 from flows.commands.words import Sweep, out, plain, plural, read_all, show, writing
 from flows.engine.home import Home
+from flows.engine.notes import sweep_note
 from flows.outputs import Outputs
 from flows.prepared import find_sweep, reopen
-from flows.rating import Kept, accepted, nothing_out, projects, simulate, start_project, take_in
+from flows.rating import Kept, accepted, nothing_out, paired, projects, simulate, start_project, take_in
 from flows.serving import rating_server
+from tasks.datasets.preferences import preferences_text
 from tasks.evaluations.human_eval.stage import HumanEval
 from tasks.ratings import agreement
 from tasks.ratings.formats import argilla, label_studio, page, potato, table
 from tasks.ratings.formats.reading import read_any
 from tasks.ratings.kept import Rated
+from tasks.ratings.preferences import Rule
 from tasks.ratings.project import CHECK, RATED, Extras, Mode, Project
 from tasks.statistics import checks_passed
 
@@ -162,6 +165,42 @@ def simulate_command(sweep: Sweep = None, seed: int = 0) -> None:
     out.print(f"{plural(len(fresh), 'simulated rating')} of sweep {name}", highlight=False, markup=False)
     if fresh:
         out.print(f"next: palms rerun {name}", highlight=False, markup=False)
+
+
+@app.command("pairs")
+def pairs_command(
+    sweep: Sweep = None,
+    to: Annotated[Path, typer.Option("--out", help="where the preferences are written")] = Path("preferences.jsonl"),
+    margin: Annotated[float, typer.Option(min=1e-9, help="points, or ranks, below which two answers are a tie")] = Rule.margin,
+    agreement: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of the raters of both who have to prefer the answer")
+    ] = Rule.agreement,
+    uses: Annotated[int, typer.Option(min=1, help="pairs that one answer may stand in")] = Rule.uses,
+) -> None:
+    """Write what was rated as preferences, which an experiment names under `preferences:` and a DPO or RLOO arm learns from.
+
+    Of a sweep over weakness probes alone (`palms dataset draft`, `palms prefer`): a model that is tuned on what is reported would be reported on what
+    it was tuned on. Each pair is judged by those who rated both of its answers.
+
+    Example:  palms ratings pairs probes_smollm2 --margin 1.5 --out preferences.jsonl
+    """
+    home = Home.open()
+    name = find_sweep(home, sweep)
+    if to.exists():
+        raise BadInput(f"{to}: exists already; --out names another file")
+    if sweep_note(home.sweeps / name).experiment.get("reported", True):
+        raise BadInput(f"sweep {name}: is reported on; a sweep over weakness probes (`reported: false`) is required")
+    found, said = paired(home, [name], Rule(margin, agreement, uses))
+    if not said:
+        raise BadInput(f"sweep {name}: was rated by nobody yet; `palms ratings export {name}` gives it out")
+    if not found.preferences:
+        raise BadInput(
+            f"sweep {name}: {len(said)} ratings and no usable pair ({found.told()}); more raters of the same answers, or a lower --margin"
+        )
+    with writing(to):
+        to.write_text(preferences_text(found.preferences), encoding="utf-8")
+    kind = " (simulated raters)" if said[0].simulated else ""
+    out.print(f"{to}: {found.told()}{kind}", highlight=False, markup=False)
 
 
 @app.command("status")

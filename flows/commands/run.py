@@ -16,7 +16,7 @@ from flows.engine.board import FINAL, MADE
 from flows.engine.home import Home
 from flows.engine.room import NoRoom
 from flows.engine.screen import BoardFile
-from flows.engine.servers import ServerGone, require_tracker, running
+from flows.engine.servers import Server, ServerGone, require_tracker, running
 from flows.prepared import Run, prepare_run
 from flows.request import request
 from flows.results import comparison
@@ -40,8 +40,8 @@ def run(config: Config, sets: Sets = None, verify: Verify = False, strict_code: 
     raise typer.Exit(carry_out(prepare_run(home, asked)))
 
 
-def carry_out(run: Run) -> int:
-    """Have a prepared sweep run to its end, and print what came of it.
+def carry_out(run: Run, there: Server | None = None) -> int:
+    """Have a prepared sweep run to its end, and print what came of it. `there`: an orchestrator that this process has started.
 
     Raises:
         BadInput: another process runs this sweep, or its tracker does not answer.
@@ -49,7 +49,7 @@ def carry_out(run: Run) -> int:
     """
     began = time.time()
     require_tracker(run.home.tracking_uri(run.experiment.tracking.uri))
-    if given := os.environ.get("PREFECT_API_URL"):
+    if there is None and (given := os.environ.get("PREFECT_API_URL")):
         out.print(f"PREFECT_API_URL={given} is not used: sweeps have the server of PALMS_HOME", style="yellow", highlight=False)
     server = running(run.home, "prefect")
     handed_over = server is not None and running(run.home, "runner") is not None
@@ -59,7 +59,7 @@ def carry_out(run: Run) -> int:
 
             state = submitted(run, server, began, out)
         else:
-            state = run_here(run, out)
+            state = run_here(run, out, there)
     except (ServerGone, NoRoom) as error:
         err.print(f"[red]error:[/red] {escape(str(error))}", highlight=False)
         err.print(f"what was finished is kept: palms rerun {run.dag.sweep}", highlight=False)

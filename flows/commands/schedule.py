@@ -13,8 +13,9 @@ from configs.problems import BadInput
 from flows.commands.words import AddFirst, Listed, out, plain, show
 from flows.engine.home import Home
 from flows.engine.servers import running
+from flows.preference import begin
 from flows.prepared import prepare_run
-from flows.request import request
+from flows.request import Prefer, request
 from flows.serving.servers import orchestrator
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Examples:
   palms schedule gpt2 --cron "0 2 * * 6" --timezone Europe/Berlin     Saturdays at two
 
   palms schedule my.yaml --cron @daily --set 'seeds=[0,1,2]'
+
+  palms schedule my.yaml --cron @weekly --prefer dpo     a round of preference tuning for what was rated in the week
 
   palms schedule list
 
@@ -45,10 +48,15 @@ def schedule_add(
     overlap: Annotated[
         Literal["skip", "wait"], typer.Option(help="if the sweep is being run at that time: skip it with a note, or wait")
     ] = "skip",
+    prefer: Annotated[
+        str | None,
+        typer.Option(metavar="ARM", help="turns of preference tuning of this arm (`palms prefer`), with what was rated since"),
+    ] = None,
 ) -> None:
     """Schedule a sweep: whatever is missing of it then."""
-    asked = request(config, sets or [], overlap=overlap)
-    run = prepare_run(Home.open(), asked)  # whatever is wrong with it is found now, not at night
+    asked = request(config, sets or [], overlap=overlap, prefer=Prefer(arm=prefer) if prefer else None)
+    whole = next(begin(Home.open(), asked).sweeps()) if prefer else asked
+    run = prepare_run(Home.open(), whole)  # whatever is wrong with it is found now, not at night
 
     with orchestrator(out) as home:
         from flows.serving import schedule
@@ -117,7 +125,8 @@ def _schedules_table(schedules: Sequence[Scheduled]) -> Table:
                 when = "?"
         what = ["none that this version reads: its runs fail", "", ""]
         if one.request:
-            what = [one.request.config, escape(", ".join(one.request.sets)), one.request.overlap]
+            turns = f" (rounds of {one.request.prefer.arm})" if one.request.prefer else ""
+            what = [one.request.config + turns, escape(", ".join(one.request.sets)), one.request.overlap]
         table.add_row(one.name, one.cron, one.timezone, when, *what)
     return table
 

@@ -29,6 +29,7 @@ from flows.engine.reconcile import reconcile
 from flows.engine.room import Ground
 from flows.engine.screen import send_logs_to
 from flows.engine.servers import noted, require_tracker
+from flows.preference import begin
 from flows.prepared import Run, planned, prepare_run
 from flows.request import SKIPPED, Request
 from flows.serving.interruption import told_to_end
@@ -39,10 +40,20 @@ LOOK_S = 1.0
 
 @flow(name="sweep")
 def sweep(request: Request) -> State[Any]:
-    """Fine-tune, sample, score and compare every size and arm of an experiment: whatever is missing of it, and nothing else."""
+    """Fine-tune, sample, score and compare every size and arm of an experiment: whatever is missing of it, and nothing else. With `prefer`, a
+    turn of preference tuning: a round more where people have rated, and the newest model's answers for them to rate."""
     try:
-        with taken_up(request) as run:
-            return conduct(run)
+        if request.prefer is None:
+            with taken_up(request) as run:
+                return conduct(run)
+        turn = begin(Home.open(), request)
+        get_run_logger().info(turn.told)
+        for asked in turn.sweeps():
+            with taken_up(asked) as run:
+                state = conduct(run)
+            if not state.is_completed():
+                return state
+        return Completed(message=turn.told)
     except Busy as busy:
         return Completed(name=SKIPPED, message=str(busy))
 

@@ -46,57 +46,45 @@ class Paired:
         return f"{count:,} {'pair' if count == 1 else 'pairs'}" + (f"; left out: {left}" if left else "")
 
 
-TIE, SPLIT, UNSHARED, NO_ANSWER, SAME, USED = (
+TIE, SPLIT, UNSHARED, NO_ANSWER, USED = (
     "ties",
     "on which raters disagree",
     "that nobody rated both of",
     "whose better text is no answer",
-    "of equal texts",
     "of texts that stand in clearer pairs",
 )
 
 
 def preferences(ratings: Sequence[Rated], items: Mapping[str, Item], rule: Rule = Rule()) -> Paired:
-    """Every usable pair of answers to one prompt, the same for the same ratings in any order. `items`: what was shown, by its id."""
-    said: dict[str, dict[str, list[float]]] = {}
-    answers: dict[str, list[bool]] = {}
-    for one in ratings:
-        if one.why == CHECK or one.skipped:
-            continue
-        item = one.of or one.item  # a text that is shown a second time is the same text
-        score = float(one.rating) if one.rating is not None else -float(one.rank) if one.rank is not None else None
-        if item in items and score is not None:
-            said.setdefault(item, {}).setdefault(one.rater, []).append(score)
-            if one.is_answer is not None:
-                answers.setdefault(item, []).append(one.is_answer)
+    """Every usable pair of answers to one prompt, the same for the same ratings in any order. `items`: what was shown, by its id; two that say the
+    same are one answer, whoever wrote them."""
     simulated = any(one.simulated for one in ratings)
-    prompts: dict[tuple[str, str], list[str]] = {}
-    for name in sorted(said):
-        prompts.setdefault((items[name].category, items[name].prompt), []).append(name)
+    prompts: dict[tuple[str, str], list[_Answer]] = {}
+    for answer in _answers(ratings, items):
+        prompts.setdefault((answer.category, answer.prompt), []).append(answer)
     left: Counter[str] = Counter()
-    found: list[tuple[float, str, str, str, int]] = []
-    for names in prompts.values():
-        for pair in itertools.combinations(names, 2):
-            verdict = _verdict(pair, said, answers, items, rule)
+    found: list[tuple[float, str, _Answer, _Answer, int]] = []
+    for answers in prompts.values():
+        for pair in itertools.combinations(answers, 2):
+            verdict = _verdict(*pair, rule)
             if isinstance(verdict, str):
                 left[verdict] += 1
             else:
                 found.append(verdict)
-    kept, uses = [], Counter[str]()
-    for margin, digest, better, worse, raters in sorted(found, key=lambda one: (-one[0], one[1])):
-        if max(uses[better], uses[worse]) >= rule.uses:
+    kept, uses = [], Counter[int]()
+    for margin, name, better, worse, raters in sorted(found, key=lambda one: (-one[0], one[1])):
+        if max(uses[id(better)], uses[id(worse)]) >= rule.uses:
             left[USED] += 1
             continue
-        uses.update((better, worse))
-        asked, chosen, rejected = items[better].prompt, items[better].completion.strip(), items[worse].completion.strip()
+        uses.update((id(better), id(worse)))
         kept.append(
             Preference(
                 0,
-                f"rated-{digest}",
-                items[better].category,
-                asked,
-                chosen,
-                rejected,
+                name,
+                better.category,
+                better.prompt,
+                better.text,
+                worse.text,
                 margin=round(margin, 3),
                 raters=raters,
                 simulated=simulated,
@@ -105,33 +93,47 @@ def preferences(ratings: Sequence[Rated], items: Mapping[str, Item], rule: Rule 
     return Paired(sorted(kept, key=lambda pair: (pair.category, pair.prompt, pair.id)), dict(left))
 
 
-def _verdict(
-    pair: tuple[str, str],
-    said: Mapping[str, Mapping[str, Sequence[float]]],
-    answers: Mapping[str, Sequence[bool]],
-    items: Mapping[str, Item],
-    rule: Rule,
-) -> str | tuple[float, str, str, str, int]:
-    """Why it is none; or margin, digest, the better and the worse item, and its raters."""
-    first, second = pair
-    raters = sorted(said[first].keys() & said[second].keys())
+@dataclass(eq=False)
+class _Answer:
+    """What was said of one answer: by rater, scores of which more is better, and whether it is an answer at all."""
+
+    category: str
+    prompt: str
+    text: str
+    scores: dict[str, list[float]] = field(default_factory=dict)
+    is_answer: list[bool] = field(default_factory=list)
+
+
+def _answers(ratings: Sequence[Rated], items: Mapping[str, Item]) -> list[_Answer]:
+    """In the order of their texts."""
+    found: dict[tuple[str, str, str], _Answer] = {}
+    for one in ratings:
+        item = items.get(one.of or one.item)  # a text that is shown a second time is the same text
+        score = float(one.rating) if one.rating is not None else -float(one.rank) if one.rank is not None else None
+        if one.why == CHECK or one.skipped or item is None or score is None:
+            continue
+        place = (item.category, item.prompt, " ".join(item.completion.split()))
+        answer = found.setdefault(place, _Answer(item.category, item.prompt, item.completion.strip()))
+        answer.scores.setdefault(one.rater, []).append(score)
+        if one.is_answer is not None:
+            answer.is_answer.append(one.is_answer)
+    return [found[place] for place in sorted(found)]
+
+
+def _verdict(first: _Answer, second: _Answer, rule: Rule) -> str | tuple[float, str, _Answer, _Answer, int]:
+    """Why it is none; or margin, name, the better and the worse answer, and its raters."""
+    raters = sorted(first.scores.keys() & second.scores.keys())
     if not raters:
         return UNSHARED
-    if items[first].completion.split() == items[second].completion.split():
-        return SAME
-    differences = [fmean(said[first][rater]) - fmean(said[second][rater]) for rater in raters]
+    differences = [fmean(sorted(first.scores[rater])) - fmean(sorted(second.scores[rater])) for rater in raters]
     margin = fmean(differences)
     if abs(margin) < rule.margin:
         return TIE
     better, worse = (first, second) if margin > 0 else (second, first)
     agreeing = sum((one * margin > 0) + (one == 0) / 2 for one in differences) / len(differences)
-    if agreeing < rule.agreement:
+    if agreeing < rule.agreement - 1e-9:
         return SPLIT
-    if (called := answers.get(better)) and fmean(called) < 0.5:
+    if not (better.text and worse.text) or (better.is_answer and fmean(better.is_answer) < 0.5):
         return NO_ANSWER
-    if not items[better].completion.strip() or not items[worse].completion.strip():
-        return NO_ANSWER
-    digest = hashlib.sha256(
-        "\n".join((items[better].prompt, items[better].completion, items[worse].completion)).encode()
-    ).hexdigest()
-    return abs(margin), digest[:12], better, worse, len(raters)
+    digest = hashlib.sha256("\n".join((better.prompt, better.text, worse.text)).encode()).hexdigest()
+    return abs(margin), f"rated-{digest[:12]}", better, worse, len(raters)
