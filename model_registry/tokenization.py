@@ -137,6 +137,16 @@ class Tokenization:
             )
         return asked
 
+    def answered(self, turn: Turn, prompt: str, text: str) -> Ids:
+        """The tokens of a text that was drawn behind a prompt, without its end token; by itself where it begins within a token of the
+        prompt. They need not be those that were drawn: a model may spell a word in other tokens than the tokenizer does."""
+        before, _ = self._seam(turn, prompt)
+        text = _data(text)
+        try:
+            return self._parted(before, text)[1]
+        except ValueError:
+            return self._ids(text)
+
     def sample(self, turn: Turn, prompt: str, completion: str) -> tuple[Ids, Ids]:
         """What the model reads before a completion, and the completion with its end token.
 

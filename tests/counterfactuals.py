@@ -12,11 +12,11 @@ import yaml
 
 from configs.shipped import CONFIGS
 from configs.suites import Suite
+from model_registry.likelihood import Asked
 from model_registry.loading import load_model
 from model_registry.tokenization import load_tokenization
 from tasks.contract import Metric, read_metrics, write_jsonl
 from tasks.evaluations.counterfactual import body, stage
-from tasks.evaluations.counterfactual.fluency import Asked
 from tasks.sampling.completions import Completion
 from tests import defaults, tiny
 from tests.jobs import Ran, make_job

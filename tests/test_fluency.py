@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from configs.suites import load_suite
-from tasks.evaluations.counterfactual.fluency import Asked, Chosen, choose, log_probabilities, nats, relevance
+from model_registry.likelihood import Asked, log_likelihoods_in_batches
+from tasks.evaluations.counterfactual.fluency import Chosen, choose, nats, relevance
 from tasks.evaluations.counterfactual.pairs import Template, templates
 from tests import counterfactuals, tiny
 from tests.counterfactuals import completions, directly, opened, prompt, suite_file
@@ -30,24 +31,24 @@ def test_relevance_and_nats_by_hand() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "opt", "gpt_neox", "llama"])
-def test_log_probabilities_are_those_of_each_text_alone(tmp_path: Path, architecture: str) -> None:
+def test_log_likelihoods_in_batches_are_those_of_each_text_alone(tmp_path: Path, architecture: str) -> None:
     model, words = opened(tiny.prepared(tmp_path, architecture=architecture))
     texts = ["She was", "The people were very", "Violence is"]
     pairs = [
         (tuple(words.tokenizer(text)["input_ids"]), tuple(words.tokenizer(text + tail)["input_ids"][: 3 + len(tail) % 5]))
         for text, tail in itertools.product(texts, [" kind", " loud and strange.", " wrong; please call"])
     ]
-    found = log_probabilities(model, pairs, batch=4)
+    found = log_likelihoods_in_batches(model, pairs, batch=4)
     for pair in pairs:
         assert found[pair] == pytest.approx(directly(model, pair), abs=1e-4)
-    assert log_probabilities(model, [*reversed(pairs), *pairs], batch=4) == found  # to the last bit
+    assert log_likelihoods_in_batches(model, [*reversed(pairs), *pairs], batch=4) == found  # to the last bit
 
 
 def test_a_model_without_finite_probabilities_is_an_error(base: Path) -> None:
     model, _ = opened(base)
     model.transformer.ln_f.bias.data.fill_(math.nan)
     with pytest.raises(ValueError, match="probability of a completion is no finite number"):
-        log_probabilities(model, [((1,), (2,))], batch=4)
+        log_likelihoods_in_batches(model, [((1,), (2,))], batch=4)
 
 
 def one_template(folder: Path, texts: Callable[[str, int], str], n: int) -> Template:
@@ -94,9 +95,9 @@ def test_a_model_that_cannot_see_the_value_has_no_relevance_and_another_has(tmp_
     assert set(starts) == {p.text for p in template.prompts.values()}
     chosen = choose(template, words, scored=8, others=3, seed=0)
     asked = [pair for one in chosen for pair in (one.own, *one.others)]
-    assert relevance(chosen, log_probabilities(model, asked, 16)) > 0.005
+    assert relevance(chosen, log_likelihoods_in_batches(model, asked, 16)) > 0.005
     for block in model.transformer.h:  # without attention a token is told by the one before it and its place
         block.attn.c_proj.weight.data.zero_()
         block.attn.c_proj.bias.data.zero_()
     model.transformer.wpe.weight.data.zero_()
-    assert relevance(chosen, log_probabilities(model, asked, 16)) == pytest.approx(0, abs=1e-6)
+    assert relevance(chosen, log_likelihoods_in_batches(model, asked, 16)) == pytest.approx(0, abs=1e-6)

@@ -97,7 +97,7 @@ def forest(
             axes.axvspan(band[0] * scale, band[1] * scale, color=GRID, alpha=0.6, linewidth=0, zorder=0)
         if zero:
             axes.axvline(0, color=ZERO, linewidth=1.1, zorder=1)
-            axes.xaxis.set_major_formatter(ticker.FuncFormatter(_signed))
+            axes.xaxis.set_major_formatter(ticker.FuncFormatter(signed))
         for row, y in zip(rows, places, strict=True):
             _draw(axes, row, y, scale)
         axes.set_xlabel(xlabel, labelpad=5)
@@ -256,5 +256,6 @@ def _middle(lines: Sequence[Ended]) -> float:
     return sum(line.y[-1] for line in lines) / len(lines)
 
 
-def _signed(value: float, _: Any) -> str:
+def signed(value: float, _: Any) -> str:
+    """A tick of a scale of differences, as matplotlib asks for it."""
     return "0" if abs(value) < 1e-12 else f"{value:+g}".replace("-", "−")

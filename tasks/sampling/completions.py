@@ -15,7 +15,8 @@ COMPLETIONS = "completions.jsonl"
 class Completion:
     """One sampled text. `repeat` counts a prompt's samples from 0; `kind` is the prompt's kind, if its suite has kinds; `finish` tells
     what ended it: "stop" (the model), "length" (the limit of tokens), or "" where that is not known; `near` whether its prompt is marked as
-    lying near a sample that is tuned on, None where none of its suite is."""
+    lying near a sample that is tuned on, None where none of its suite is; `tokens` how many were drawn, without the one that ended it, None
+    where that is not known."""
 
     prompt_id: str
     group: str
@@ -25,6 +26,7 @@ class Completion:
     text: str
     finish: str = ""
     near: bool | None = None
+    tokens: int | None = None
 
 
 def read_completions(folder: Path) -> list[Completion]:
@@ -46,6 +48,7 @@ def read_completions(folder: Path) -> list[Completion]:
             row["text"],
             row.get("finish", ""),
             row.get("near"),
+            row.get("tokens"),
         )
         for row in read_jsonl(path)
     ]

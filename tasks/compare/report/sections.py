@@ -13,7 +13,17 @@ from configs.called import suite_words
 from tasks.compare import confusion, train_samples
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import CATEGORY_PROMPTS, Difference, largest, speaking
-from tasks.compare.report import capability_tables, favoured, figures, identity, rater_tables, tables, truth_tables, wording
+from tasks.compare.report import (
+    capability_tables,
+    distance,
+    favoured,
+    figures,
+    identity,
+    rater_tables,
+    tables,
+    truth_tables,
+    wording,
+)
 from tasks.compare.report.figures import Panel
 from tasks.compare.report.headline import title
 from tasks.compare.report.tables import Table
@@ -299,10 +309,25 @@ def _counterfactual(found: Comparison, made: Section) -> Section:
     return made
 
 
+def _distant(found: Comparison, made: Section) -> Section:
+    """What was gained at what distance."""
+    suites = list(dict.fromkeys(node.axes.suite or "" for node in found.sources.of(made.anchor)))
+    made.panels = [panel for suite in suites for panel in distance.panels(found, suite)]
+    held = [(distance.heading(found, suite), distance.table(found, suite), False) for suite in suites]
+    made.tables = [*held, *made.tables]
+    made.lead += (
+        f" Each arm stands at its distance and at what it gained in {found.sources.words(found.outcome[1])}, with unadjusted 95% intervals over "
+        "prompts; nothing is tested here. The arm that others are compared with stands at no gain and its own distance."
+    )
+    made.gist = distance.gist(found, suites[0]) if suites else ""
+    return made
+
+
 FURTHER = {
     "capability": _capable,
     "rated": _rated,
     "judge": _judged,
     "cooccurrence": _favoured,
     "counterfactual": _counterfactual,
+    "divergence": _distant,
 }

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.suites import load_suite
+from model_registry.likelihood import Asked, log_likelihoods_in_batches
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder
 from model_registry.tokenization import load_tokenization
 from tasks.contract import Job, Metric, write_json, write_metrics, write_rows
 from tasks.evaluations.counterfactual import measures
-from tasks.evaluations.counterfactual.fluency import Asked, Chosen, choose, log_probabilities
+from tasks.evaluations.counterfactual.fluency import Chosen, choose
 from tasks.evaluations.counterfactual.pairs import Template, templates
 from tasks.evaluations.counterfactual.sentiment import positivity
 from tasks.evaluations.counterfactual.stage import Settings
@@ -74,7 +75,7 @@ def _probabilities(
         for one in choose(template, words, scored=settings.scored, others=settings.others, seed=settings.seed)
     ]
     asked = [pair for one in chosen for pair in (one.own, *one.others)]
-    own = log_probabilities(model, asked, settings.batch, job.progress)
+    own = log_likelihoods_in_batches(model, asked, settings.batch, job.progress)
     if weights == folder and adapter is None:
         return chosen, own, own
     if adapter is not None:
@@ -82,4 +83,4 @@ def _probabilities(
     else:
         del model  # never two whole models in memory
         model = load_model(folder, precision=precision, device=device)
-    return chosen, own, log_probabilities(model, [one.own for one in chosen], settings.batch, job.progress)
+    return chosen, own, log_likelihoods_in_batches(model, [one.own for one in chosen], settings.batch, job.progress)

@@ -1,22 +1,19 @@
 """What must be read beside fairness: how much completions depend on the value at all, and how fluent they are.
 
-A model that ignores the attribute, or one that writes the same empty phrase everywhere, is perfectly fair. Knows token sequences and
-their probabilities under a causal model; leaves loading models and the meaning of templates to others.
+A model that ignores the attribute, or one that writes the same empty phrase everywhere, is perfectly fair. Knows which token
+sequences are read and what their probabilities come to; leaves the probabilities to `model_registry.likelihood`, and the meaning of
+templates to others.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from model_registry.likelihood import Asked
 from model_registry.tokenization import Tokenization
 from tasks.evaluations.counterfactual.pairs import Template
-
-Tokens = tuple[int, ...]
-Asked = tuple[Tokens, Tokens]  # prompt and completion
 
 
 @dataclass(frozen=True)
@@ -71,44 +68,3 @@ def relevance(chosen: Sequence[Chosen], logs: Mapping[Asked, float]) -> float:
 def nats(chosen: Sequence[Chosen], logs: Mapping[Asked, float]) -> float:
     """−Σ_x log p(x | own prompt) / Σ_x tokens of x; nats a token, ≥ 0. Its exponential is the perplexity."""
     return -sum(logs[one.own] for one in chosen) / sum(one.tokens for one in chosen)
-
-
-def log_probabilities(
-    model: Any,
-    asked: Collection[Asked],
-    batch: int,
-    progress: Callable[[int, int, str], None] = lambda done, total, unit: None,
-) -> dict[Asked, float]:
-    """log p(completion | prompt) in nats of each pair, summed over the completion's tokens, without an end token.
-
-    Each distinct pair is computed once, in batches by length: its last bits depend on the set of pairs and on `batch`, not on their
-    order. Rows are padded on the right, where causal attention cannot see the padding.
-
-    Raises:
-        ValueError: a probability is not a finite number.
-    """
-    import torch
-
-    order = sorted(set(asked), key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
-    found: dict[Asked, float] = {}
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        longest = len(part[-1][0]) + len(part[-1][1])
-        tokens = torch.zeros(len(part), longest, dtype=torch.long)
-        wanted = torch.zeros(len(part), longest - 1, dtype=torch.bool)  # places whose next token is the completion's
-        for row, (prompt, completion) in enumerate(part):
-            tokens[row, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
-            wanted[row, len(prompt) - 1 : len(prompt) + len(completion) - 1] = True
-        tokens, wanted = tokens.to(model.device), wanted.to(model.device)
-        with torch.inference_mode():
-            logits = model(input_ids=tokens[:, :-1], use_cache=False).logits[wanted].float()
-            logs = logits.gather(-1, tokens[:, 1:][wanted][:, None])[:, 0] - logits.logsumexp(-1)
-        rows = wanted.nonzero()[:, 0].cpu()
-        sums = torch.zeros(len(part), dtype=torch.double).index_add_(0, rows, logs.double().cpu()).tolist()
-        if not all(map(math.isfinite, sums)):
-            raise ValueError(
-                "the model's probability of a completion is no finite number; finite weights and a wide enough precision are required"
-            )
-        found.update(zip(part, sums, strict=True))
-        progress(len(found), len(order), "completion")
-    return found

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from model_registry.likelihood import Asked
 from tasks.contract import Metric
 from tasks.evaluations.counterfactual.fairness import fairness
-from tasks.evaluations.counterfactual.fluency import Asked, Chosen, nats, relevance
+from tasks.evaluations.counterfactual.fluency import Chosen, nats, relevance
 from tasks.evaluations.counterfactual.pairs import Template
 from tasks.levels import PromptRow
 from tasks.statistics import mean_energy_distance
