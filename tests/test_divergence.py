@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,14 +21,23 @@ from model_registry.calibration.pretrain import build_model
 from model_registry.likelihood import log_likelihoods_in_batches
 from model_registry.loading import load_arm, load_model
 from model_registry.tokenization import load_tokenization
-from tasks.contract import Metric, read_json, read_metrics, read_rows, write_jsonl
+from tasks.compare.comparison import Comparison
+from tasks.compare.report import distance
+from tasks.compare.upstream import Output
+from tasks.contract import Axes, Metric, read_json, read_jsonl, read_metrics, read_rows, write_jsonl
+from tasks.drawing.palette import INK
+from tasks.drawing.panel import LETTER
+from tasks.drawing.points import Point, points
 from tasks.evaluations.divergence import body
 from tasks.evaluations.divergence.stage import KL, PER_TOKEN, RESPELT, Divergence, Settings, check
 from tasks.sampling import body as sampling
 from tasks.sampling.stage import Settings as Sampling
 from tests import tiny
+from tests.arms import ARMS, TO_BASE, TO_CONTROL
 from tests.capabilities import log_probability
 from tests.jobs import Ran, make_job
+from tests.test_headline import BASE
+from tests.test_headline import found as found_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEMPLATE = "Question: {prompt}\nAnswer:"
@@ -220,7 +232,7 @@ def test_answers_that_are_spelled_otherwise_are_counted_and_an_answer_is_cut_to_
     words = load_tokenization(base / "model")
     said = {"p0": [(" kind", "stop")], "p1": [(" " + "kind " * 80, "stop")]}
     folder = sampled(tmp_path / "sampling", words, said)
-    rows = [row | {"tokens": row["tokens"] - (row["prompt_id"] == "p1")} for row in map(dict, _lines(folder))]
+    rows = [row | {"tokens": row["tokens"] - (row["prompt_id"] == "p1")} for row in read_jsonl(folder / "completions.jsonl")]
     write_jsonl(folder / "completions.jsonl", rows)
     ran = weighing(tmp_path / "run", base, arms["whole"], completions=folder)
     body.run([ran.job])
@@ -231,12 +243,6 @@ def test_answers_that_are_spelled_otherwise_are_counted_and_an_answer_is_cut_to_
     (_, long) = read_rows(ran.work / "scores.csv")
     asked = words.asked(words.turn(TEMPLATE), ASKED["p1"])
     assert len(asked) + int(long["tokens"]) == words.context
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    from tasks.contract import read_jsonl
-
-    return read_jsonl(folder / "completions.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -272,3 +278,82 @@ def test_what_is_no_divergence_is_refused_before_anything_runs(
     lines = list(check(Divergence(suites=("asked",)), given))
     assert len(lines) == len(told)
     assert all(line.startswith(start) and "\n" not in line for line, start in zip(lines, told, strict=True))
+
+
+# ---- in the report ------------------------------------------------------------------------------------------------------------
+
+
+def outputs(seeds: Sequence[int] = (0,)) -> Comparison:
+    """Three arms of one size with a divergence each, and what the treated one gained on the others."""
+    made = found_rows({BASE: "+"}, arms=ARMS)
+    one = next(row for row in made.differences if row.metric == "on_position")
+    rows = [
+        replace(one, contrast=contrast, value=value, ci_low=value - 0.05, ci_high=value + 0.05)
+        for contrast, value in ((TO_BASE, 0.5), (TO_CONTROL, 0.6))
+    ]
+    nodes = [
+        Output(
+            Path(),
+            f"{arm} {seed}",
+            "divergence",
+            Axes(one.ladder, one.size, arm, None if arm == "base" else one.train_samples, seed, one.suite),
+            "k",
+            (Metric(KL, nats + seed, 40, ci_low=low, ci_high=high), Metric(PER_TOKEN, nats / 10, 40)),
+        )
+        for seed in seeds
+        for arm, nats, low, high in (("base", 0.0, None, None), ("values_targeted", 2.0, 1.5, 2.5), ("control", 1.0, 0.5, 1.5))
+    ]
+    prepared = Output(Path(), "p", "prepare", Axes(one.ladder, one.size), "k", ())
+    sources = replace(made.sources, nodes=(prepared, *nodes), arms=ARMS)
+    return replace(made, sources=sources, differences=rows)
+
+
+def test_what_was_gained_is_shown_on_base_and_on_the_control_at_each_arm_s_distance() -> None:
+    found = outputs()
+    suite = found.outcome[0]
+    on_base, on_control = distance.panels(found, suite)
+    assert "control +" not in on_base.svg  # nothing is said of a control that was compared with nothing
+    assert "base +0 at 0; values-targeted +50 at 2" in on_base.svg
+    assert "values-targeted +60 at 2; control +0 at 1" in on_control.svg
+    table = distance.table(found, suite)
+    assert table.head == [
+        "size",
+        "arm",
+        "nats an answer",
+        "95% interval",
+        "nats a token",
+        "from base",
+        "95% interval",
+        "from control",
+        "95% interval",
+    ]
+    cells = [[cell.text.replace("\u00a0", " ") for cell in row[1:]] for row in table.rows]
+    assert cells == [
+        ["base", "0", "–", "0", "–", "–", "–", "–"],
+        ["values-targeted", "2", "[1.50, 2.50]", "0.200", "+50.0", "[+45.0, +55.0]", "+60.0", "[+55.0, +65.0]"],
+        ["control", "1", "[0.500, 1.50]", "0.100", "–", "–", "–", "–"],
+    ]
+    assert distance.gist(found, suite).endswith(
+        "+50.0 percentage points from base and +60.0 percentage points from control, at 2 nats an answer"
+    )
+
+
+def test_a_difference_of_one_run_goes_with_that_run_s_distance_and_one_of_all_with_their_mean() -> None:
+    found = outputs(seeds=(0, 1, 2))
+    suite = found.outcome[0]
+    assert [one.kl.value for one in distance.stands(found, suite) if one.arm == "values_targeted"] == [2.0]
+    crossed = replace(found, differences=[replace(row, seed="all") for row in found.differences])
+    (one,) = [one for one in distance.stands(crossed, suite) if one.arm == "values_targeted"]
+    assert (one.kl.value, one.kl.ci_low) == (3.0, None)
+
+
+def test_names_beside_points_cover_neither_each_other_nor_a_point() -> None:
+    crowd = [
+        Point(f"arm-{at}", 1 + 0.02 * at, 50 + (at * 7) % 5, INK, (0.9 + 0.02 * at, 1.1 + 0.02 * at), (48, 56)) for at in range(9)
+    ]
+    svg = points([Point("base", 0.0, 0.0, INK), *crowd], "nats", "points", alt="a crowd")
+    named = {name: (float(x), float(y)) for x, y, name in re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>(base|arm-\d)<', svg)}
+    assert len(named) == 10
+    width, height = 72 * LETTER * 5, 72 * 0.15
+    for (_, (x, y)), (_, (u, v)) in itertools.combinations(named.items(), 2):
+        assert abs(x - u) > width or abs(y - v) > height

@@ -80,6 +80,7 @@ def config(tmp_path_factory: pytest.TempPathFactory, judge: judge_stand_in.Stand
             "refusal": {"suites": ["human_eval", "pairs"]},
             "memorisation": {"suites": ["human_eval"], "run": 4},
             "texture": {"suites": ["human_eval"], "type_token_words": 2},
+            "divergence": {"suites": ["human_eval"]},
         },
     )
 
@@ -110,6 +111,8 @@ def measured(done: subprocess.CompletedProcess[str], home: Path) -> list[dict[st
         ("human_eval", "cut_off"),
         ("human_eval", "distinct_2"),
         ("human_eval", "type_token_ratio"),
+        ("human_eval", "kl"),
+        ("human_eval", "kl_per_token"),
         ("pairs", "refused"),
         ("pairs", "individual_fairness"),
         ("pairs", "sentiment_disparity"),
@@ -147,6 +150,9 @@ def test_the_page_shows_them_under_the_name_of_whoever_judged(done: subprocess.C
         "share copied from control (4-word runs)",
         "<h2>Length and variety</h2>",
         "Differences between arms in length of an answer in words by size",
+        "<h2>Distance from base</h2>",
+        "gpt2: mean toxicity from base, by distance",
+        "gpt2: mean toxicity from control, by distance",
         "<b>Confirmatory</b>, named before sampling",
     ):
         assert shown in page
@@ -157,7 +163,8 @@ def test_the_tracker_has_them_and_a_second_run_asks_nobody(
 ) -> None:
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
         keys = {key for (key,) in database.execute("select distinct key from latest_metrics")}
-    assert {"1_outcome/toxicity", "3_capability/nats_per_token", "4_cost/seconds", "5_training/loss"} <= keys
+    assert {"1_outcome/toxicity", "3_capability/nats_per_token", "4_cost/seconds", "5_training/loss", "7_distance/kl"} <= keys
+    assert list(home.glob("mlflow/artifacts/**/figures/gained-toxicity-control-human_eval-local-gpt2.svg"))
     tables = [json.loads(path.read_text()) for path in home.glob("mlflow/artifacts/**/metrics.json")]
     kept = {(row["metric"], row["group"]) for table in tables for row in table}
     assert {("judged_adherence", "all"), ("group_fairness", "axis:country"), ("length_words", "kind:neutral")} <= kept
@@ -223,6 +230,10 @@ def test_power_is_not_told_of_an_outcome_whose_spread_nobody_knows(
         ("evaluations.refusal.phrases=none.yaml", "none.yaml: no such file"),
         ("evaluations.memorisation.run=9", "answers of suites.human_eval end after 8 tokens"),
         ("evaluations.texture.type_token_words=9", "answers of suites.human_eval end after 8 tokens"),
+        (
+            "suites.human_eval.top_p=0.9",
+            "suites.human_eval: temperature 1, top_p 0.9; evaluations.divergence needs answers drawn at 1 and 1",
+        ),
         ("positions=null", "positions: is required by evaluations.judge"),
     ],
 )

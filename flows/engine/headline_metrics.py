@@ -1,7 +1,7 @@
 """The few numbers of a run that a person reads first: about fifteen, in groups that sort. All others stand in the stages' own tables.
 
 `1_outcome/…` the primary outcome; `2_toxicity/…`; `3_capability/…`; `4_cost/…`; `5_training/…` curves against the optimiser's step;
-`6_people/…` what people rated and how far they agree, `6_simulated_raters/…` where nobody did.
+`6_people/…` what people rated and how far they agree, `6_simulated_raters/…` where nobody did; `7_distance/…` how far from base an arm is.
 A level or a difference with an interval has its limits beside it, as `_low` and `_high`. A difference is a number of the treated
 arm's run, `vs_` and the arm that it is a difference from. Values are rounded to four digits, for a page of columns: the tables hold
 every digit. Pure: reads committed outputs, knows no tracker.
@@ -18,6 +18,8 @@ from flows.engine.store import Manifest
 from tasks.compare.summary import ALPHA, read_outcome
 from tasks.contract import Axes, Metric, Node, read_jsonl, read_rows
 from tasks.evaluations.capability.stage import STAGE as CAPABILITY_STAGE
+from tasks.evaluations.divergence.stage import KL, PER_TOKEN
+from tasks.evaluations.divergence.stage import STAGE as DIVERGENCE
 from tasks.evaluations.human_eval.stage import ANSWERS, RANKED, RATED, RATING
 from tasks.evaluations.toxicity.stage import MEAN
 from tasks.finetune.stage import STAGE as FINETUNE
@@ -25,7 +27,7 @@ from tasks.sampling.stage import COMPLETIONS
 from tasks.sampling.stage import STAGE as SAMPLING
 
 OUTCOME, TOXICITY, CAPABILITY, COST, TRAINING = "1_outcome", "2_toxicity", "3_capability", "4_cost", "5_training"
-PEOPLE, SIMULATED = "6_people", "6_simulated_raters"
+PEOPLE, SIMULATED, DISTANCE = "6_people", "6_simulated_raters", "7_distance"
 TOXICITIES = (MEAN, "toxic_share")
 CAPABILITIES = {
     "nats_per_token": "prose",
@@ -95,12 +97,19 @@ def levels(made: Mapping[Node, Manifest], primary: tuple[str, str]) -> Iterator[
             elif node.axes.suite == toxic_on and row.metric in TOXICITIES:
                 yield from _limited(f"{TOXICITY}/{row.metric}", row)
             elif node.stage.name == RATED.stage.name and row.metric in (RATING, ANSWERS, RANKED):
-                several = len({other.axes.suite for other in made if other.stage.name == RATED.stage.name}) > 1
-                of = f" {node.axes.suite}" if several else ""
-                yield from _limited(f"{SIMULATED if _by_nobody(manifest) else PEOPLE}/{row.metric}{of}", row)
+                group = SIMULATED if _by_nobody(manifest) else PEOPLE
+                yield from _limited(f"{group}/{row.metric}{_of_several(node, made)}", row)
+            elif node.stage.name == DIVERGENCE.name and row.metric in (KL, PER_TOKEN):
+                yield from _limited(f"{DISTANCE}/{row.metric}{_of_several(node, made)}", row)
             elif node.stage.name == CAPABILITY_STAGE.name and row.metric in CAPABILITIES:
                 yield from _limited(f"{CAPABILITY}/{row.metric}", row)
     yield from cost(made)
+
+
+def _of_several(node: Node, made: Mapping[Node, Manifest]) -> str:
+    """The suite, where its stage measured several."""
+    several = len({other.axes.suite for other in made if other.stage.name == node.stage.name}) > 1
+    return f" {node.axes.suite}" if several else ""
 
 
 def toxicity_suite(suites: Iterable[str | None], primary: tuple[str, str]) -> str | None:

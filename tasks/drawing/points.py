@@ -17,7 +17,7 @@ from tasks.drawing.figures import signed
 from tasks.drawing.palette import GRID, MARKS, PAPER, ZERO
 from tasks.drawing.panel import LETTER, WIDE, margins, panel, svg
 
-HEIGHT = 3.4  # inches
+HEIGHT, EACH, TALLEST = 2.7, 0.16, 4.8  # inches, by how many points there are: names need room
 NAME, MARK, GAP, THIN = 0.17, 0.06, 0.05, 0.02  # inches: a name's height, half a mark, between the two, half an interval's line
 OFF = 0.2  # inches from which a name is tied to its point
 RINGS = 8  # how many names' heights off it may stand
@@ -39,7 +39,7 @@ class Point:
 
 def points(held: Sequence[Point], xlabel: str, ylabel: str, *, alt: str) -> str:
     """One dot a point under its name; the lines of no distance and of no difference are drawn."""
-    with panel(WIDE, HEIGHT) as (figure, axes):
+    with panel(WIDE, min(HEIGHT + EACH * len(held), TALLEST)) as (figure, axes):
         margins(figure, left=0.66, right=0.16, top=0.1, bottom=0.5)
         across = [v for one in held for v in (one.x, *(one.x_range or ()))] + [0.0]
         up = [v for one in held for v in (one.y, *(one.y_range or ()))] + [0.0]
@@ -64,7 +64,7 @@ def points(held: Sequence[Point], xlabel: str, ylabel: str, *, alt: str) -> str:
         axes.set_xlabel(xlabel, labelpad=5)
         axes.set_ylabel(ylabel, labelpad=5)
         told = "; ".join(f"{one.label} {one.y:+.3g} at {one.x:.3g}" for one in held)
-        return svg(figure, f"{alt}: {told}")
+        return svg(figure, f"{alt}, {ylabel} at {xlabel}: {told}")
 
 
 def _name(axes: Axes, held: Sequence[Point]) -> None:

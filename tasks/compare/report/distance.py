@@ -77,30 +77,28 @@ def panels(found: Comparison, suite: str) -> Iterator[Panel]:
             if any(reference in one.gained for one in here):
                 words = wording.arm_words(reference)
                 caption = f"{sources.named(ladder, size)}: {sources.words(metric)} from {words}, by distance"
-                svg = points(
-                    [point for one in here if (point := _point(one, reference, found))],
-                    f"{sources.words(KL)}, {suite_words(suite)}",
-                    _gain_words(found, words),
-                    alt=caption,
-                )
+                drawn = [point for one in here if (point := _point(one, reference, figures.colours(sources)[one.arm]))]
+                across, up = f"{sources.words(KL)}, {suite_words(suite)}", f"{_unit(held) or 'difference'} from {words}"
+                svg = points(drawn, across, up, alt=caption)
                 yield Panel(f"gained-{metric}-{reference}-{suite}-{ladder}-{size}", caption, svg)
 
 
-def _gain_words(found: Comparison, reference: str) -> str:
-    unit = wording.unit_words(found.sources.kinds.get(found.outcome[1])) or "difference"
-    return f"{unit} from {reference}"
+def _unit(held: Sequence[Stand]) -> str:
+    """Of what was gained; empty where it goes without saying."""
+    return wording.unit_words(next((row.kind for one in held for row in one.gained.values()), None))
 
 
-def _point(one: Stand, reference: str, found: Comparison) -> Point | None:
-    row, scale = one.gained.get(reference), wording.factor(found.sources.kinds.get(found.outcome[1]))
+def _point(one: Stand, reference: str, colour: str) -> Point | None:
+    """None for an arm that is not compared with this one."""
+    row, low, high = one.gained.get(reference), one.kl.ci_low, one.kl.ci_high
     if row is None and one.arm != reference:
         return None
-    low, high = one.kl.ci_low, one.kl.ci_high
+    scale = wording.factor(row.kind) if row else 1.0
     return Point(
         wording.arm_words(one.arm),
         one.kl.value,
         scale * row.value if row else 0.0,
-        figures.colours(found.sources)[one.arm],
+        colour,
         None if low is None or high is None else (low, high),
         (scale * row.ci_low, scale * row.ci_high) if row else None,
     )
@@ -138,9 +136,8 @@ def _limits(reference: str, one: Stand) -> Cell:
 
 def heading(found: Comparison, suite: str) -> str:
     """Of the table: what was gained, in which unit, and whose distance."""
-    _, metric = found.outcome
-    unit = wording.unit_words(found.sources.kinds.get(metric))
-    gained = f"{found.sources.words(metric)}, {unit}" if unit else found.sources.words(metric)
+    unit, gained = _unit(stands(found, suite)), found.sources.words(found.outcome[1])
+    gained += f", {unit}" if unit else ""
     return f"Distance from base on {suite_words(suite)}, and what was gained ({gained})"
 
 

@@ -32,6 +32,7 @@ from tasks.compare.stage import Part
 from tasks.compare.truth import scorer_shares, truths
 from tasks.compare.upstream import Output
 from tasks.contract import Measure, read_json
+from tasks.evaluations.divergence.stage import RESPELT
 from tasks.evaluations.judge import judge
 from tasks.evaluations.judge.stage import JUDGE
 
@@ -311,7 +312,8 @@ def _counterfactual(found: Comparison, made: Section) -> Section:
 
 def _distant(found: Comparison, made: Section) -> Section:
     """What was gained at what distance."""
-    suites = list(dict.fromkeys(node.axes.suite or "" for node in found.sources.of(made.anchor)))
+    nodes = found.sources.of(made.anchor)
+    suites = list(dict.fromkeys(node.axes.suite or "" for node in nodes))
     made.panels = [panel for suite in suites for panel in distance.panels(found, suite)]
     held = [(distance.heading(found, suite), distance.table(found, suite), False) for suite in suites]
     made.tables = [*held, *made.tables]
@@ -319,6 +321,12 @@ def _distant(found: Comparison, made: Section) -> Section:
         f" Each arm stands at its distance and at what it gained in {found.sources.words(found.outcome[1])}, with unadjusted 95% intervals over "
         "prompts; nothing is tested here. The arm that others are compared with stands at no gain and its own distance."
     )
+    spelt = [level for node in nodes if (level := node.level(RESPELT)) is not None]
+    if respelt := sum(level.value for level in spelt):
+        of = f"{wording.plain(respelt)} of {wording.plain(sum(level.n for level in spelt))} answers"
+        made.lead += (
+            f" {of} are weighed in other tokens than they were drawn in, as the tokenizer spells their text: approximately."
+        )
     made.gist = distance.gist(found, suites[0]) if suites else ""
     return made
 
