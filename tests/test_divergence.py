@@ -263,18 +263,17 @@ def test_completions_that_cannot_be_weighed_are_one_line(
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_p", "datasets", "told"),
+    ("temperature", "top_p", "told"),
     [
-        (1.0, 1.0, ["values"], []),
-        (0.7, 1.0, ["values"], ["suites.asked: temperature 0.7, top_p 1; evaluations.divergence needs answers drawn at 1 and 1"]),
-        (1.0, 0.9, ["values"], ["suites.asked: temperature 1, top_p 0.9; evaluations.divergence needs answers drawn at 1 and 1"]),
-        (1.0, 1.0, [], ["evaluations.divergence: no arm is tuned"]),
+        (1.0, 1.0, []),
+        (0.7, 1.0, ["suites.asked: temperature 0.7, top_p 1; evaluations.divergence needs answers drawn at 1 and 1"]),
+        (1.0, 0.9, ["suites.asked: temperature 1, top_p 0.9; evaluations.divergence needs answers drawn at 1 and 1"]),
     ],
 )
-def test_what_is_no_divergence_is_refused_before_anything_runs(
-    temperature: float, top_p: float, datasets: list[str], told: list[str]
+def test_answers_that_were_drawn_otherwise_are_refused_before_anything_runs(
+    temperature: float, top_p: float, told: list[str]
 ) -> None:
-    given: Any = SimpleNamespace(datasets=datasets, sampled={"asked": SimpleNamespace(temperature=temperature, top_p=top_p)})
+    given: Any = SimpleNamespace(sampled={"asked": SimpleNamespace(temperature=temperature, top_p=top_p)})
     lines = list(check(Divergence(suites=("asked",)), given))
     assert len(lines) == len(told)
     assert all(line.startswith(start) and "\n" not in line for line, start in zip(lines, told, strict=True))
