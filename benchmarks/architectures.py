@@ -24,6 +24,7 @@ from model_registry.loading import load_arm, load_model
 from model_registry.tokenization import load_tokenization
 from tasks.contract import read_jsonl
 from tasks.finetune import body as finetune
+from tasks.finetune import start
 from tasks.finetune.stage import Settings as Tuning
 from tasks.sampling import body as sampling
 from tasks.sampling.engines.decode import Row, decode
@@ -229,7 +230,7 @@ def _faults(folder: Path, work: Path, context: int) -> Iterator[str]:
     (work / "suite.yaml").write_text(SUITE)
     tiny.jsonl(work / "data" / "samples.jsonl", ROWS)
     trained: list[torch.Tensor] = []
-    save = finetune.save
+    save = start.save
 
     def noting(model: Any, base: Path, target: Path) -> None:
         save(model, base, target)
@@ -238,7 +239,7 @@ def _faults(folder: Path, work: Path, context: int) -> Iterator[str]:
     for method, options in METHODS.items():
         tuned = work / method
         settings = Tuning(**{**TUNING.__dict__, "method": method, "options": options})
-        with mock.patch.object(finetune, "save", noting):
+        with mock.patch.object(start, "save", noting):
             finetune.run([make_job(tuned, settings, {"model": work / "prepared", "dataset": work / "data"}).job])
         reloaded = _logits(load_arm(work / "prepared", tuned, precision="fp32", device="cpu"), asked)
         if not torch.equal(trained[-1], reloaded):

@@ -100,6 +100,10 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
         for name, suite in experiment.suites.items()
         if (file := _file(place(suite.prompts), partial(_for_what, experiment.reported), problems))
     }
+    if rows and (collected := [name for name, named in experiment.preferences.items() if named is None]):
+        problems.append(
+            f"preferences.{collected[0]}: null: is collected from what people rate; `palms prefer` runs such an experiment, or a file is required"
+        )
     positions_file = _file(place(experiment.positions), load_positions, problems) if experiment.positions is not None else None
     positions = load_positions(positions_file.path) if positions_file else {}
     given = _given(experiment, models, suites, positions)

@@ -5,8 +5,8 @@
 A turn is two sweeps: the experiment with all rounds so far as arms, on what is reported; and the newest model on the probes, whose answers are to be
 rated. Where nothing was rated since, both are cached. Rounds are kept, so that what was tuned once is never tuned on other ratings:
 
-    <home>/preferences/<sweep without the arm>-<arm>/rounds.json   which sweeps were probed, and which ratings made which round
-                                                     round_1.jsonl
+    <home>/preferences/<experiment>-<arm>/rounds.json   which sweeps were probed, and which ratings made which round
+                                          round_1.jsonl
 
 Knows how an experiment with rounds follows from one whose arm has `preferences: {…: null}`. Leaves what a preference is to
 `tasks.ratings.preferences`, and probing to `flows.probing`.
@@ -108,12 +108,7 @@ def begin(home: Home, asked: Request) -> Turn:
     source = find_experiment(asked.config).absolute()
     experiment = read_experiment(source, asked.sets)
     _collecting(experiment, prefer.arm)
-    without = derived.write(
-        with_rounds(experiment, source, prefer.arm, []),
-        home.root / "preferences" / f"{experiment.name}.yaml",
-        f"{experiment.name}, without the arms that collect preferences",
-    )
-    folder = home.root / "preferences" / f"{prepare_run(home, request(str(without))).dag.sweep}-{prefer.arm}"
+    folder = home.root / "preferences" / f"{experiment.name}-{prefer.arm}"
     home.below(folder)
     with locked(folder / "lock"):
         turn = Turn(home, asked, prefer, experiment, source, folder, _read(folder))

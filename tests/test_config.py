@@ -16,8 +16,10 @@ from flows.engine.home import Home
 from flows.experiment import json_schema, read_experiment
 from flows.prepared import prepare_run
 from flows.request import request
+from tasks.finetune import methods
 from tasks.finetune.methods.full import Full
 
+METHODS = ", ".join(["none", *sorted(methods.found())])
 GOOD = """\
 name: demo
 ladders:
@@ -90,9 +92,9 @@ def test_overrides_reach_every_value_and_are_named_when_wrong(tmp_path: Path) ->
     ("given", "line"),
     [
         ("arms.tuneed.epochs=8", 'the file has none of that name; did you mean "tuned"? of a new one, method is required; '
-         "accepted are none, bottleneck, full, ia3, lora, oft, vera"),
-        ("arms.tuned.method=ful", "did you mean 'full'? accepted are none, bottleneck, full, ia3, lora, oft, vera (got 'ful')"),
-        ("arms.other={epochs: 3}", "is required; accepted are none, bottleneck, full, ia3, lora, oft, vera"),
+         f"accepted are {METHODS}"),
+        ("arms.tuned.method=ful", f"did you mean 'full'? accepted are {METHODS} (got 'ful')"),
+        ("arms.other={epochs: 3}", f"is required; accepted are {METHODS}"),
         ("suites.human_evl.completions=4", 'the file has none of that name; did you mean "human_eval"? of a new one, prompts is required'),
         ("evaluations.toxicity.scorer.name=original", "the file has none of that name; of a new one, toxicity.suites is required, and "
          "toxicity.scorer.kind is required; accepted are calibration, detoxify, classifier"),

@@ -27,8 +27,10 @@ from flows.request import Request
 from model_registry import catalog, scorers
 from tasks.evaluations.cooccurrence.targets import load_targets
 from tasks.evaluations.cooccurrence.word_file import group_words
+from tasks.finetune import methods
 
 ROOT = Path(__file__).resolve().parents[1]
+METHODS = ", ".join(["none", *sorted(methods.found())])
 
 READERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "experiment": (
@@ -134,8 +136,8 @@ def test_what_is_right_is_read(tmp_path: Path, kind: str) -> None:
     ("kind", "old", "new", "line"),
     [
         ("experiment", "epochs: 3", "epochz: 3", '6: arms.tuned.epochz: unknown key; did you mean "epochs"?'),
-        ("experiment", "{method: none}", "{}", "5: arms.base.method: is required; accepted are none, bottleneck, full, ia3, lora, oft, vera"),
-        ("experiment", "method: full", "method: ful", "6: arms.tuned.method: did you mean 'full'? accepted are none, bottleneck, full, ia3, lora, oft, vera (got 'ful')"),  # noqa: E501
+        ("experiment", "{method: none}", "{}", f"5: arms.base.method: is required; accepted are {METHODS}"),
+        ("experiment", "method: full", "method: ful", f"6: arms.tuned.method: did you mean 'full'? accepted are {METHODS} (got 'ful')"),
         ("experiment", "{method: none}", "none", "5: arms.base: input should be a mapping (got 'none')"),
         ("experiment", "[124m]", "124m", "3: ladders.0.sizes: input should be a list (got '124m')"),
         ("experiment", "name: demo", "name: no", "1: name: text is required, in quotes where YAML reads it otherwise (got false)"),

@@ -317,7 +317,9 @@ def _validate_experiment(path: Path, further: Sequence[Path]) -> Iterator[Checke
     for file in dict.fromkeys(inputs.files.values()):
         if kind := _of_another_kind(file.path):
             yield kind.check(_short(file.path))
-    used = dict.fromkeys(arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned))
+    used = dict.fromkeys(
+        arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned) and arm.dataset in inputs.datasets
+    )
     rows = {name: _rows(inputs.datasets[name].path) for name in used}
     for name in used:
         others = [rows[other] for other in used if other != name]

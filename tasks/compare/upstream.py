@@ -63,6 +63,7 @@ class Output:
     metrics: tuple[Metric, ...]
     made: Mapping[str, Any] = field(default_factory=dict)  # seconds, finished, peak_memory_gib, cores, gpus, versions, commit
     identity: Mapping[str, Any] = field(default_factory=dict)  # what its key is of
+    digest: str = ""  # of its content, by which others read it
     left_out: frozenset[str] = frozenset()  # prompts that some arm could not be measured on
     tables: Tables = field(default=None, compare=False, repr=False)  # type: ignore[assignment]  # of the folder
 
@@ -237,6 +238,7 @@ def _output(role: str, folder: Path, axes: Axes) -> Output:
         metrics=tuple(read_metrics(folder)),
         made=manifest.get("facts", {}),
         identity=manifest.get("identity", {}),
+        digest=manifest.get("digest", ""),
     )
 
 

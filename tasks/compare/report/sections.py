@@ -19,6 +19,7 @@ from tasks.compare.report import (
     favoured,
     figures,
     identity,
+    preferring,
     rater_tables,
     tables,
     truth_tables,
@@ -70,7 +71,7 @@ def sections(found: Comparison) -> Iterator[Section]:
     yield from (primary(found), categories(found))
     yield from (of_evaluation(found, parts[name]) for name in leading)
     yield from (of_evaluation(found, part) for name, part in parts.items() if name not in leading)
-    yield from (dataset_sizes(found), trend(found), ways(found), truth(found), cost(found))
+    yield from (dataset_sizes(found), trend(found), ways(found), preferred(found), truth(found), cost(found))
 
 
 def primary(found: Comparison) -> Section:
@@ -108,6 +109,18 @@ def ways(found: Comparison) -> Section:
     )
     drawn = figures.by_trained(found.sources, found.differences, found.verdicts, *found.outcome)
     return Section("ways", "Ways of tuning", lead, "", list(drawn))
+
+
+def preferred(found: Comparison) -> Section:
+    """What was learned from preferences."""
+    lead = (
+        "Arms that learned which of two answers is the better one, by the pairs themselves or by a reward model of them. A reward is a stand-in: "
+        "what counts is the primary outcome, beside the divergence from base. What they moved it by, against base and control, is under Primary "
+        "outcome; preferences are of prompts that nothing is reported on."
+    )
+    held = preferring.arms(found)
+    below = [("What each held of its preferences", preferring.table(found), False)] if held else []
+    return Section("preferences", "Preference tuning", lead, "", list(preferring.panels(found)), below)
 
 
 def named(found: Comparison) -> str:
