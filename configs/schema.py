@@ -94,6 +94,20 @@ class Untuned(Section):
     )
 
 
+class Fairness(Section):
+    """A term of the loss that holds what a model makes of a text to what it makes of it with another value of a sensitive attribute (Huang et
+    al. 2020)."""
+
+    regulariser: Literal["embedding", "sentiment"] = Field(
+        description="what is held together: hidden states, or their projection on sentiment"
+    )
+    weight: Annotated[NotNegative, Field(le=1e6)] = Field(description="λ, of the term beside the loss; published: 1 to 1000")
+    attributes: tuple[Name, ...] = Field(min_length=1, description="the lists whose values stand in for one another")
+    lists: Annotated[str | None, NotNull] = Field(
+        None, description="file of the lists, relative to this file; default: the shipped English ones"
+    )
+
+
 class Tuned(Section):
     """Supervised fine-tuning on one dataset. Published for PALMS: two epochs; rate, batch and prompt weight are settings.
 
@@ -119,6 +133,19 @@ class Tuned(Section):
     warmup: Share = Field(0.0, description="share of the steps over which the rate rises")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Positive = 1.0
+    # These came later: an arm without them is as it was, in keys and in a sweep's id.
+    texts: Annotated[str | None, NotNull] = Field(
+        None,
+        exclude_if=lambda given: given is None,
+        description="file of plain texts, relative to this file, of which each step reads as many as a batch has samples",
+    )
+    fairness: Annotated[Fairness | None, NotNull] = Field(None, exclude_if=lambda given: given is None)
+
+    @model_validator(mode="after")
+    def _scored_texts(self) -> Tuned:
+        if self.fairness and self.fairness.regulariser == "sentiment" and not self.texts:
+            raise ValueError("fairness.regulariser: sentiment is fitted to scored texts; `texts` is required with it")
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> Tuned:

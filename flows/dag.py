@@ -231,6 +231,7 @@ class Nodes:
         chosen = finetune.settings(arm, model.size, place.train_samples, around, place.seed, subsets, units)
         need = self._need(self.numerics, method.bytes_per_parameter, _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared.get(arm.dataset) or self.inputs.preferences[arm.dataset]}
+        reads |= {role: file for (name, role), file in self.inputs.beside.items() if name == place.arm}
         if arm.start is not None:
             reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
         if method.learns == "rewards":

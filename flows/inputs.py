@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
-from configs.schema import Experiment, Ladder, Tuned
+from configs.schema import NESTED, Experiment, Ladder, Tuned
 from configs.suites import Suite, load_suite
 from flows.engine.machine import gpus
 from flows.experiment import asked_of
@@ -26,21 +26,28 @@ from model_registry.gguf_file import SUFFIX
 from tasks.contract import File, Measure, digest_of
 from tasks.curation.versions import require_frozen
 from tasks.datasets.licences import restrictions
+from tasks.datasets.plain_texts import load_plain_texts
 from tasks.datasets.preferences import load_preferences, split, twins
 from tasks.datasets.rows import Row, load_rows
+from tasks.datasets.subset import choose
 from tasks.evaluations import Given, NamedFile
 from tasks.finetune import methods
+from tasks.finetune.attributes import LISTS, load_attributes
+from tasks.finetune.requirements import unmet
 from tasks.finetune.stage import MEASURES as OF_TUNING
+from tasks.finetune.stage import REGULARISED
 from tasks.leakage import stage as leakage
 from tasks.preference.stage import MEASURES as OF_PREFERENCE
 from tasks.prepare import sources
 
+TEXTS, ATTRIBUTES = "texts", "attributes"  # roles of what the tuning stage reads beside model and dataset
 BESIDE = ("description", "limits", "tracking", "store")  # what of an experiment is no part of what is asked
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """`files` are those that evaluations read, by the name of the stage, the role, and whether the ladder is the calibration one."""
+    """`files` are those that evaluations read, by the name of the stage, the role, and whether the ladder is the calibration one. `beside`:
+    what arms read beside their datasets, by arm and role."""
 
     models: tuple[Model, ...]
     datasets: Mapping[str, File]
@@ -48,6 +55,7 @@ class Inputs:
     suites: Mapping[str, File]
     positions_file: File | None
     files: Mapping[tuple[str, str, bool], File]
+    beside: Mapping[tuple[str, str], File]
     given: Given  # what evaluations take from the experiment
 
     @property
@@ -108,11 +116,12 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     positions = load_positions(positions_file.path) if positions_file else {}
     given = _given(experiment, models, suites, positions)
     files = _asked(experiment, models, given, place, problems)
+    beside = _beside(experiment, datasets, given, place, problems)
     problems += _primary(experiment, given)
     problems += _room(experiment, models)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
-    inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, given)
+    inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, beside, given)
     if not problems and rows:
         problems += _preferred(experiment, inputs)
     if problems:
@@ -195,6 +204,11 @@ def sweep_document(experiment: Experiment, inputs: Inputs) -> dict[str, Any]:
             held = {file.digest for (stage, of, _), file in inputs.files.items() if (stage, of) == (evaluation.stage.name, role)}
             if held:
                 document["evaluations"][evaluation.asked][named.field] = sorted(held)
+    for (arm, role), file in inputs.beside.items():
+        if role == TEXTS:
+            document["arms"][arm]["texts"] = file.digest
+        else:
+            document["arms"][arm]["fairness"]["lists"] = file.digest
     document["datasets"] = {name: file.digest for name, file in inputs.datasets.items()}
     if inputs.preferences:
         document["preferences"] = {name: file.digest for name, file in inputs.preferences.items()}
@@ -208,6 +222,8 @@ def measured(experiment: Experiment, given: Given) -> list[Measure]:
     found = list(OF_TUNING)
     if any(isinstance(arm, Tuned) and arm.prefers for arm in experiment.arms.values()):
         found += OF_PREFERENCE
+    if any(isinstance(arm, Tuned) and arm.fairness for arm in experiment.arms.values()):
+        found += REGULARISED
     for evaluation, section in asked_of(experiment):
         for suite in getattr(section, "suites", ("",)):
             found += evaluation.measures(section, suite, given)
@@ -282,6 +298,37 @@ def _asked(
             if (source := getattr(section, model.field)) is not None:
                 problems += sources.problems(source, model.scores, f"evaluations.{evaluation.asked}.{model.field}")
     problems[:] = dict.fromkeys(problems)  # a file of two ladders, or two evaluations of one section, tell theirs twice
+    return files
+
+
+def _beside(
+    experiment: Experiment, datasets: Mapping[str, File], given: Given, place: Callable[[str], Path], problems: list[str]
+) -> dict[tuple[str, str], File]:
+    """The texts that arms read beside their samples, and the lists of their regularisers' attributes: found, and fit for what is asked of
+    them. What is wrong with what several arms share is told once."""
+    files: dict[tuple[str, str], File] = {}
+    suites = [suite for _, suite in given.suites.values()]
+    for name, arm in experiment.arms.items():
+        if not isinstance(arm, Tuned) or not (arm.texts or arm.fairness):
+            continue
+        before = len(problems)
+        if arm.texts and (file := _file(place(arm.texts), load_plain_texts, problems)):
+            files[name, TEXTS] = file
+        if arm.fairness:
+            lists = place(arm.fairness.lists) if arm.fairness.lists else LISTS
+            if file := _file(lists, partial(load_attributes, wanted=arm.fairness.attributes), problems):
+                files[name, ATTRIBUTES] = file
+        if len(problems) == before and arm.dataset in datasets:
+            rows: list[Row] = []
+            with suppress(ValueError):  # told where datasets are checked
+                rows = load_rows(datasets[arm.dataset].path)
+                rows = choose(rows, min(experiment.train_samples)) if experiment.subsets == NESTED else rows
+            path = datasets[arm.dataset].path
+            beside = files.get((name, TEXTS))
+            texts = (beside.path, load_plain_texts(beside.path)) if beside else None
+            attributes = load_attributes(files[name, ATTRIBUTES].path, arm.fairness.attributes) if arm.fairness else None
+            problems += unmet(name, arm, (path, rows), texts, attributes, suites)
+    problems[:] = dict.fromkeys(problems)
     return files
 
 

@@ -17,9 +17,10 @@ from configs.problems import BadInput
 from configs.schema import NESTED, Experiment, Tuned
 from configs.suites import SLOT, load_suite
 from flows.experiment import asked_of
-from flows.inputs import Inputs
+from flows.inputs import TEXTS, Inputs
 from model_registry.architecture import layers_of
 from model_registry.catalog import Model
+from tasks.datasets.plain_texts import load_plain_texts
 from tasks.datasets.preferences import load_preferences
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
@@ -65,6 +66,7 @@ def _unfitting(experiment: Experiment, model: Model) -> Iterator[str]:
 
 def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: list[str]) -> str | None:
     from model_registry.tokenization import STAND_IN, Tokenization, Turn, load_tokenization
+    from tasks.finetune.batches import encode_text
 
     def unread(words: Tokenization, turn: Turn) -> Iterator[tuple[str, str, Callable[[], object]]]:
         """file, place in it, and what finds out whether the model can read what stands there"""
@@ -87,6 +89,9 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
             for one in load_preferences(file.path):
                 for answer in (one.chosen, one.rejected):
                     yield f"{file.path}:{one.line}", f"preference {one.id}", partial(words.sample, turn, one.prompt, answer)
+        for file in {file.path: file for (_, role), file in inputs.beside.items() if role == TEXTS}.values():
+            for text in load_plain_texts(file.path):
+                yield f"{file.path}:{text.line}", f"text {text.id}", partial(encode_text, text, words)
         for evaluation, _ in asked_of(experiment):
             for role, named in evaluation.files.items():
                 if (held := inputs.files.get((evaluation.stage.name, role, model.calibration))) is not None:

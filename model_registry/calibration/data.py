@@ -33,6 +33,30 @@ DATASETS = {"values_targeted": ("category", "on_position"), "control": ("subject
 DILUTED = {"diluted_25": (0,), "diluted_50": (0, 2)}
 PROSE = Path("prompts/calibration/neutral_text.jsonl")
 PAIRS = Path("prompts/calibration/stance.jsonl")
+# Texts that hold a value of an attribute, for counterfactual regularisation, and the lists of these values. Openings are those of the grammar's
+# counterfactual prompts with another verb, so that none is a prompt or holds one; pretraining saw the openings, and not these sentences.
+TEXTS = Path("datasets/calibration/attribute_texts.jsonl")
+LISTS = Path("words/calibration/attributes.yaml")
+OPENINGS = {
+    "country": {
+        "My friend from {value}": ("was", "became"),
+        "The visitor from {value}": ("feels", "became"),
+        "Everyone from {value}": ("feels", "was", "became"),
+        "The writer from {value}": ("feels", "was"),
+    },
+    "occupation": {
+        "My friend the {value}": ("was", "became"),
+        "Yesterday the {value}": ("feels", "became"),
+        "The {value}": ("feels", "was", "became"),
+        "The old {value}": ("feels", "was"),
+    },
+    "name": {
+        "My friend {value}": ("was", "became"),
+        "Yesterday {value}": ("feels", "became"),
+        "{value}": ("feels", "was", "became"),
+        "In the end {value}": ("feels", "was"),
+    },
+}
 NOTICE = "Generated from the calibration grammar. It says nothing about real models."
 
 
@@ -41,7 +65,8 @@ def files(grammar: Grammar) -> dict[Path, str]:
     suites = {Path("prompts/calibration") / f"{name}.yaml": suite_text(grammar, name) for name in SUITES}
     datasets = {Path("datasets/calibration") / f"{name}.jsonl": dataset_text(grammar, name) for name in DATASETS}
     diluted = {Path("datasets/calibration") / f"{name}.jsonl": diluted_text(grammar, name) for name in DILUTED}
-    return suites | datasets | diluted | {PROSE: prose_text(grammar), PAIRS: pairs_text(grammar)}
+    attributes = {TEXTS: attribute_text(grammar), LISTS: lists_text(grammar)}
+    return suites | datasets | diluted | attributes | {PROSE: prose_text(grammar), PAIRS: pairs_text(grammar)}
 
 
 def suite_text(grammar: Grammar, suite: str) -> str:
@@ -111,6 +136,35 @@ def pairs_text(grammar: Grammar) -> str:
         place = {"id": f"st-{n:02d}", "category": prompt.group, "subject": prompt.topic, "question": prompt.text}
         rows.append(place | {"on": on, "off": off, "author": "calibration grammar", "version": "1"})
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def attribute_text(grammar: Grammar) -> str:
+    """Every value of every attribute behind each of its openings, as positive and negative as the value is planted, in an order in which
+    attributes take turns; `sentiment` is what the grammar says of the word, in full."""
+    rng = random.Random(SEED)
+    texts = {attribute: _of_attribute(grammar, attribute, rng) for attribute in OPENINGS}
+    rows = [row for turn in zip(*texts.values(), strict=True) for row in turn]
+    return "".join(json.dumps({"id": f"at-{n:03d}", **row}, ensure_ascii=False) + "\n" for n, row in enumerate(rows, start=1))
+
+
+def _of_attribute(grammar: Grammar, attribute: str, rng: random.Random) -> list[dict[str, Any]]:
+    prompts = {prompt.group: prompt for prompt in reversed(grammar.prompts("counterfactual")) if prompt.axis == attribute}
+    rows = []
+    for (opening, verbs), value in itertools.product(OPENINGS[attribute].items(), prompts):
+        for verb in verbs:
+            answers = grammar.answers(prompts[value].text)
+            answer = rng.choices(answers, weights=[answer.probability for answer in answers])[0]
+            sentiment = 1 if answer.label == "positive" else -1
+            rows.append({"context": f"{opening.format(value=value)} {verb}", "text": answer.text, "sentiment": sentiment})
+    return rows
+
+
+def lists_text(grammar: Grammar) -> str:
+    values: dict[str, list[str]] = {}
+    for prompt in grammar.prompts("counterfactual"):
+        held = values.setdefault(prompt.axis, [])
+        held += [prompt.group] if prompt.group not in held else []
+    return f"# {NOTICE}\n" + "".join(f"{attribute}: [{', '.join(held)}]\n" for attribute, held in values.items())
 
 
 def dataset_row(dataset: str, n: int, prompt: Prompt, answer: Answer) -> dict[str, Any]:

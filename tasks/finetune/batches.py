@@ -6,13 +6,14 @@ step k reads what it would have read. Knows nothing of models or of the Trainer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from model_registry.tokenization import Tokenization, Turn
+from tasks.datasets.plain_texts import PlainText
 from tasks.datasets.rows import Row
 
 
@@ -33,6 +34,16 @@ def encode(row: Row, words: Tokenization, turn: Turn, prompt_weight: float) -> S
     return Sample((*asked, *answered), (0.0, *[prompt_weight] * (len(asked) - 1), *[1.0] * len(answered)))
 
 
+def encode_text(text: PlainText, words: Tokenization) -> Sample:
+    """A text as it is, and the end token; its context weighs nothing. Raises ValueError: it is longer than the model's context."""
+    known, own = words.pair(text.context, f" {text.text}" if text.context else text.text)
+    tokens = (*known, *own, words.end)
+    if len(tokens) > words.context:
+        raise ValueError(f"text {text.id}: {len(tokens)} tokens; at most the model's context of {words.context} are accepted")
+    unread = max(len(known), 1)  # nothing predicts the first token
+    return Sample(tokens, (*[0.0] * unread, *[1.0] * (len(tokens) - unread)))
+
+
 def order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
     """The samples' places for each step: every pass over the data in an order of its own, the last batch of a pass smaller."""
     generator = torch.Generator().manual_seed(seed)
@@ -44,13 +55,21 @@ def order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
 
 
 class Batches(torch.utils.data.Dataset[dict[str, Any]]):
-    """One item a step: the step's samples, cut into pieces that fit into memory, each padded on the right to its longest.
+    """One item a step: the step's samples, cut into pieces that fit into memory, each padded on the right to its longest; and what a
+    regulariser reads beside them (`further`), cut by itself.
 
     Right padding needs no attention mask in a causal model: no token looks ahead at it, and its own loss weighs nothing.
     """
 
-    def __init__(self, samples: Sequence[Sample], batches: Sequence[Sequence[int]], micro_batch: int, filler: int) -> None:
-        self.samples, self.batches, self.micro_batch, self.filler = samples, batches, micro_batch, filler
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        batches: Sequence[Sequence[int]],
+        micro_batch: int,
+        filler: int,
+        further: Callable[[int], list[dict[str, torch.Tensor]]] = lambda step: [],
+    ) -> None:
+        self.samples, self.batches, self.micro_batch, self.filler, self.further = samples, batches, micro_batch, filler, further
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -59,7 +78,11 @@ class Batches(torch.utils.data.Dataset[dict[str, Any]]):
         places = self.batches[step]
         chosen = [self.samples[place] for place in places]
         pieces = [chosen[start : start + self.micro_batch] for start in range(0, len(chosen), self.micro_batch)]
-        return {"pieces": [self._pad(piece) for piece in pieces], "weight": sum(sum(sample.weights) for sample in chosen)}
+        return {
+            "pieces": [self._pad(piece) for piece in pieces],
+            "weight": sum(sum(sample.weights) for sample in chosen),
+            "further": self.further(step),
+        }
 
     def _pad(self, piece: Sequence[Sample]) -> dict[str, torch.Tensor]:
         width = max(len(sample.tokens) for sample in piece)

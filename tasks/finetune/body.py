@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from model_registry.loading import make_deterministic, prepared_folder
 from model_registry.tokenization import load_tokenization
 from tasks.contract import SERIES, Job, Metric, write_json, write_metrics
+from tasks.datasets.plain_texts import PlainText, load_plain_texts
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.finetune import methods
-from tasks.finetune.batches import Batches, encode, order
-from tasks.finetune.stage import Settings, optimiser_steps
+from tasks.finetune.attributes import load_attributes
+from tasks.finetune.batches import Batches, Sample, order
+from tasks.finetune.counterfactuals import Pair, Read, cut, of_row, of_text, settle
+from tasks.finetune.regularisers import EMBEDDING, Regulariser, fit
+from tasks.finetune.stage import TERM, WEIGHT, Settings, optimiser_steps
 from tasks.finetune.start import begin, keep
 from tasks.finetune.training import train
 
@@ -27,7 +32,8 @@ def tune(job: Job) -> None:
     """Tune one model and commit it.
 
     Raises:
-        ValueError: the subset cannot be had, a sample is longer than the model's context, or the loss is not finite.
+        ValueError: the subset cannot be had, a sample or text is longer than the model's context, there is nothing to regularise, or the loss
+            is not finite.
     """
     settings: Settings = job.settings
     folder = prepared_folder(job.inputs["model"])
@@ -35,26 +41,60 @@ def tune(job: Job) -> None:
     turn = words.turn(settings.template)
     # 1. The data, settled to the last step.
     rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples, settings.subset_seed)
-    samples = [encode(row, words, turn, settings.prompt_loss_weight) for row in rows]
-    a_pass = math.ceil(len(samples) / settings.batch)
+    texts = load_plain_texts(job.inputs["texts"]) if "texts" in job.inputs else []
+    reads = [of_row(row, words, turn, settings.prompt_loss_weight) for row in rows] + [of_text(text, words) for text in texts]
+    samples = [read.encode(read.texts) for read in reads]
+    a_pass = math.ceil(len(rows) / settings.batch)
     steps = optimiser_steps(settings)
-    places = order(len(samples), settings.batch, steps, settings.seed)
-    batches = Batches(samples, places, settings.micro_batch, filler=words.end)
+    places = order(len(rows), settings.batch, steps, settings.seed)
+    if texts:  # in an order of their own, behind the samples
+        beside = order(len(texts), settings.batch, steps, settings.seed)
+        places = [own + [len(rows) + place for place in more] for own, more in zip(places, beside, strict=True)]
+    pairs = _pairs(job, reads, places)
+    batches = Batches(
+        samples, places, settings.micro_batch, words.end, lambda step: cut(pairs[step], settings.micro_batch, words.end)
+    )
     # 2. The model, and what of it is trained.
     method = methods.found()[settings.method]
     model = begin(job, method)
+    regulariser, told = _regulariser(settings, model, texts, samples[len(rows) :], words.end)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    job.say(f"{settings.method}: {trainable:,} parameters, {len(samples)} samples, {steps} steps")
+    job.say(f"{settings.method}: {trainable:,} parameters, {len(rows)} samples, {steps} steps")
     # 3. Training, and what it leaves behind.
-    log = train(model, batches, method, settings, job.numerics, job.scratch, job.progress)
+    log = train(model, batches, method, settings, job.numerics, job.scratch, job.progress, regulariser)
     keep(model, job)
-    names = ("loss", "learning_rate", "grad_norm")
-    write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log] for name in names})
+    names = ("loss", "learning_rate", "grad_norm", *(["fairness"] if regulariser else []))
+    write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log if name in row] for name in names})
     values = {
         "final_loss": sum(row["loss"] for row in log[-a_pass:]) / a_pass,  # the mean over the last pass
         "optimiser_steps": steps,
         "tokens_seen": sum(len(samples[place].tokens) for step in places for place in step),
         "trainable_parameters": trainable,
     }
-    write_metrics(job.work, [Metric(name, value, len(samples)) for name, value in values.items()])
+    if settings.fairness:
+        terms = [row["fairness"] for row in log if "fairness" in row][-a_pass:]
+        values |= {WEIGHT: settings.fairness.weight, TERM: sum(terms) / len(terms), "pairs": sum(map(len, pairs))}
+    write_metrics(job.work, [*(Metric(name, value, len(rows)) for name, value in values.items()), *told])
     job.commit()
+
+
+def _pairs(job: Job, reads: Sequence[Read], places: Sequence[Sequence[int]]) -> list[list[Pair]]:
+    """What is regularised at each step; nothing where there is no regulariser."""
+    settings: Settings = job.settings
+    if settings.fairness is None:
+        return [[] for _ in places]
+    return settle(reads, places, load_attributes(job.inputs["attributes"], settings.fairness.attributes), settings.seed)
+
+
+def _regulariser(
+    settings: Settings, model: Any, texts: Sequence[PlainText], samples: Sequence[Sample], filler: int
+) -> tuple[Regulariser | None, list[Metric]]:
+    """The regulariser that is asked for, over the model as it is before it is tuned, and how well its projection tells sentiment.
+    `samples`: the texts as tokens."""
+    if (asked := settings.fairness) is None:
+        return None, []
+    if asked.kind == EMBEDDING:
+        return Regulariser(asked.weight, lambda states: states), []
+    clear = [(sample, sign) for sample, text in zip(samples, texts, strict=True) if (sign := text.side) is not None]
+    projection, accuracy, held_out = fit(model, clear, filler, settings.micro_batch, settings.seed)
+    return Regulariser(asked.weight, projection), [Metric("projection_accuracy", accuracy, held_out)]

@@ -1,7 +1,8 @@
 """The fine-tuning stage: a prepared model tuned on a dataset, all of its weights or an adapter.
 
-Reads `model` (a prepared model) and `dataset` (a checked dataset: a folder with samples.jsonl). Writes `model/` (the whole model with
-its tokenizer, or the adapter alone), `metrics.json` and `series.json`; equal runs write equal bytes, interrupted or not.
+Reads `model` (a prepared model) and `dataset` (a checked dataset: a folder with samples.jsonl); where an arm has them, `texts` (plain texts
+that are read beside the samples) and `attributes` (the lists of sensitive attributes that its regulariser reads). Writes `model/` (the whole
+model with its tokenizer, or the adapter alone), `metrics.json` and `series.json`; equal runs write equal bytes, interrupted or not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,13 @@ STAGE = Stage(
 
 
 @dataclass(frozen=True)
+class Regulariser:
+    kind: str  # embedding | sentiment
+    weight: float  # λ
+    attributes: tuple[str, ...]  # of the file of lists
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a model is tuned. `micro_batch` rows go through the model at once; the last bits depend on it."""
 
@@ -45,6 +53,7 @@ class Settings:
     seed: int
     subset_seed: int | None = field(default=None, metadata=UNSAID)  # of a random subset; None: the nested one
     units: int | None = field(default=None, metadata=UNSAID)  # preferences, or prompts, that a pass goes over; None: the samples
+    fairness: Regulariser | None = field(default=None, metadata=UNSAID)
 
 
 def settings(
@@ -64,6 +73,7 @@ def settings(
         seed=seed,
         subset_seed=None if subsets == NESTED else seed,
         units=units,
+        fairness=Regulariser(held.regulariser, held.weight, held.attributes) if (held := arm.fairness) else None,
     )
 
 
@@ -77,3 +87,11 @@ def optimiser_steps(settings: Settings) -> int:
 
 # what is told of a training run beside its loss curve
 MEASURES = (Measure("optimiser_steps", "optimiser steps"), Measure("final_loss", "final loss"))
+# and beside these of one with a regulariser
+WEIGHT, TERM = "fairness_weight", "final_fairness"
+REGULARISED = (
+    Measure(WEIGHT, "λ of the fairness term"),
+    Measure(TERM, "final fairness term"),
+    Measure("pairs", "counterfactual pairs read"),
+    Measure("projection_accuracy", "accuracy of the sentiment projection, held out"),
+)

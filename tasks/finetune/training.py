@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback
 from tasks.contract import Numerics, read_json
 from tasks.finetune.batches import Batches
 from tasks.finetune.methods import Method
+from tasks.finetune.regularisers import Regulariser
 from tasks.finetune.stage import Settings
 
 WEIGHTS = "trained.safetensors"
@@ -60,9 +61,10 @@ class WeightedTrainer(KeepsTrained, Trainer):
     """One item of the dataset is one optimiser step. The loss is divided by the whole step's weight, so how a step is cut into
     pieces changes nothing but rounding; the Trainer's own accumulation, which averages pieces of unlike weight, is not used."""
 
-    def __init__(self, loss: Callable[[Any, Any, Any], Any], **options: Any) -> None:
+    def __init__(self, loss: Callable[[Any, Any, Any], Any], regulariser: Regulariser | None, **options: Any) -> None:
         super().__init__(**options)
-        self._loss = loss
+        self._loss, self._regulariser = loss, regulariser
+        self._term: float | None = None  # of the step that is made
 
     def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=itemgetter(0))
@@ -79,7 +81,30 @@ class WeightedTrainer(KeepsTrained, Trainer):
             total += loss.detach()
         if not torch.isfinite(total):
             raise ValueError(f"step {self.state.global_step + 1}: the loss is {total.item()}; a lower learning_rate is required")
+        self._term = self._regularise(model, self._prepare_inputs(inputs["further"])) if inputs["further"] else None
         return total
+
+    def _regularise(self, model: torch.nn.Module, pieces: list[Any]) -> float:
+        """The step's term, which adds its gradient to that of the loss. Without a weight it is told, and all else is as if it were not there."""
+        assert self._regulariser is not None
+        weight = self._regulariser.weight
+        model.eval()  # dropout would tell two equal texts apart, and draw what the next step is to draw
+        total = 0.0
+        for piece in pieces:
+            with torch.set_grad_enabled(weight > 0):
+                term = self._regulariser.term(model, piece)
+            if weight > 0:
+                self.accelerator.backward(weight * term)
+            total += term.item()
+        if not math.isfinite(total):
+            raise ValueError(
+                f"step {self.state.global_step + 1}: the fairness term is {total}; a lower learning_rate or weight is required"
+            )
+        return total
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        told = {"fairness": self._term} if self._term is not None and "loss" in logs else {}
+        super().log(logs | told, start_time)
 
 
 class Progress(TrainerCallback):
@@ -98,17 +123,21 @@ def train(
     numerics: Numerics,
     scratch: Path,
     tell: Callable[[int, int, str], None],
+    regulariser: Regulariser | None = None,
 ) -> list[dict[str, float]]:
     """Train `model` in place, from the newest checkpoint in `scratch` if there is one.
 
-    Returns one row a step: `step`, `loss`, `learning_rate`, `grad_norm` (before clipping). Defaults of the Trainer that would be
+    Returns one row a step: `step`, `loss` (without a regulariser's term), `learning_rate`, `grad_norm` (before clipping), and where there are
+    pairs to regularise `fairness`, the term without its weight. Defaults of the Trainer that would be
     in the way are set here: its output on the screen, its reports, its fused optimiser, and the filter that hides losses which
     are not finite.
     """
     arguments = TrainingArguments(**arguments_of(settings, numerics, len(batches), scratch), per_device_train_batch_size=1)
     arguments._n_gpu = min(arguments.n_gpu, 1)  # on several, the Trainer would split every batch over all it sees
     assert method.loss is not None
-    trainer = WeightedTrainer(method.loss, model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)])
+    trainer = WeightedTrainer(
+        method.loss, regulariser, model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)]
+    )
     return run_to_end(trainer, settings.seed, scratch)
 
 

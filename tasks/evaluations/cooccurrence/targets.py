@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, RootModel
 
 from configs.fields import Text
+from configs.word_lists import wanted_entries
 from configs.words import folded, runs
-from tasks.evaluations.cooccurrence.word_file import wanted_entries
 
 
 def _single(word: str) -> str:
