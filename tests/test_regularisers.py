@@ -168,12 +168,12 @@ def test_plain_texts_are_read_strictly_and_learnt_behind_their_context(tmp_path:
     assert sample.tokens == (*words.of("My friend was sad."), words.end)
     assert sample.weights == (*[0.0] * len(known), *[1.0] * (len(sample.tokens) - len(known)))
     assert encode_text(PlainText(1, "a", "My friend"), words).weights[:2] == (0.0, 1.0)
-    with pytest.raises(ValueError, match="text a: .* tokens; at most the model's context of 128"):
+    with pytest.raises(ValueError, match=r"text a: .* tokens; at most the model's context of 128"):
         encode_text(PlainText(1, "a", "My friend " * 100), words)
     assert [PlainText(1, "a", "b", sentiment=score).side for score in (0.7, 0.71, -0.71, None)] == [None, 1, 0, None]
     for wrong in (1.5, True, "good"):
         path = tiny.jsonl(tmp_path / "t.jsonl", [{"id": "a", "text": "b", "sentiment": wrong}])
-        with pytest.raises(BadInput, match='t.jsonl:1: "sentiment" is .*; a number from -1 to 1 is required'):
+        with pytest.raises(BadInput, match=r't\.jsonl:1: "sentiment" is .*; a number from -1 to 1 is required'):
             load_plain_texts(path)
 
 
@@ -238,7 +238,7 @@ def test_the_term_is_one_less_the_cosine_of_mean_states_however_a_step_is_cut(ar
             *(model(torch.tensor([row]), output_hidden_states=True).hidden_states[:-3:-1] for row in (one.tokens, one.other)),
             strict=True,
         )
-        terms = []
+        terms: list[float] = []
         for place in range(2, one.shared + 2):
             a, b = ((last[side][0, -place] + before[side][0, -place]) / 2 for side in (0, 1))
             terms.append(1 - float((a @ b) / (a.norm() * b.norm())))
@@ -305,23 +305,23 @@ def test_without_weight_a_run_is_to_the_bit_the_one_without_regulariser(
     assert ("projection_accuracy" in metrics) == (kind == "sentiment")
 
 
-@pytest.mark.parametrize("kind", ["embedding", "sentiment"])
+@pytest.mark.parametrize(("kind", "rate"), [("embedding", 1e-2), ("sentiment", 3e-3)])
 @pytest.mark.parametrize(
     ("method", "options"),
     [("full", {}), ("lora", LORA.options), ("bottleneck", {"width": 4, "targets": []})],
     ids=["full", "lora", "bottleneck"],
 )
 def test_the_term_falls_with_its_weight_whatever_is_trained(
-    kind: str, method: str, options: dict[str, Any], inputs: dict[str, Path], tmp_path: Path
+    kind: str, rate: float, method: str, options: dict[str, Any], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    held = replace(SETTINGS, method=method, options=options, min_steps=24)
+    held = replace(SETTINGS, method=method, options=options, min_steps=32, learning_rate=rate)
     ended = []
     for weight in (0.0, 30.0):
         tuned(tmp_path / str(weight), replace(held, fairness=asked(kind, weight)), inputs)
-        metrics = {row.metric: row.value for row in read_metrics(tmp_path / str(weight))}
         terms = [value for _, value in read_json(tmp_path / str(weight) / "series.json")["fairness"]]
+        metrics = {row.metric: row.value for row in read_metrics(tmp_path / str(weight))}
         assert metrics["final_fairness"] == pytest.approx(sum(terms[-2:]) / 2)
-        ended.append(metrics["final_fairness"])
+        ended.append(sum(terms[16:]))
     assert ended[1] < 0.5 * ended[0]
 
 
@@ -408,7 +408,7 @@ def written(tmp_path: Path, model: Path, arm: dict[str, Any], fairness: dict[str
     tuned = {key: value for key, value in (tuned | arm).items() if value is not None}
     control = {"method": "lora", "dataset": "control", "learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 8}
     suites = dict(sweeps.TOXICITY["suites"]) | {
-        "counterfactual": {"prompts": "counterfactual.yaml", "completions": 2, "max_new_tokens": 8}
+        "counterfactual": {"prompts": "suite.yaml", "completions": 3, "max_new_tokens": 8}
     }
     return sweeps.experiment(
         tmp_path,
