@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve with its name at its end; `low` and `high` draw intervals at its points."""
+    """One curve with its name at its end; `low` and `high` draw intervals at its points, `told` is what is written beside them."""
 
     label: str
     x: tuple[float, ...]
@@ -51,6 +51,7 @@ class Line:
     markers: bool = True
     dashed: bool = True  # as its arm is; sizes of one arm differ by alpha alone
     alpha: float = 1.0
+    told: tuple[str, ...] = ()
 
 
 class WithEnd(Protocol):
@@ -132,20 +133,7 @@ def curves(
             axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         for line in lines:
-            mark, dash = MARKS.get(line.colour, ("o", "solid"))
-            axes.plot(
-                line.x,
-                line.y,
-                color=line.colour,
-                alpha=line.alpha,
-                linewidth=1.8,
-                linestyle=dash if line.dashed else "solid",
-                zorder=3,
-                marker=mark if line.markers else None,
-                markersize=5.5,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.8,
-            )
+            _plot(axes, line)
             if line.low:
                 axes.vlines(line.x, line.low, line.high, color=line.colour, linewidth=1.3, alpha=0.55, zorder=2)
         if named:
@@ -154,6 +142,34 @@ def curves(
         axes.set_ylabel(ylabel, labelpad=5)
         ends = "; ".join(f"{line.label} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines if line.label)
         return svg(figure, f"{alt}: {ends}")
+
+
+def path(lines: Sequence[Line], xlabel: str, ylabel: str, *, alt: str, width: float = WIDE, height: float = 3.2) -> str:
+    """One measure against another, the points of a line in their order; each line named beside its last point."""
+    with panel(width, height) as (figure, axes):
+        margins(figure, left=0.6, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.12, bottom=0.5)
+        axes.grid(True, color=GRID, linewidth=0.8)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.margins(0.08)
+        for line in lines:
+            _plot(axes, line)
+            for x, y, told in zip(line.x, line.y, line.told, strict=False):
+                axes.annotate(
+                    told, (x, y), xytext=(0, 7), textcoords="offset points", ha="center", color=line.colour, fontsize=SMALL
+                )
+        _name_ends(axes, lines)
+        axes.set_xlabel(xlabel, labelpad=5)
+        axes.set_ylabel(ylabel, labelpad=5)
+        points = "; ".join(
+            f"{line.label} "
+            + ", ".join(
+                f"{told or 'at'} ({x:.3g}, {y:.3g})"
+                for x, y, told in zip(line.x, line.y, line.told or ("",) * len(line.x), strict=True)
+            )
+            for line in lines
+        )
+        return svg(figure, f"{alt}: {points}")
 
 
 # ---- pieces -------------------------------------------------------------------------------------------------------
@@ -217,6 +233,23 @@ def _draw(axes: Axes, row: Row, y: float, scale: float) -> None:
         markeredgewidth=1.4 if not row.filled else 0.8,
     )
     axes.text(1.03, y, row.text, transform=beside, va="center", ha="left", color=INK, fontsize=SMALL, clip_on=False)
+
+
+def _plot(axes: Axes, line: Line) -> None:
+    mark, dash = MARKS.get(line.colour, ("o", "solid"))
+    axes.plot(
+        line.x,
+        line.y,
+        color=line.colour,
+        alpha=line.alpha,
+        linewidth=1.8,
+        linestyle=dash if line.dashed else "solid",
+        zorder=3,
+        marker=mark if line.markers else None,
+        markersize=5.5,
+        markeredgecolor=PAPER,
+        markeredgewidth=0.8,
+    )
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:

@@ -56,6 +56,9 @@ class Projection(torch.nn.Module):
     That the states are standardised, and by which function layers are followed, is this project's choice.
     """
 
+    mean: torch.Tensor
+    spread: torch.Tensor
+
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(hidden))

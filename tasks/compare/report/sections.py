@@ -18,6 +18,7 @@ from tasks.compare.report import (
     distance,
     favoured,
     figures,
+    frontier,
     identity,
     preferring,
     rater_tables,
@@ -71,7 +72,7 @@ def sections(found: Comparison) -> Iterator[Section]:
     yield from (primary(found), categories(found))
     yield from (of_evaluation(found, parts[name]) for name in leading)
     yield from (of_evaluation(found, part) for name, part in parts.items() if name not in leading)
-    yield from (dataset_sizes(found), trend(found), ways(found), preferred(found), truth(found), cost(found))
+    yield from (dataset_sizes(found), trend(found), ways(found), preferred(found), fairness(found), truth(found), cost(found))
 
 
 def primary(found: Comparison) -> Section:
@@ -121,6 +122,20 @@ def preferred(found: Comparison) -> Section:
     held = preferring.arms(found)
     below = [("What each held of its preferences", preferring.table(found), False)] if held else []
     return Section("preferences", "Preference tuning", lead, "", list(preferring.panels(found)), below)
+
+
+def fairness(found: Comparison) -> Section:
+    """What a fairness term does with its weight."""
+    reference = wording.arm_words(found.sources.arms.reference)
+    control = wording.listed([wording.arm_words(name) for name in found.sources.arms.controls])
+    lead = (
+        "Arms that differ in the weight λ of a fairness term alone. Fairness is a distance, of sentiment between values of an attribute, mean "
+        "over attributes: 0 is fair, and chance alone is above it. Relevance is how much completions depend on the value at all; perplexity is "
+        f"that of completions under {reference}. A model that ignores the value is perfectly fair, so none stands without the others. "
+        f"{reference}{f' and {control} stand' if control else ' stands'} beside. Levels, without a test: λ is shown and not chosen here."
+    )
+    below = [("Fairness over λ", frontier.table(found), False)]
+    return Section("fairness", "Fairness against λ", lead, "", list(frontier.panels(found)), below)
 
 
 def named(found: Comparison) -> str:
