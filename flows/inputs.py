@@ -33,7 +33,7 @@ from tasks.datasets.subset import choose
 from tasks.evaluations import Given, NamedFile
 from tasks.finetune import methods
 from tasks.finetune.attributes import LISTS, load_attributes
-from tasks.finetune.requirements import unmet
+from tasks.finetune.requirements import unmet, unsupervised
 from tasks.finetune.stage import MEASURES as OF_TUNING
 from tasks.finetune.stage import REGULARISED
 from tasks.leakage import stage as leakage
@@ -310,6 +310,9 @@ def _beside(
     suites = [suite for _, suite in given.suites.values()]
     for name, arm in experiment.arms.items():
         if not isinstance(arm, Tuned) or not (arm.texts or arm.fairness):
+            continue
+        if wrong := unsupervised(name, arm):
+            problems.append(wrong)
             continue
         before = len(problems)
         if arm.texts and (file := _file(place(arm.texts), load_plain_texts, problems)):

@@ -11,9 +11,17 @@ from tasks.datasets.plain_texts import CLEAR, PlainText
 from tasks.datasets.rows import Row
 from tasks.finetune import methods
 from tasks.finetune.attributes import Attributes, leaked
-from tasks.finetune.loss import weighted_loss
 
 LEAST = 10  # clear texts of each side that a projection on sentiment is fitted to: fewer say little of a direction
+
+
+def unsupervised(name: str, arm: Tuned) -> str:
+    """What to say of texts or a regulariser beside anything but samples; empty where it is right."""
+    if methods.found()[arm.method].learns == "samples":
+        return ""
+    supervised = [method for method, one in methods.found().items() if one.learns == "samples"]
+    key = f"arms.{name}.{'fairness' if arm.fairness else 'texts'}"
+    return f"{key}: {arm.method} is no supervised method; one of {', '.join(supervised)} is required with it"
 
 
 def unmet(
@@ -24,13 +32,8 @@ def unmet(
     attributes: Attributes | None,
     suites: Collection[Suite],
 ) -> Iterator[str]:
-    """What is wrong, a line each: no supervised method, a prompt of a suite in what is read, no sequence that holds a sensitive token, or too
+    """What is wrong, a line each: a prompt of a suite in what is read, no sequence that holds a sensitive token, or too
     few texts of clear sentiment. `samples` and `texts`: from which file, and those of it that are read."""
-    key = f"arms.{name}.{'fairness' if arm.fairness else 'texts'}"
-    if methods.found()[arm.method].loss is not weighted_loss:
-        supervised = [name for name, method in methods.found().items() if method.loss is weighted_loss]
-        yield f"{key}: {arm.method} is no supervised method; one of {', '.join(supervised)} is required with it"
-        return
     path, rows = samples
     held = [(path, row.line, f"sample {row.id}", row.text) for row in rows if attributes]
     if texts:
