@@ -240,7 +240,7 @@ def test_the_term_is_one_less_the_cosine_of_mean_states_however_a_step_is_cut(ar
         terms: list[float] = []
         for place in range(2, one.shared + 2):
             a, b = ((last[side][0, -place] + before[side][0, -place]) / 2 for side in (0, 1))
-            terms.append(1 - float((a @ b) / (a.norm() * b.norm())))
+            terms.append(1 - ((a @ b) / (a.norm() * b.norm())).item())
         by_hand += sum(terms) / len(terms) / len(pairs)
     assert by_hand > 1e-4
     for micro_batch in (1, 3, 4, 8):
@@ -306,7 +306,11 @@ def test_without_weight_a_run_is_to_the_bit_the_one_without_regulariser(
 @pytest.mark.parametrize(("kind", "rate"), [("embedding", 1e-2), ("sentiment", 3e-3)])
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("full", {}), ("lora", LORA.options), ("bottleneck", {"width": 4, "targets": []})],
+    [
+        ("full", {}),
+        pytest.param("lora", LORA.options, marks=pytest.mark.slow),
+        pytest.param("bottleneck", {"width": 4, "targets": []}, marks=pytest.mark.slow),
+    ],
     ids=["full", "lora", "bottleneck"],
 )
 def test_the_term_falls_with_its_weight_whatever_is_trained(
@@ -336,7 +340,7 @@ def test_smaller_pieces_of_a_step_are_regularised_alike(inputs: dict[str, Path],
 
 @pytest.mark.parametrize(
     ("architecture", "chosen", "kind"),
-    [("gpt2", SETTINGS, "embedding"), ("gpt_neox", LORA, "sentiment")],
+    [("gpt2", SETTINGS, "embedding"), pytest.param("gpt_neox", LORA, "sentiment", marks=pytest.mark.slow)],
     ids=["gpt2-full-embedding", "gpt_neox-lora-sentiment"],
 )
 def test_a_regularised_run_taken_up_again_ends_bit_for_bit_where_a_whole_one_does(

@@ -36,6 +36,7 @@ from tasks.datasets.lines import DatasetError, Finding
 from tasks.datasets.matching import WITHIN, Match, Matching, compare
 from tasks.datasets.pairs import Pair, load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
+from tasks.datasets.plain_texts import load_plain_texts
 from tasks.datasets.rows import Row, load_rows
 from tasks.evaluations.toxicity.sentences import TOXIC, load_sentences
 from tasks.leakage import overlap
@@ -407,6 +408,15 @@ SENTENCES = Kind(
     load_sentences,
     lambda held: f"{_count(len(held), 'sentence')}, {sum(one.kind == TOXIC for one in held)} of them toxic",
 )
+TEXTS = Kind(
+    "plain texts",
+    "texts",
+    load_plain_texts,
+    lambda held: (
+        f"{_count(len(held), 'text')}, {sum(one.side == 1 for one in held)} clearly positive, {sum(one.side == 0 for one in held)} "
+        "clearly negative"
+    ),
+)
 
 
 def _of_another_kind(path: Path) -> Kind | None:
@@ -421,6 +431,8 @@ def _of_another_kind(path: Path) -> Kind | None:
         return PAIRS
     if '"kind"' in text and '"text"' in text:
         return SENTENCES
+    if '"sentiment"' in text and '"text"' in text:
+        return TEXTS
     return PROSE if '"topic"' in text or '"text"' in text else None
 
 
