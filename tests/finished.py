@@ -111,7 +111,8 @@ class Finished:
         if node.label in self.failed:
             return node, None
         seen = [self.level, sorted(self.failed)] if stage == "compare" else [self.level] if stage == "adherence" else []
-        identity = {"stage": stage, "inputs": inputs, "settings": {"epochs": 4} if stage == "finetune" else {}}
+        tuning = {"epochs": 4, "fairness": {"kind": "embedding", "weight": 10.0}}
+        identity = {"stage": stage, "inputs": inputs, "settings": tuning if stage == "finetune" else {}}
         identity["numerics"] = {"device": "cpu", "precision": "fp32", "threads": 1}
         key = digest_of([node.label, *seen])
         folder = self.folder / "store" / stage / key

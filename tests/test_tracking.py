@@ -119,6 +119,7 @@ def test_times_are_those_of_the_work(runs: list[Run]) -> None:
     assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
     assert run.data.tags["versions"] == "torch 2.13.0"
     assert (run.data.params["device"], run.data.params["parameters"]) == ("cpu", "300000")
+    assert (run.data.params["epochs"], run.data.params["fairness_weight"]) == ("4", "10.0")  # a number, to plot over
 
 
 def test_a_run_names_what_it_was_tuned_on_and_asked_by_digest(folder: Path, runs: list[Run]) -> None:

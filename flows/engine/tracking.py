@@ -287,7 +287,11 @@ def _params(tracked: Tracked, place: Axes, own: Mapping[Node, Manifest]) -> dict
     identities = {node.stage.name: manifest.document["identity"] for node, manifest in own.items()}
     numerics: Mapping[str, Any] = next((one["numerics"] for one in identities.values() if "numerics" in one), {})
     tuning: Mapping[str, Any] = identities.get("finetune", {}).get("settings", {})
-    return {**axes, **numerics, **{name: value for name, value in tuning.items() if name not in axes}}
+    held = {name: value for name, value in tuning.items() if name not in axes}
+    of_term = {
+        f"fairness_{name}": value for name, value in (held.pop("fairness", None) or {}).items()
+    }  # λ as a number to plot over
+    return {**axes, **numerics, **held, **of_term}
 
 
 def _inputs(tracked: Tracked, own: Mapping[Node, Manifest]) -> list[DatasetInput]:

@@ -116,11 +116,12 @@ def curves(
     width: float = WIDE,
     height: float = 2.7,
     named: bool = True,
+    left: float = 0.6,
 ) -> str:
-    """Curves, named at their ends unless a legend does. `log` makes x logarithmic, with these ticks only."""
+    """Curves, named at their ends unless a legend does. `log` makes x logarithmic, with these ticks only. `left`: inches for ticks and label."""
     with panel(width, height) as (figure, axes):
         names = LETTER * max(len(line.label) for line in lines) if named else 0.0
-        margins(figure, left=0.6, right=0.16 + names, top=0.12, bottom=0.5)
+        margins(figure, left, right=0.16 + names, top=0.12, bottom=0.5)
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
         if zero:
             axes.axhline(0, color=ZERO, linewidth=1.1, zorder=1)
@@ -147,7 +148,7 @@ def curves(
 def path(lines: Sequence[Line], xlabel: str, ylabel: str, *, alt: str, width: float = WIDE, height: float = 3.2) -> str:
     """One measure against another, the points of a line in their order; each line named beside its last point."""
     with panel(width, height) as (figure, axes):
-        margins(figure, left=0.6, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.12, bottom=0.5)
+        margins(figure, left=0.75, right=0.16 + LETTER * max(len(line.label) for line in lines), top=0.12, bottom=0.5)
         axes.grid(True, color=GRID, linewidth=0.8)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))

@@ -23,8 +23,8 @@ from tasks.drawing.panel import NARROW
 
 STAGE, FAIRNESS = "counterfactual", "individual_fairness"
 DRAWN = {  # metric → what it is called, and whether it has a null under permuted words
-    FAIRNESS: ("individual fairness, distance", True),
-    "group_fairness": ("group fairness, distance", True),
+    FAIRNESS: ("individual fairness", True),
+    "group_fairness": ("group fairness", True),
     "relevance": ("relevance, nats a token", False),
     "perplexity": ("perplexity under base", False),
 }
@@ -104,7 +104,7 @@ def panels(found: Comparison) -> Iterator[Panel]:
             yield Panel(
                 f"lambda-{metric}-{place}",
                 caption,
-                curves(lines, "λ, weight of the fairness term", called, alt=caption, log=_ticks(drawn), width=NARROW),
+                curves(lines, "λ, weight of the fairness term", called, alt=caption, log=_ticks(drawn), width=NARROW, left=0.75),
                 narrow=True,
                 note="Pale: the mean under permuted words, which is what chance gives." if null else "",
             )
