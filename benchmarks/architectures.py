@@ -3,14 +3,14 @@
     python -m benchmarks.architectures > docs/architectures.md
 
 A model passes if no token's logits depend on a later token; if greedy tokens by the cache are those of whole passes; if its full
-context can be read; and if it is tuned by each method of the product and its saved weights, loaded anew, give the logits of the
-trained model to the bit. What is refused shows its one line.
+context can be read; and if it is tuned by each method of the product that does not refuse it and its saved weights, loaded anew, give the
+logits of the trained model to the bit, and greedy tokens by the cache that are those of whole passes. What is refused shows its one line.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from unittest import mock
 import numpy as np
 import torch
 
-from model_registry.architecture import UNLIMITED
+from model_registry.architecture import UNLIMITED, shaped
 from model_registry.loading import load_arm, load_model
 from model_registry.tokenization import load_tokenization
 from tasks.contract import read_jsonl
 from tasks.finetune import body as finetune
-from tasks.finetune import start
+from tasks.finetune import methods, start
 from tasks.finetune.stage import Settings as Tuning
 from tasks.sampling import body as sampling
 from tasks.sampling.engines.decode import Row, decode
@@ -32,7 +32,16 @@ from tasks.sampling.stage import Settings as Sampling
 from tests import tiny
 from tests.jobs import make_job
 
-METHODS: dict[str, dict[str, Any]] = {"lora": {"rank": 4, "alpha": 8, "dropout": 0.0}, "full": {}}
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"rank": 4, "alpha": 8, "dropout": 0.0},
+    "bottleneck": {"width": 4, "targets": []},
+    "ia3": {"targets": []},
+    "vera": {"rank": 8, "targets": [], "projection_seed": 0},
+    "oft": {"block": 2, "targets": []},
+    "prompt": {"virtual_tokens": 4},
+    "prefix": {"virtual_tokens": 4},
+}
 TUNING = Tuning(
     method="full", epochs=1, min_steps=3, learning_rate=1e-2, batch=4, micro_batch=4, prompt_loss_weight=0.1, weight_decay=0.01,
     warmup=0.1, schedule="cosine", max_grad_norm=1.0, options={}, template="Question: {prompt}\nAnswer:", train_samples=6, seed=3,
@@ -163,6 +172,7 @@ class Tried:
     context: int | None
     refused: str = ""
     failed: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()  # methods that refuse it
 
 
 def config(name: str, vocabulary: int) -> Any:
@@ -210,22 +220,29 @@ def tried(name: str, work: Path) -> Tried:
             weight.add_(0.1 * torch.randn_like(weight))  # far enough from the initial state for texts to differ by prompt
     model.save_pretrained(folder)
     context = None if words.context == UNLIMITED else words.context
-    return Tried(name, made.model_type, context, failed=tuple(_faults(folder, work, words.context)))
+    without = tuple(method for method in METHODS if _refuses(method, folder))
+    failed = _faults(folder, work, words.context, [method for method in METHODS if method not in without])
+    return Tried(name, made.model_type, context, failed=tuple(failed), without=without)
 
 
-def _faults(folder: Path, work: Path, context: int) -> Iterator[str]:
+def _refuses(method: str, folder: Path) -> bool:
+    """As `palms plan` finds it out."""
+    model = shaped(folder)
+    try:
+        with torch.device("meta"):
+            methods.found()[method].build(model, METHODS[method])
+    except ValueError:
+        return True
+    return False
+
+
+def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str]) -> Iterator[str]:
     model, words = load_model(folder, precision="fp32", device="cpu"), load_tokenization(folder)
     asked = words.of("Question: Who decides? Answer: nobody")
     if not torch.allclose(_logits(model, asked)[:-1], _logits(model, (*asked[:-1], 7))[:-1], atol=1e-5):
         yield "a token's logits depend on a later token"
-    rows = [Row(asked[:stop], np.zeros(12)) for stop in (6, 9)]
-    drawn = decode(model, rows, shape=2, prefill=6, ends=frozenset(), filler=0, temperature=0, top_p=1.0)
-    for row, one in zip(rows, drawn, strict=True):
-        seen = list(row.prompt)
-        for _ in one.tokens:
-            seen.append(int(_logits(model, seen)[-1].argmax()))
-        if tuple(seen[len(row.prompt) :]) != one.tokens:
-            yield "greedy tokens by the cache are not those of whole passes"
+    if not _agree(model, asked):
+        yield "greedy tokens by the cache are not those of whole passes"
     _logits(model, [7] * min(context, 2 * CONTEXT))
     (work / "suite.yaml").write_text(SUITE)
     tiny.jsonl(work / "data" / "samples.jsonl", ROWS)
@@ -236,22 +253,39 @@ def _faults(folder: Path, work: Path, context: int) -> Iterator[str]:
         save(model, base, target)
         trained.append(_logits(model.eval(), asked))
 
-    for method, options in METHODS.items():
+    for method in tuning:
         tuned = work / method
-        settings = Tuning(**{**TUNING.__dict__, "method": method, "options": options})
+        settings = Tuning(**{**TUNING.__dict__, "method": method, "options": METHODS[method]})
         with mock.patch.object(start, "save", noting):
             finetune.run([make_job(tuned, settings, {"model": work / "prepared", "dataset": work / "data"}).job])
-        reloaded = _logits(load_arm(work / "prepared", tuned, precision="fp32", device="cpu"), asked)
+        arm = load_arm(work / "prepared", tuned, precision="fp32", device="cpu")
+        reloaded = _logits(arm, asked)
         if not torch.equal(trained[-1], reloaded):
             yield f"{method}: the reloaded model's logits differ by {float((trained[-1] - reloaded).abs().max()):.2g}"
         if torch.equal(reloaded, _logits(model, asked)):
             yield f"{method}: nothing was tuned"
+        if not _agree(arm, asked):
+            yield f"{method}: greedy tokens by the cache are not those of whole passes"
         job = make_job(
             work / f"said-{method}", SAMPLING, {"model": work / "prepared", "tuned": tuned, "suite": work / "suite.yaml"}
         ).job
         sampling.run([job])
         if len(read_jsonl(job.work / "completions.jsonl")) != 4:
             yield f"{method}: completions are missing"
+
+
+def _agree(model: Any, asked: Sequence[int]) -> bool:
+    """Greedy tokens by the cache are those of whole passes."""
+    rows = [Row(tuple(asked[:stop]), np.zeros(12)) for stop in (6, 9)]
+    for row, one in zip(
+        rows, decode(model, rows, shape=2, prefill=6, ends=frozenset(), filler=0, temperature=0, top_p=1.0), strict=True
+    ):
+        seen = list(row.prompt)
+        for _ in one.tokens:
+            seen.append(int(_logits(model, seen)[-1].argmax()))
+        if tuple(seen[len(row.prompt) :]) != one.tokens:
+            return False
+    return True
 
 
 @torch.inference_mode()
@@ -263,7 +297,7 @@ def _logits(model: Any, ids: Any) -> torch.Tensor:
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(HEAD)
+    print(HEAD.format(methods=", ".join(METHODS)))
     for name in NAMES:
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -272,18 +306,19 @@ def main() -> None:
                 one = Tried(name, name, None, failed=(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}",))
         context = "" if one.refused else "no limit" if one.context is None else "told"
         told = f"refused: {one.refused}" if one.refused else "; ".join(one.failed) or "yes"
-        print(f"| {one.name} | `{one.kind}` | {context} | {told} |", flush=True)
+        print(f"| {one.name} | `{one.kind}` | {context} | {told} | {', '.join(one.without)} |", flush=True)
 
 
 HEAD = """\
 # Architectures
 
-What was tuned (LoRA and full), sampled and reloaded to the bit, by small models with random weights (`python -m benchmarks.architectures`
-writes this file). "no limit": the architecture sets none, and the product then sets none. What is refused is refused by `palms plan` for a local
-folder and by *prepare* for a model of the hub, in the line shown.
+What was tuned (by {methods}), sampled and reloaded to the bit, by small models
+with random weights (`python -m benchmarks.architectures` writes this file). "no limit": the architecture sets none, and the product then
+sets none. What is refused is refused by `palms plan` for a local folder and by *prepare* for a model of the hub, in the line shown. A
+method that an architecture has no place for is refused by `palms plan` likewise, and for a model of the hub as its tuning begins.
 
-| shape | model_type | context | tuned, sampled, reloaded |
-|---|---|---|---|"""
+| shape | model_type | context | tuned, sampled, reloaded | but for |
+|---|---|---|---|---|"""
 
 if __name__ == "__main__":
     main()

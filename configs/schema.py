@@ -164,11 +164,21 @@ class Tuned(Section):
         own = {name: value for name, value in self.model_dump().items() if name not in Tuned.model_fields}
         return {"kind": self.method, **own}
 
+    @property
+    def merges(self) -> bool:
+        """Whether its adapter can be merged into the weights that it is on."""
+        return True
+
     def cannot_follow(self, started: Tuned) -> str:
         """Why this arm cannot start from an arm that was tuned so; empty where it can."""
         own, its = self.adapter, started.adapter
-        if own is None or its is None:
-            return ""
+        if own is None or its is None:  # the one adapter there is would be merged into whole weights
+            fixed = next((one.method for one in (self, started) if one.adapter is not None and not one.merges), None)
+            return (
+                f"a {fixed} cannot be merged into whole weights; arms that both have one, or another method, are required"
+                if fixed
+                else ""
+            )
         if own["kind"] != its["kind"]:
             return f"has an adapter of kind {its['kind']}, and {self.method} tunes one of kind {own['kind']}; the same kind is required"
         differing = next((name for name in own if own[name] != its.get(name)), None)

@@ -252,10 +252,12 @@ def _primary(experiment: Experiment, given: Given) -> Iterator[str]:
 
 def _room(experiment: Experiment, models: Sequence[Model]) -> Iterator[str]:
     """A prompt and its completion fit the context."""
+    taken = methods.most_virtual_tokens(experiment.arms.values())
+    less = f", {taken} of them virtual" if taken else ""
     for name, sampled in experiment.suites.items():
         for model in models:
-            if model.context is not None and sampled.max_new_tokens >= model.context:
-                yield f"suites.{name}.max_new_tokens: {sampled.max_new_tokens}; {model.name} reads {model.context} tokens in all"
+            if model.context is not None and sampled.max_new_tokens >= model.context - taken:
+                yield f"suites.{name}.max_new_tokens: {sampled.max_new_tokens}; {model.name} reads {model.context} tokens in all{less}"
 
 
 def _given(

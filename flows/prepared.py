@@ -30,7 +30,7 @@ from flows.engine.store import Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import BESIDE, Inputs, gather, sweep_id
-from flows.reading import LOCAL, require_readable
+from flows.reading import require_readable, to_be_looked_at
 from flows.request import Request, request
 from tasks.contract import File, Node
 from tasks.ratings.kept import RATINGS
@@ -129,7 +129,7 @@ def prepare_run(home: Home, asked: Request) -> Run:
         )
 
     reads: dict[str, str] = {}
-    if any(model.source.kind in LOCAL for model in inputs.models):
+    if to_be_looked_at(experiment, inputs):
         unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached"}
         reads = require_readable(experiment, inputs, unmade)
     begun = {model: threading.Event() for model in dag.sizes}

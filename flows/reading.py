@@ -12,13 +12,14 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from configs.problems import BadInput
 from configs.schema import NESTED, Experiment, Tuned
 from configs.suites import SLOT, load_suite
 from flows.experiment import asked_of
 from flows.inputs import TEXTS, Inputs
-from model_registry.architecture import layers_of
+from model_registry import architecture
 from model_registry.catalog import Model
 from tasks.datasets.plain_texts import load_plain_texts
 from tasks.datasets.preferences import load_preferences
@@ -27,6 +28,12 @@ from tasks.datasets.subset import choose
 from tasks.finetune import methods
 
 LOCAL = ("folder", "gguf")
+
+
+def to_be_looked_at(experiment: Experiment, inputs: Inputs) -> bool:
+    """Whether there is anything to be found out: a calibration model reads everything of its grammar, and most arms fit it."""
+    kinds = {model.source.kind for model in inputs.models}
+    return not kinds.isdisjoint(LOCAL) or ("calibration" in kinds and bool(_tried(experiment)))
 
 
 def require_readable(experiment: Experiment, inputs: Inputs, models: Container[str | None]) -> dict[str, str]:
@@ -42,7 +49,7 @@ def require_readable(experiment: Experiment, inputs: Inputs, models: Container[s
         if model.source.kind in LOCAL and model.name in models and (told := _read_by(experiment, model, inputs, problems))
     }
     for model in inputs.models:
-        if model.source.kind == "folder" and model.name in models and model.name in reads:
+        if model.name in models and (model.calibration or model.name in reads):
             problems += _unfitting(experiment, model)
     if problems:
         raise BadInput(*problems)
@@ -50,18 +57,42 @@ def require_readable(experiment: Experiment, inputs: Inputs, models: Container[s
 
 
 def _unfitting(experiment: Experiment, model: Model) -> Iterator[str]:
-    """What arms ask of the layers of a model that is in a folder; of others the tuning itself says it, in the same words."""
-    given = {name: methods.options(arm) for name, arm in experiment.arms.items() if isinstance(arm, Tuned)}
-    asked = {name: options for name, options in given.items() if options.get("targets")}
-    try:
-        layers = layers_of(Path(model.source.id)) if asked else frozenset()
-    except (ValueError, KeyError, TypeError, ImportError) as error:
-        yield f"{model.name}: config.json builds no model ({' '.join(str(error).split())[:200]}); one that transformers builds is required"
-        return
-    for name, options in asked.items():
-        arm = experiment.arms[name]
-        for wrong in methods.found()[arm.method].check(options, layers):
-            yield f"arms.{name}.{wrong} ({model.name})"
+    """What arms ask of a model and cannot have, found by putting their methods on its shapes; of models of the hub the tuning itself says it,
+    in the same words."""
+    for name, method, options in _tried(experiment):
+        try:
+            shaped = _shaped(model)
+        except (ValueError, KeyError, TypeError, ImportError) as error:
+            yield f"{model.name}: config.json builds no model ({' '.join(str(error).split())[:200]}); one that transformers builds is required"
+            return
+        try:
+            with shaped.device:
+                method.build(shaped, options)
+        except ValueError as error:
+            yield f"arms.{name}.{error} ({model.name})"
+
+
+def _tried(experiment: Experiment) -> list[tuple[str, methods.Method, dict[str, Any]]]:
+    """The arms whose options need not fit every architecture."""
+    tuned = [
+        (name, methods.found()[arm.method], methods.options(arm))
+        for name, arm in experiment.arms.items()
+        if isinstance(arm, Tuned)
+    ]
+    return [one for one in tuned if not one[1].fits_all(one[2])]
+
+
+def _shaped(model: Model) -> Any:
+    if not model.calibration:
+        return architecture.shaped(Path(model.source.id))
+    import torch
+
+    from model_registry.calibration.grammar import load_grammar
+    from model_registry.calibration.pretrain import new_model
+    from model_registry.calibration.tokenizer import build_tokenizer
+
+    with torch.device("meta"):
+        return new_model(model.source.spec, build_tokenizer(load_grammar(), model.source.spec["context"])).eval()
 
 
 def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: list[str]) -> str | None:
@@ -99,7 +130,7 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
                         yield f"{held.path}:{line}", item, partial(words.sample, turn, question, answer)
 
     try:
-        words = load_tokenization(Path(model.source.id))
+        words = load_tokenization(Path(model.source.id), methods.most_virtual_tokens(experiment.arms.values()))
         turn = words.turn(experiment.around)
         words.asked(turn, STAND_IN)
     except ValueError as error:

@@ -19,7 +19,9 @@ CARRIED = ("past_key_values", "cache_params")
 UNLIMITED = sys.maxsize
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "context_length")
 # Positions are told by a bias that goes on for ever, or by a state that is carried along.
-WITHOUT_LIMIT = ("bloom", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma", "xlstm")
+WITHOUT_LIMIT = ("bloom", "mamba", "mamba2", "falcon_mamba", "xlstm")
+# Takes a cache, and hands none out (transformers 5.23): without one a step reads its token as if it were the first.
+KEEPS_ITS_CACHE = ("recurrent_gemma",)
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,23 @@ def linear_layers(model: Any) -> frozenset[str]:
     )
 
 
-def layers_of(folder: Path) -> frozenset[str]:
-    """The same of a model folder, by its configuration alone. Raises ValueError where that builds no model."""
+def shaped(place: Path) -> Any:
+    """The model of a folder or GGUF file with its shapes and without numbers (torch's device `meta`): what a method of tuning is tried on.
+
+    In bf16, the one precision in which torch 2.13 multiplies experts there. Raises ValueError where its configuration builds no model.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    if gguf_file.is_one(place):
+        config = gguf_file.load_config(place)
+    else:
+        config = AutoConfig.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        return linear_layers(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16, attn_implementation="eager", trust_remote_code=False
+        )
+    return model.eval()
 
 
 def _context(kind: str, text: Any) -> int:
@@ -89,7 +100,7 @@ def _refusal(config: Any) -> str | None:
 
     if config.model_type not in CAUSAL:
         return f"{config.model_type} is no language model that writes from left to right; such a one is required"
-    if not _carries(config):
+    if config.model_type in KEEPS_ITS_CACHE or not _carries(config):
         return f"{config.model_type} hands nothing from one step of sampling to the next; a model with a cache is required"
     if getattr(config, "is_encoder_decoder", False):
         return f"{config.model_type} has an encoder; a model of a decoder alone is required"

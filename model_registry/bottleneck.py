@@ -11,7 +11,6 @@ AdapterHub's library does not work with transformers 5. Importing this module ma
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,18 +19,34 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 KIND, PREFIX = "BOTTLENECK", "bottleneck_"
 # The projections that end a sub-layer, by the names that the architectures have for them.
 ENDS = (
-    *("o_proj", "out_proj", "c_proj", "dense", "wo", "out_lin", "attention_output"),
+    *("o_proj", "out_proj", "c_proj", "dense", "wo", "out_lin", "attention_output", "linear_out"),
     *("down_proj", "dense_4h_to_h", "fc2", "fc_out", "w2", "lin2", "ff_out"),
 )
+# No block's, or not the end of its sub-layer.
+NO_ENDS = ("vision", "expert", "intermediate")
 
 
-def ends(layers: Collection[str]) -> list[str]:
-    """Those of a model's linear layers that end a sub-layer."""
-    return sorted(set(ENDS) & set(layers))
+def ends(model: Any) -> list[str]:
+    """Names of the layers that end the two sub-layers of every block; none where not just two a block are known.
+
+    What is inside a mixture's experts ends no sub-layer, and BERT's `intermediate.dense` begins one.
+    """
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D)]
+    paths = [tuple(name.split(".")) for name in layers]
+    blocks = [path for path in paths if any(map(str.isdigit, path)) and not any(part in ".".join(path) for part in NO_ENDS)]
+    found = [path for path in blocks if path[-1] in ENDS]
+    if len(found) != 2 * model.config.get_text_config().num_hidden_layers:
+        return []
+    for length in (1, 2):  # of the names; two where one alone is that of other layers too
+        names = {path[-length:] for path in found}
+        if sum(path[-length:] in names for path in paths) == len(found):
+            return sorted(".".join(name) for name in names)
+    return []
 
 
 @dataclass

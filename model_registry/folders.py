@@ -148,6 +148,11 @@ def kind_of(adapter: Path) -> str:
     )
 
 
+def virtual_tokens(adapter: Path | None) -> int:
+    """How many places of the context an adapter takes."""
+    return 0 if adapter is None else int(_read_object(adapter / ADAPTER).get("num_virtual_tokens", 0))
+
+
 def prepared_folder(path: Path) -> Path:
     """The model folder that a prepared model stands for: its own `model/`, or the one that its `location.json` names.
 

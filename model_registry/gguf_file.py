@@ -334,6 +334,12 @@ def _alone(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def load_config(path: Path) -> Any:
+    """Of the model in the file. Raises BadInput."""
+    with _alone(path) as alone:
+        return _config(path, alone, require_usable(path))
+
+
 def _config(path: Path, alone: Path, header: Header) -> Any:
     """As transformers reads it, once its model is known to be no larger than what the file holds."""
     import torch

@@ -142,6 +142,7 @@ def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
     from safetensors import SafetensorError, safe_open
 
     import model_registry.bottleneck  # noqa: F401  # an adapter may be of it
+    from model_registry.virtual_tokens import KINDS, VirtualTokens
 
     if not (weights := adapter / "adapter_model.safetensors").is_file():
         raise ValueError(f"{adapter}: adapter_model.safetensors is missing; an adapter in safetensors is required")
@@ -153,7 +154,7 @@ def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
             adapted = model
             adapted.add_adapter(name, config)
         else:
-            adapted = PeftModel(model, config, name)
+            adapted = (VirtualTokens if config.peft_type in KINDS else PeftModel)(model, config, name)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{adapter}: no adapter of this model ({first_line}); one that was tuned on it is required") from None

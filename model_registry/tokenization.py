@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.suites import CHAT, SLOT, SYSTEM, check_template
 from model_registry.architecture import Architecture, architecture
+from model_registry.folders import arm_folders, prepared_folder, virtual_tokens
 from model_registry.loading import load_tokenizer
 
 if TYPE_CHECKING:
@@ -59,15 +60,18 @@ class Turn:
 
 
 class Tokenization:
-    """A model's tokenizer with all that is known about it. `context`: tokens that the model reads at most.
+    """A model's tokenizer with all that is known about it. `context`: tokens that the model reads at most, without those that are `taken`.
 
     Raises:
         ValueError: one line: it does not tell where its tokens stand, adds within a text, or has tokens that the model does not.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, architecture: Architecture) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, architecture: Architecture, taken: int = 0) -> None:
         self.tokenizer = tokenizer
-        self.context = architecture.context
+        self.context = architecture.context - taken
+        self._most = f"the model's context of {architecture.context}{f' less {taken} virtual tokens' if taken else ''}"
+        if self.context < 1:
+            raise ValueError(f"virtual_tokens: {taken}; fewer than the model's context of {architecture.context} are accepted")
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(
                 f"{type(tokenizer).__name__} does not tell where its tokens stand; one with a tokenizer.json is required"
@@ -132,8 +136,7 @@ class Tokenization:
         asked = self._begun(turn, found.pop())
         if not 0 < len(asked) <= self.context - new:
             raise ValueError(
-                f"{len(asked)} tokens and {new} new ones; "
-                f"at least one, and together at most the model's context of {self.context}, are accepted"
+                f"{len(asked)} tokens and {new} new ones; at least one, and together at most {self._most}, are accepted"
             )
         return asked
 
@@ -160,7 +163,7 @@ class Tokenization:
         if asked != self.asked(turn, prompt):
             raise ValueError(_straddled(before, repr(completion[:12])))
         if (count := len(asked) + len(answered) + 1) > self.context:
-            raise ValueError(f"{count} tokens; at most the model's context of {self.context} are accepted")
+            raise ValueError(f"{count} tokens; at most {self._most} are accepted")
         return asked, (*answered, turn.end)
 
     def whole(self, turn: Turn, prompt: str, more: str) -> Ids:
@@ -295,15 +298,20 @@ _BYTE = re.compile("<0x[0-9A-F]{2}>")  # what characters that the vocabulary lac
 _MARKS = re.compile(f"[{chr(MARK)}-{chr(MARK + 0xFFFD)}]")
 
 
-def load_tokenization(place: Path) -> Tokenization:
-    """Of a model folder or of a GGUF file.
+def arm_tokenization(prepared: Path, tuned: Path | None) -> Tokenization:
+    """Of an arm's model: the prepared one's, less the places that virtual tokens take. Raises ValueError as `load_tokenization` does."""
+    return load_tokenization(prepared_folder(prepared), virtual_tokens(arm_folders(prepared, tuned)[1]))
+
+
+def load_tokenization(place: Path, taken: int = 0) -> Tokenization:
+    """Of a model folder or of a GGUF file, of whose context so many places are taken.
 
     Raises:
         ValueError: one line that names it and what is wrong with its tokenizer or its configuration.
     """
     tokenizer = load_tokenizer(place)
     try:
-        return Tokenization(tokenizer, architecture(place))
+        return Tokenization(tokenizer, architecture(place), taken)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
 

@@ -4,23 +4,25 @@ the model that they were on."""
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from configs.problems import BadInput
 from flows.experiment import read_experiment
 from flows.inputs import gather
 from flows.reading import require_readable
-from model_registry.architecture import layers_of
+from model_registry.architecture import linear_layers, shaped
 from model_registry.exporting import NotExported, _merge
 from model_registry.loading import load_model, put_adapter
 from tasks.finetune import methods
 from tasks.finetune.methods.lora import Lora
 from tasks.finetune.start import save
-from tests import sweeps, tiny
+from tests import ggufs, sweeps, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0}
@@ -33,7 +35,13 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "oft": ("oft", {"block": 4, "targets": []}),
     "ia3": ("ia3", {"targets": []}),
     "bottleneck": ("bottleneck", {"width": 4, "targets": []}),
+    "narrow": ("bottleneck", {"width": 2, "targets": []}),
+    "prompt": ("prompt", {"virtual_tokens": 5}),
+    "short": ("prompt", {"virtual_tokens": 2}),
+    "prefix": ("prefix", {"virtual_tokens": 5}),
+    "brief": ("prefix", {"virtual_tokens": 2}),
 }
+VIRTUAL = ("prompt", "short", "prefix", "brief")  # these begin as random tokens: `test_virtual_tokens`
 IDS = torch.arange(1, 20)[None]
 
 
@@ -73,7 +81,7 @@ def adapters(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in VIRTUAL])
 def test_an_adapter_begins_at_the_model_as_it_is(kind: str, llama: Path) -> None:
     method, options = KINDS[kind]
     plain = logits(fresh(llama))
@@ -114,7 +122,9 @@ def test_adapters_of_all_kinds_on_one_base_leave_no_trace_in_any_order(
         assert torch.equal(logits(base), plain), kind
 
 
-@pytest.mark.parametrize("kinds", [("lora", "rslora", "targets"), ("bottleneck", "bottleneck")])
+@pytest.mark.parametrize(
+    "kinds", [("lora", "rslora", "dora", "targets"), ("bottleneck", "narrow"), ("prompt", "short"), ("prefix", "brief")]
+)
 def test_several_adapters_beside_each_other_do_not_interfere(
     kinds: tuple[str, ...], adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
 ) -> None:
@@ -161,25 +171,95 @@ def test_an_adapter_of_another_base_is_refused_in_one_line(
         assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("method", ["lora", "bottleneck"])
-def test_targets_that_no_layer_is_called_are_refused_before_anything_runs(method: str, llama: Path, tmp_path: Path) -> None:
-    tuned = {"method": method, "dataset": "values_targeted", "learning_rate": 1e-3, "targets": ["q_proj", "query"]}
-    folder = sweeps.tiny_model(tmp_path / "model", "llama")
-    path = sweeps.experiment(
-        tmp_path,
-        {"tiny": folder},
-        arms={"base": {"method": "none"}, "values_targeted": tuned},
-        contrasts=["values_targeted-base"],
-    )
+def unfit(folder: Path, models: dict[str, Path] | None, **arm: Any) -> list[str]:
+    """What is said of an arm before anything runs; `models`: None for the calibration ladder."""
+    arms = {"base": {"method": "none"}, "values_targeted": {"dataset": "values_targeted", "learning_rate": 1e-3, **arm}}
+    ladders = {} if models else {"ladders": [{"ladder": "calibration", "sizes": ["30k"]}]}
+    path = sweeps.experiment(folder, models or {}, arms=arms, contrasts=["values_targeted-base"], **ladders)
     experiment = read_experiment(path)
-    with pytest.raises(BadInput) as told:
-        require_readable(experiment, gather(experiment, tmp_path), {"local-tiny"})
-    (line,) = told.value.lines
+    inputs = gather(experiment, folder)
+    try:
+        require_readable(experiment, inputs, {model.name for model in inputs.models})
+    except BadInput as error:
+        return list(error.lines)
+    return []
+
+
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "ia3", "vera", "oft"])
+def test_targets_that_no_layer_is_called_are_refused_before_anything_runs(method: str, llama: Path, tmp_path: Path) -> None:
+    folder = sweeps.tiny_model(tmp_path / "model", "llama")
+    (line,) = unfit(tmp_path, {"tiny": folder}, method=method, targets=["q_proj", "query"])
     assert line.startswith("arms.values_targeted.targets: no linear layer is called query; ")
     assert line.endswith(" (local-tiny)")
-    assert layers_of(folder) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert linear_layers(shaped(folder)) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     with pytest.raises(ValueError, match="no linear layer is called query"):
-        methods.found()[method].build(fresh(llama), {**LORA, "width": 4, "targets": ["query"]})
+        methods.found()[method].build(fresh(llama), {**KINDS[method][1], "targets": ["query"]})
+
+
+def test_what_does_not_fit_a_calibration_model_or_a_gguf_file_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (line,) = unfit(tmp_path / "a", None, method="lora", targets=["q_proj"])
+    assert line.startswith("arms.values_targeted.targets: no linear layer is called q_proj; ")
+    assert "query_key_value" in line
+    assert line.endswith(" (calibration-30k)")
+    assert unfit(tmp_path / "b", None, method="lora", targets=["query_key_value"]) == []
+    assert unfit(tmp_path / "c", None, method="prefix") == []
+    (line,) = unfit(tmp_path / "d", None, method="oft", block=11)
+    assert line.startswith("arms.values_targeted.block: 11 does not divide the ")
+    file = ggufs.write(tmp_path / "m.gguf", tiny.model(tmp_path / "wide", "llama", context=1024), "Q8_0")
+    (line,) = unfit(tmp_path / "e", {"gguf": file}, method="ia3", targets=["query"])
+    assert line.startswith("arms.values_targeted.targets: no linear layer is called query; ")
+    assert line.endswith(" (local-gguf)")
+    assert unfit(tmp_path / "f", {"gguf": file}, method="bottleneck") == []
+
+
+# Shape → what is said of bottlenecks and of a prefix on it; empty: they fit.
+SHAPED = {
+    "bert-decoder": ("", ""),
+    "mixtral": ("targets: none; of mixtral not both", ""),
+    "gpt_oss": ("targets: none; of gpt_oss not both", ""),
+    "mamba": ("targets: none; of mamba not both", "method: prefix; mamba does not keep keys and values"),
+    "deepseek_v3": ("targets: none; of deepseek_v3 not both", "method: prefix; deepseek_v3 does not keep keys and values"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPED)
+def test_where_an_architecture_has_no_place_for_it_a_method_is_refused_on_its_shapes(shape: str, tmp_path: Path) -> None:
+    from benchmarks.architectures import config
+
+    config(shape, 300).save_pretrained(tmp_path)
+    for method, refusal in zip(("bottleneck", "prefix"), SHAPED[shape], strict=True):
+        refused = pytest.raises(ValueError, match=f"^{refusal}") if refusal else nullcontext()
+        with torch.device("meta"), refused:
+            methods.found()[method].build(shaped(tmp_path), KINDS[method][1])
+
+
+def test_bottlenecks_of_a_bert_end_its_sub_layers_and_begin_none(tmp_path: Path) -> None:
+    from benchmarks.architectures import config
+
+    config("bert-decoder", 300).save_pretrained(tmp_path)
+    with torch.device("meta"):
+        model = methods.found()["bottleneck"].build(shaped(tmp_path), {"width": 4, "targets": []})
+    places = {
+        name.partition(".bottleneck_")[0].partition("layer.")[2]
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+    assert places == {f"{block}.{end}" for block in (0, 1) for end in ("attention.output.dense", "output.dense")}
+
+
+def test_no_adapter_is_put_where_a_kernel_reads_past_it(tmp_path: Path) -> None:
+    from benchmarks.architectures import config
+
+    config("mamba", 300).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"targets: out_proj; the kernels of mamba read it past an adapter; .*in_proj"):
+        methods.found()["bottleneck"].build(shaped(tmp_path), {"width": 4, "targets": ["out_proj"]})
+
+
+def test_targets_are_called_as_models_call_their_layers_and_each_once() -> None:
+    assert Lora.model_validate({"method": "lora", "dataset": "d", "targets": ["Wqkv"]}).targets == ("Wqkv",)
+    for targets, why in ((["q_proj", "q_proj"], "q_proj stands there twice"), (["q proj"], "match pattern")):
+        with pytest.raises(ValidationError, match=why):
+            Lora.model_validate({"method": "lora", "dataset": "d", "targets": targets})
 
 
 def test_options_that_came_later_leave_keys_as_they_were() -> None:

@@ -42,6 +42,7 @@ SETTINGS = Settings(
     seed=3,
 )  # fmt: skip
 BOTTLENECK = replace(SETTINGS, method="bottleneck", options={"width": 4, "targets": []})
+PREFIX = replace(SETTINGS, method="prefix", options={"virtual_tokens": 4})
 LORA = replace(SETTINGS, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1})
 DATA = [
     {"id": f"s{i}", "category": f"c{i % 3}", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
@@ -210,8 +211,8 @@ def test_equal_runs_write_equal_bytes_without_paths_and_say_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "settings"),
-    [("gpt2", SETTINGS), ("gpt2", LORA), ("gpt_neox", SETTINGS), ("opt-350m", LORA), ("llama", BOTTLENECK)],
-    ids=["gpt2-full", "gpt2-lora", "gpt_neox-full", "opt-350m-lora", "llama-bottleneck"],
+    [("gpt2", SETTINGS), ("gpt2", LORA), ("gpt_neox", SETTINGS), ("opt-350m", LORA), ("llama", BOTTLENECK), ("gpt2", PREFIX)],
+    ids=["gpt2-full", "gpt2-lora", "gpt_neox-full", "opt-350m-lora", "llama-bottleneck", "gpt2-prefix"],
 )
 def test_a_run_taken_up_again_ends_bit_for_bit_where_a_whole_one_does(
     architecture: str, settings: Settings, dataset: Path, tmp_path: Path

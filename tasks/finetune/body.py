@@ -37,7 +37,7 @@ def tune(job: Job) -> None:
     """
     settings: Settings = job.settings
     folder = prepared_folder(job.inputs["model"])
-    words = load_tokenization(folder)
+    words = load_tokenization(folder, methods.virtual_tokens(settings.options))
     turn = words.turn(settings.template)
     # 1. The data, settled to the last step.
     rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples, settings.subset_seed)

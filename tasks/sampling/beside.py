@@ -14,7 +14,7 @@ from typing import Any
 
 from model_registry.folders import kind_of
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
-from model_registry.tokenization import load_tokenization
+from model_registry.tokenization import arm_tokenization
 from tasks.contract import Numerics
 from tasks.sampling.body import ends
 from tasks.sampling.engines.decode import Row, decode
@@ -47,8 +47,8 @@ class Beside:
         make_deterministic()
         folder = prepared_folder(prepared)
         self.manner, self.arms = manner, tuple(tuned)
-        self._words = load_tokenization(folder)
-        self._turn = self._words.turn(manner.template)
+        self._words = {arm: arm_tokenization(prepared, place) for arm, place in tuned.items()}
+        self._turn = next(iter(self._words.values())).turn(manner.template)
         self._bases: dict[
             str, Any
         ] = {}  # kind of adapter → the model with those of this kind on it: PEFT takes one kind on a model
@@ -72,15 +72,15 @@ class Beside:
         Raises:
             ValueError: the model cannot read this prompt, or it leaves no room for an answer.
         """
-        manner, words = self.manner, self._words
-        asked = words.asked(self._turn, prompt, manner.max_new_tokens)
-        row = Row(asked, uniforms(manner.seed, prompt, repeat, manner.max_new_tokens))
+        manner, numbers = self.manner, uniforms(self.manner.seed, prompt, repeat, self.manner.max_new_tokens)
         for arm in self.arms:
+            words = self._words[arm]
+            asked = words.asked(self._turn, prompt, manner.max_new_tokens)
             model, switched = self._of(arm)
             with switched:
                 (drawn,) = decode(
                     model,
-                    [row],
+                    [Row(asked, numbers)],
                     shape=1,
                     prefill=len(asked),
                     ends=ends(model, words, self._turn),

@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.suites import SLOT, Prompt, Suite, load_suite
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
-from model_registry.tokenization import Ids, Tokenization, Turn, load_tokenization
+from model_registry.tokenization import Ids, Tokenization, Turn, arm_tokenization
 from tasks.contract import Job, write_jsonl
 from tasks.sampling.engines.decode import Drawn, Row, decode
 from tasks.sampling.kept import Kept
@@ -24,7 +24,7 @@ def run(jobs: Sequence[Job]) -> None:
     for job in jobs:
         precision, device = job.numerics.precision, job.numerics.device
         folder = prepared_folder(job.inputs["model"])
-        words = load_tokenization(folder)
+        words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
         weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
         if weights != folder:
             base = None  # never two whole models in memory

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from configs.suites import load_suite
 from model_registry.calibration.grammar import load_grammar
-from model_registry.loading import load_arm, make_deterministic, prepared_folder
-from model_registry.tokenization import load_tokenization
+from model_registry.loading import load_arm, make_deterministic
+from model_registry.tokenization import arm_tokenization
 from tasks.contract import Job, write_metrics, write_rows
 from tasks.evaluations.adherence import exact
 from tasks.evaluations.adherence.judge import label_completions, prompt_rows
@@ -43,10 +43,9 @@ def run_exact(jobs: Sequence[Job]) -> None:
     make_deterministic()
     grammar = load_grammar()
     for job in jobs:
-        folder, suite = prepared_folder(job.inputs["model"]), load_suite(job.inputs["suite"])
-        tuned = job.inputs.get("tuned")
-        model = load_arm(job.inputs["model"], tuned, precision=job.numerics.precision, device=job.numerics.device)
-        truths = exact.truth_rows(model, load_tokenization(folder), suite, grammar, job.settings.template)
+        suite, prepared, tuned = load_suite(job.inputs["suite"]), job.inputs["model"], job.inputs.get("tuned")
+        model = load_arm(prepared, tuned, precision=job.numerics.precision, device=job.numerics.device)
+        truths = exact.truth_rows(model, arm_tokenization(prepared, tuned), suite, grammar, job.settings.template)
         write_rows(job.work / "exact.csv", [asdict(row) for row in truths])
         write_metrics(job.work, known_metrics(exact.prompt_rows(truths, suite, grammar, planted=tuned is None)))
         job.progress(len(suite.prompts), len(suite.prompts), "prompts")

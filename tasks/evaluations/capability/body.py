@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from model_registry.loading import load_arm, make_deterministic, prepared_folder
-from model_registry.tokenization import Tokenization, load_tokenization
+from model_registry.loading import load_arm, make_deterministic
+from model_registry.tokenization import Tokenization, arm_tokenization
 from tasks.contract import Job, canonical, read_json, replace_file, write_json, write_metrics, write_rows
 from tasks.datasets.paragraphs import Paragraph, load_paragraphs
 from tasks.evaluations.capability import harness, prose
@@ -28,10 +28,10 @@ def run(jobs: Sequence[Job]) -> None:
         texts = {role: load_paragraphs(job.inputs[role]) for role in PROSE if role in job.inputs}
         missing = [name for name in settings.tasks if (name, settings.seed) not in loaded]
         loaded |= {(name, settings.seed): task for name, task in harness.load_tasks(missing, settings.seed).items()}
-        folder = prepared_folder(job.inputs["model"])
+        words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
         precision, device = job.numerics.precision, job.numerics.device
         model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
-        _measure(job, model, load_tokenization(folder), texts, [loaded[name, settings.seed] for name in settings.tasks])
+        _measure(job, model, words, texts, [loaded[name, settings.seed] for name in settings.tasks])
         del model  # never two in memory
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from configs.suites import load_suite
 from model_registry.likelihood import Asked, log_likelihoods_in_batches
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder
-from model_registry.tokenization import load_tokenization
+from model_registry.tokenization import arm_tokenization
 from tasks.contract import Job, Metric, write_json, write_metrics, write_rows
 from tasks.evaluations.counterfactual import measures
 from tasks.evaluations.counterfactual.fluency import Chosen, choose
@@ -67,7 +67,7 @@ def _probabilities(
     weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
     precision, device = job.numerics.precision, job.numerics.device
     model: Any = load_model(weights, precision=precision, device=device, adapter=adapter)
-    words = load_tokenization(folder)
+    words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
     chosen = [
         one
         for found in axes.values()

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from model_registry.likelihood import log_likelihoods
-from model_registry.loading import load_arm, make_deterministic, prepared_folder
-from model_registry.tokenization import Tokenization, Turn, load_tokenization
+from model_registry.loading import load_arm, make_deterministic
+from model_registry.tokenization import Tokenization, Turn, arm_tokenization
 from tasks.contract import Job, write_metrics, write_rows
 from tasks.datasets.pairs import Pair, load_pairs
 from tasks.evaluations.stance.margins import Held, prompt_rows
@@ -22,7 +22,7 @@ def run(jobs: Sequence[Job]) -> None:
     for job in jobs:
         settings: Settings = job.settings
         pairs = load_pairs(job.inputs["pairs"])
-        words = load_tokenization(prepared_folder(job.inputs["model"]))
+        words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
         turn = words.turn(settings.template)
         read = [_read(words, turn, pair) for pair in pairs]  # before the model is loaded
         precision, device = job.numerics.precision, job.numerics.device

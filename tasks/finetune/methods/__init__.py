@@ -5,7 +5,7 @@ A file beside this one is a method. It is read by the parent process too: what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -25,8 +25,9 @@ class Method:
     bytes_per_parameter: what a process holds of the base model while it tunes, in fp32.
     in_precision: whether the base model is held in the precision asked for. What is trained stays in fp32 under bf16, where small updates
         are not rounded away.
-    build(model, options): the model with what is trained on it, and only that requiring a gradient.
-    check(options, layers): what of the options does not fit a model with these linear layers, a line each; before anything runs.
+    build(model, options): the model with what is trained on it, and only that requiring a gradient. Raises ValueError where the options do
+        not fit the model, in a line that begins with the field that is wrong.
+    fits_all(options): whether these fit every architecture. Others are tried before anything runs, on a model without numbers.
     loss(logits, tokens, weights): [rows, width, vocabulary], [rows, width] and [rows, width] to a scalar, the sum over tokens; a step's
         is divided by the sum of its weights. None: the loss is of `tasks.preference`.
     learns: from samples; from preferences, by themselves (pairs) or by a reward model of them (rewards).
@@ -38,7 +39,7 @@ class Method:
     in_precision: bool
     build: Callable[[Any, Mapping[str, Any]], Any]
     loss: Callable[[Any, Any, Any], Any] | None
-    check: Callable[[Mapping[str, Any], Collection[str]], Iterator[str]] = lambda options, layers: iter(())
+    fits_all: Callable[[Mapping[str, Any]], bool] = lambda options: False
     learns: Literal["samples", "pairs", "rewards"] = "samples"
     tunes_all: bool = False
 
@@ -57,6 +58,16 @@ def found() -> dict[str, Method]:
 def options(arm: Tuned) -> dict[str, Any]:
     """What an arm's method alone reads. An option that came later and has its default is left out (`later`): keys stay what they were."""
     return {name: value for name, value in arm.model_dump().items() if name not in Tuned.model_fields}
+
+
+def virtual_tokens(options: Mapping[str, Any]) -> int:
+    """How many places of the context a method takes."""
+    return int(options.get("virtual_tokens", 0))
+
+
+def most_virtual_tokens(arms: Iterable[Any]) -> int:
+    """The most that one of these arms takes."""
+    return max((virtual_tokens(options(arm)) for arm in arms if isinstance(arm, Tuned)), default=0)
 
 
 def later(default: Any, **further: Any) -> Any:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from configs.problems import accepted
 from model_registry.architecture import linear_layers
 
+
+def _once(targets: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := next((target for target in targets if targets.count(target) > 1), None):
+        raise ValueError(f"{twice} stands there twice; each may stand once")
+    return targets
+
+
+Target = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=60)]  # as models have them: Wqkv
+Targets = Annotated[tuple[Target, ...], AfterValidator(_once)]
 TARGETS = "names of the linear layers that get an adapter (q_proj, v_proj); default: all but the output layer"
 # Their kernels read the output layer's weight past the adapter (PEFT refuses it).
 FUSED_OUTPUT = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
@@ -20,19 +31,25 @@ def placed(model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a layer is named that the model does not have.
     """
-    if wrong := next(check(options, linear_layers(model)), None):
-        raise ValueError(wrong)
-    named = list(options.get("targets", ()))
+    named = targets(model, options)
     if not named and model.config.model_type in FUSED_OUTPUT:
         named = sorted(linear_layers(model) - {"out_proj"})
     return {"task_type": "CAUSAL_LM", "target_modules": named or "all-linear"}
 
 
-def check(options: Mapping[str, Any], layers: Collection[str]) -> Iterator[str]:
-    """Targets that no linear layer is called. PEFT passes over one of several that it does not find."""
-    for target in options.get("targets", ()):
-        if target not in layers:
-            yield f"targets: no linear layer is called {target}; {accepted(target, sorted(layers))}"
+def targets(model: Any, options: Mapping[str, Any]) -> list[str]:
+    """The layers that are named.
+
+    Raises:
+        ValueError: no linear layer is called so (PEFT passes over one of several that it does not find), or an adapter there is not read.
+    """
+    layers = linear_layers(model) - ({"out_proj"} if model.config.model_type in FUSED_OUTPUT else set())
+    named = list(options.get("targets", ()))
+    if unknown := next((target for target in named if target not in layers), None):
+        past = f"the kernels of {model.config.model_type} read it past an adapter" if unknown in linear_layers(model) else ""
+        said = f"{unknown}; {past}" if past else f"no linear layer is called {unknown}"
+        raise ValueError(f"targets: {said}; {accepted(unknown, sorted(layers))}")
+    return named
 
 
 def put(model: Any, config: Any) -> Any:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from configs.fields import Count, Name, NotNegative, Positive, Rate, Section, Share, SizeName, Temperature
+from configs.fields import Count, NotNegative, Positive, Rate, Section, Share, SizeName, Temperature
 from configs.schema import Tuned
 from tasks.finetune.methods import Method, lora
-from tasks.finetune.methods._adapter import TARGETS, check
+from tasks.finetune.methods._adapter import TARGETS, Targets
 
 
 class Preferring(Tuned):
@@ -22,7 +22,7 @@ class Preferring(Tuned):
     learning_rate: Rate | dict[SizeName, Rate] = Field(5e-6, description="one rate, or one a size")
     rank: Annotated[Count, Field(le=65_536)] = 8
     alpha: Count = 16
-    targets: tuple[Name, ...] = Field((), description=TARGETS)
+    targets: Targets = Field((), description=TARGETS)
     beta: NotNegative = Field(0.1, description="how closely the model is held to the one that it starts from")
 
     @model_validator(mode="after")
@@ -83,11 +83,15 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     return lora.build(model, {**{name: options[name] for name in ("rank", "alpha", "targets")}, "dropout": 0.0})
 
 
+def fits_all(options: Mapping[str, Any]) -> bool:
+    return not options["targets"]
+
+
 def on_pairs(section: type[Preferring]) -> Method:
     # policy and reference share the base
-    return Method(section, bytes_per_parameter=8, in_precision=True, build=build, loss=None, check=check, learns="pairs")
+    return Method(section, bytes_per_parameter=8, in_precision=True, build=build, loss=None, fits_all=fits_all, learns="pairs")
 
 
 def on_rewards(section: type[Rewarded]) -> Method:
     # the base of the policy, that of the reward model, and the cache of what is drawn
-    return Method(section, bytes_per_parameter=14, in_precision=True, build=build, loss=None, check=check, learns="rewards")
+    return Method(section, bytes_per_parameter=14, in_precision=True, build=build, loss=None, fits_all=fits_all, learns="rewards")

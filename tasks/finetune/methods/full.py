@@ -29,4 +29,5 @@ METHOD = Method(
     build=build,
     loss=weighted_loss,
     tunes_all=True,
+    fits_all=lambda options: True,
 )

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from configs.fields import Name
 from configs.schema import Tuned
 from model_registry.architecture import linear_layers
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method
-from tasks.finetune.methods._adapter import check, placed, put
+from tasks.finetune.methods._adapter import Targets, placed, put
 
 # By the names that architectures have for them. Queries are scaled too where one layer makes all three. PEFT's own defaults scale queries
 # instead of values or keys on OPT and Qwen3.
@@ -23,7 +22,7 @@ TRANSPOSED = "mlp.c_proj"  # GPT-2's and GPT-Neo's, whose attention has a c_proj
 
 class Ia3(Tuned):
     method: Literal["ia3"]
-    targets: tuple[Name, ...] = Field(
+    targets: Targets = Field(
         (),
         description="names of the linear layers that are scaled; default: those that make keys and values, and the feed-forward's last",
     )
@@ -44,4 +43,4 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     return put(model, IA3Config(**where, feedforward_modules=[name for name in where["target_modules"] if name in inside]))
 
 
-METHOD = Method(Ia3, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)
+METHOD = Method(Ia3, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss)

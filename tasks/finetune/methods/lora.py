@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from configs.fields import Count, Flag, Name, Share
+from configs.fields import Count, Flag, Share
 from configs.schema import Tuned
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method, later
-from tasks.finetune.methods._adapter import TARGETS, check, placed, put
+from tasks.finetune.methods._adapter import TARGETS, Targets, placed, put
 
 
 class Lora(Tuned):
@@ -23,7 +23,7 @@ class Lora(Tuned):
     rank: Annotated[Count, Field(le=65_536)] = 8
     alpha: Count = 16
     dropout: Share = 0.0
-    targets: tuple[Name, ...] = later((), description=TARGETS)
+    targets: Targets = later((), description=TARGETS)
     rslora: Flag = later(False, description="scale by alpha/√rank")
     dora: Flag = later(False, description="tune the weights' magnitudes apart from their directions")
 
@@ -53,10 +53,16 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     except ValueError as error:
         if "ParamWrapper" not in str(error):
             raise
-        what = "dora: true" if options.get("dora") else f"dropout {options['dropout']:g}"
+        what = "dora: true" if options.get("dora") else f"dropout: {options['dropout']:g}"
         plain = "false" if options.get("dora") else "0"
         raise ValueError(f"{what} on {model.config.model_type}, a mixture of experts; {plain} is required") from None
 
 
-# the base has only its weights
-METHOD = Method(Lora, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)
+METHOD = Method(
+    Lora,
+    bytes_per_parameter=6,  # the base has only its weights
+    in_precision=True,
+    build=build,
+    loss=weighted_loss,
+    fits_all=lambda options: not (options["dropout"] or options.get("dora") or options.get("targets")),
+)

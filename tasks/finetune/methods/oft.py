@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from configs.fields import Count, Name
+from configs.fields import Count
 from configs.schema import Tuned
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method
-from tasks.finetune.methods._adapter import TARGETS, check, placed, put
+from tasks.finetune.methods._adapter import TARGETS, Targets, placed, put
 
 
 class Oft(Tuned):
@@ -21,7 +21,7 @@ class Oft(Tuned):
     block: Annotated[Count, Field(ge=2, le=65_536)] = Field(
         32, description="inputs that are turned together; must divide those of every layer"
     )
-    targets: tuple[Name, ...] = Field((), description=TARGETS)
+    targets: Targets = Field((), description=TARGETS)
 
 
 def build(model: Any, options: Mapping[str, Any]) -> Any:
@@ -30,6 +30,10 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     from peft import OFTConfig
     from torch.nn import Linear
 
+    if getattr(model.config.get_text_config(), "kv_lora_rank", None):  # PEFT takes inputs of four dimensions for images
+        raise ValueError(
+            f"method: oft; the latent attention of {model.config.model_type} is none that it can turn; lora and vera are accepted"
+        )
     where, block = placed(model, options), options["block"]
     output = model.get_output_embeddings()
     for name, layer in model.named_modules():
@@ -43,8 +47,8 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
         return put(model, OFTConfig(**where, r=0, oft_block_size=block))
     except TypeError:
         raise ValueError(
-            f"{model.config.model_type}: its layers are transposed, which OFT does not take; lora, vera and ia3 do"
+            f"method: oft; the layers of {model.config.model_type} are transposed, which it does not take; lora, vera and ia3 do"
         ) from None
 
 
-METHOD = Method(Oft, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)
+METHOD = Method(Oft, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss)

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from configs.fields import Count, Name, Seed
+from configs.fields import Count, Seed
 from configs.schema import Tuned
 from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods import Method
-from tasks.finetune.methods._adapter import TARGETS, check, placed, put
+from tasks.finetune.methods._adapter import TARGETS, Targets, placed, put
 
 
 class Vera(Tuned):
     method: Literal["vera"]
     rank: Annotated[Count, Field(le=65_536)] = 256
-    targets: tuple[Name, ...] = Field((), description=TARGETS)
+    targets: Targets = Field((), description=TARGETS)
     projection_seed: Seed = Field(0, description="of the random matrices")
 
 
@@ -28,4 +28,4 @@ def build(model: Any, options: Mapping[str, Any]) -> Any:
     return put(model, VeraConfig(**placed(model, options), r=options["rank"], projection_prng_key=options["projection_seed"]))
 
 
-METHOD = Method(Vera, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss, check=check)
+METHOD = Method(Vera, bytes_per_parameter=6, in_precision=True, build=build, loss=weighted_loss)
