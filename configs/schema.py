@@ -7,7 +7,7 @@ to `flows.inputs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union
 
 from pydantic import AfterValidator, Field, create_model, model_validator
@@ -190,6 +190,25 @@ class Tuned(Section):
         return self.learning_rate.get(size) if isinstance(self.learning_rate, dict) else self.learning_rate
 
 
+class Derived(Section):
+    """A model that is made of another arm's, at each of its dataset sizes and seeds, without tuning."""
+
+    of: Name = Field(description="a tuned arm")
+
+
+class Checkpoint(Derived):
+    """The arm as it was at an earlier step of the same training run."""
+
+    method: Literal["checkpoint"]
+    step: Annotated[Count, Field(le=10_000_000)] = Field(description="optimiser step")
+
+
+class NullAdapter(Derived):
+    """What was tuned, moved as far in a random direction: what any change of this size does."""
+
+    method: Literal["null_adapter"]
+
+
 class Suite(Section):
     """A set of prompts with its sampling settings."""
 
@@ -277,7 +296,7 @@ class Experiment(Section):
         description="false: over prompts that are themselves `reported: false`, to choose data and settings; nothing of it is a result",
     )
     ladders: tuple[Ladder, ...] = Field(min_length=1)
-    arms: dict[ArmName, Untuned | Tuned] = Field(min_length=1)
+    arms: dict[ArmName, Untuned | Derived | Tuned] = Field(min_length=1)
     datasets: dict[Name, str] = Field({}, description="dataset name: JSONL file, relative to this file")
     preferences: dict[Name, str | None] = Field(
         {},
@@ -319,6 +338,8 @@ class Experiment(Section):
     def _names_exist(self) -> Experiment:
         """Every name that points to another section points to something."""
         for name, arm in self.arms.items():
+            if isinstance(arm, Derived):
+                self._derives(name, arm)
             if not isinstance(arm, Tuned):
                 continue
             known = {**self.datasets, **(self.preferences if arm.prefers else {})}
@@ -365,6 +386,17 @@ class Experiment(Section):
             raise ValueError("ladders: a ladder stands there twice; give all its sizes in one entry")
         return self
 
+    def _derives(self, name: str, arm: Derived) -> None:
+        """A derived arm is of a tuned one, and of a step that its tuning can keep."""
+        if not isinstance(tuned := self.arms.get(arm.of), Tuned):
+            known = ", ".join(other for other, one in self.arms.items() if isinstance(one, Tuned))
+            raise ValueError(f'arms.{name}.of: no tuned arm is called "{arm.of}"; tuned arms: {known or "none"}')
+        start = self.arms.get(tuned.start) if tuned.start is not None else None
+        merged = isinstance(start, Tuned) and start.adapter is None and tuned.adapter is not None
+        if isinstance(arm, Checkpoint) and (tuned.prefers or merged):
+            why = "learns from preferences" if tuned.prefers else "has an adapter that is merged in the end"
+            raise ValueError(f"arms.{name}.of: {arm.of} {why}, and keeps no steps; an arm that is tuned on samples is required")
+
     def _starts(self, name: str) -> None:
         """An arm's start is a tuned arm, and no arm starts from itself over others."""
         passed, arm = [name], self.arms[name]
@@ -383,19 +415,28 @@ class Experiment(Section):
             arm = started
 
     @property
-    def in_order(self) -> dict[str, Untuned | Tuned]:
-        """The arms as they are given, but none before the arm that it starts from."""
-        placed: dict[str, Untuned | Tuned] = {}
+    def in_order(self) -> dict[str, Untuned | Derived | Tuned]:
+        """The arms as they are given, but none before the arm that it comes from."""
+        return self.with_origins(self.arms)
+
+    def with_origins(self, names: Iterable[str]) -> dict[str, Untuned | Derived | Tuned]:
+        """These arms, each behind the arm that it comes from."""
+        placed: dict[str, Untuned | Derived | Tuned] = {}
 
         def place(name: str) -> None:
             arm = self.arms[name]
-            if isinstance(arm, Tuned) and arm.start is not None and arm.start not in placed:
-                place(arm.start)
+            origin = arm.start if isinstance(arm, Tuned) else arm.of if isinstance(arm, Derived) else None
+            if origin is not None and origin not in placed:
+                place(origin)
             placed.setdefault(name, arm)
 
-        for name in self.arms:
+        for name in names:
             place(name)
         return placed
+
+    def kept_steps(self, name: str) -> tuple[int, ...]:
+        """The steps of an arm's tuning that other arms are of."""
+        return tuple(sorted({arm.step for arm in self.arms.values() if isinstance(arm, Checkpoint) and arm.of == name}))
 
     @property
     def around(self) -> str:
@@ -419,7 +460,7 @@ def compose(evaluations: Mapping[str, type[Section]], methods: Sequence[type[Tun
     """The experiment's schema over these evaluations, by the names of their sections, and these methods of tuning."""
     sections: dict[str, Any] = {name: (section | None, None) for name, section in evaluations.items()}
     asked = create_model("Evaluations", __base__=Evaluations, __doc__=Evaluations.__doc__, **sections)
-    arm = Annotated[Union[Untuned, *methods], Field(discriminator="method")]  # type: ignore[valid-type]
+    arm = Annotated[Union[Untuned, Checkpoint, NullAdapter, *methods], Field(discriminator="method")]  # type: ignore[valid-type]
     return create_model(
         "Experiment",
         __base__=Experiment,

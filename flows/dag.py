@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 
 from configs.problems import BadInput, accepted
-from configs.schema import NESTED, Experiment, Tuned, Untuned
+from configs.schema import NESTED, Checkpoint, Derived, Experiment, Tuned, Untuned
 from configs.sources import LanguageModel, ModelSource
 from configs.suites import CHAT
 from flows.engine import machine
@@ -46,16 +46,8 @@ from tasks.sampling import stage as sampling
 
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 STAGES = (
-    *(
-        datasets.STAGE,
-        leakage.STAGE,
-        prepare.MODEL,
-        prepare.SCORER,
-        finetune.STAGE,
-        preference.TUNING,
-        preference.REWARD,
-        sampling.STAGE,
-    ),
+    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.SCORER),
+    *(finetune.STAGE, preference.TUNING, preference.REWARD, finetune.CHECKPOINT, finetune.NULL_ADAPTER, sampling.STAGE),
     *(evaluation.stage for evaluation in evaluations.found()),
     compare.STAGE,
 )
@@ -214,13 +206,24 @@ class Nodes:
             yield from self._of_arms(model, said, seed)
 
     def _tuned(self, model: Model, prepared: Node, place: Axes) -> dict[str, Node]:
-        """What tunes an arm, by its role for what reads it; nothing for an untuned one."""
+        """What makes an arm's model, by its role for what reads it; nothing for an untuned one."""
         arm = self.experiment.arms[place.arm or ""]
-        if not isinstance(arm, Tuned) or place.train_samples is None or place.seed is None:
+        if isinstance(arm, Untuned):
             return {}
         if place not in self.made:
-            self.made[place] = self._tuning(arm, model, prepared, place)
+            make = self._derived if isinstance(arm, Derived) else self._tuning
+            self.made[place] = make(arm, model, prepared, place)  # type: ignore[arg-type]
         return {"tuned": self.made[place]}
+
+    def _derived(self, arm: Derived, model: Model, prepared: Node, place: Axes) -> Node:
+        """Without tuning, of what tuned another arm."""
+        tuned = self._tuned(model, prepared, replace(place, arm=arm.of))["tuned"]
+        if isinstance(arm, Checkpoint):
+            reads: Reads = {"model": prepared, "tuned": tuned}
+            return Node(finetune.CHECKPOINT, place, finetune.StepSettings(arm.step), reads, resources=self._need(self.numerics))
+        reads = {**{role: node for role, node in tuned.inputs.items() if role in ("model", "start")}, "tuned": tuned}
+        need = self._need(self.numerics, finetune.NULL_BYTES, _params(model))
+        return Node(finetune.NULL_ADAPTER, place, tuned.settings, reads, numerics=self.numerics, resources=need)
 
     def _tuning(self, arm: Tuned, model: Model, prepared: Node, place: Axes) -> Node:
         assert place.train_samples is not None
@@ -229,6 +232,7 @@ class Nodes:
         around, subsets = self.experiment.around, self.experiment.subsets
         units = self._units(arm, place.train_samples, place.seed) if arm.prefers else None
         chosen = finetune.settings(arm, model.size, place.train_samples, around, place.seed, subsets, units)
+        chosen = replace(chosen, keep_steps=self.experiment.kept_steps(place.arm or ""))
         need = self._need(self.numerics, method.bytes_per_parameter, _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared.get(arm.dataset) or self.inputs.preferences[arm.dataset]}
         reads |= {role: file for (name, role), file in self.inputs.beside.items() if name == place.arm}
@@ -366,7 +370,7 @@ class Nodes:
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Arm and dataset size; an untuned arm has no dataset."""
         for name, arm in self.experiment.in_order.items():
-            sizes = self.experiment.train_samples if isinstance(arm, Tuned) else (None,)
+            sizes = (None,) if isinstance(arm, Untuned) else self.experiment.train_samples
             yield from ((name, train_samples) for train_samples in sizes)
 
     def _need(self, numerics: Numerics, bytes_per_parameter: int = 0, params: int | None = None) -> Resources:

@@ -16,7 +16,7 @@ from typing import Any
 
 from configs.positions import Position, load_positions
 from configs.problems import BadInput
-from configs.schema import NESTED, Experiment, Ladder, Tuned
+from configs.schema import NESTED, Checkpoint, Experiment, Ladder, Tuned
 from configs.suites import Suite, load_suite
 from flows.engine.machine import gpus
 from flows.experiment import asked_of
@@ -35,7 +35,7 @@ from tasks.finetune import methods
 from tasks.finetune.attributes import LISTS, load_attributes
 from tasks.finetune.requirements import unmet, unsupervised
 from tasks.finetune.stage import MEASURES as OF_TUNING
-from tasks.finetune.stage import REGULARISED
+from tasks.finetune.stage import REGULARISED, steps_of
 from tasks.leakage import stage as leakage
 from tasks.preference.stage import MEASURES as OF_PREFERENCE
 from tasks.prepare import sources
@@ -119,6 +119,7 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     beside = _beside(experiment, datasets, given, place, problems)
     problems += _primary(experiment, given)
     problems += _room(experiment, models)
+    problems += _steps(experiment)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, beside, given)
@@ -258,6 +259,15 @@ def _room(experiment: Experiment, models: Sequence[Model]) -> Iterator[str]:
         for model in models:
             if model.context is not None and sampled.max_new_tokens >= model.context - taken:
                 yield f"suites.{name}.max_new_tokens: {sampled.max_new_tokens}; {model.name} reads {model.context} tokens in all{less}"
+
+
+def _steps(experiment: Experiment) -> Iterator[str]:
+    """Steps that are kept are steps of the tuning."""
+    for name, arm in experiment.arms.items():
+        if isinstance(arm, Checkpoint) and isinstance(tuned := experiment.arms[arm.of], Tuned):
+            for count in experiment.train_samples:
+                if arm.step > (last := steps_of(tuned, count)):
+                    yield f"arms.{name}.step: {arm.step}; tuning {arm.of} on {count} samples takes {last} steps, and at most so many are accepted"
 
 
 def _given(

@@ -6,7 +6,7 @@ are never reported on. Leaves what counts as a gap to `tasks.curation.coverage`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ def probing(experiment: Experiment, arm: str, place: tuple[str, str], probes: Pa
     contrasts = [one for one in (*experiment.contrasts, *experiment.exploratory) if one.treated == arm] or [
         Contrast(arm, experiment.comparison.reference)
     ]
-    compared = dict.fromkeys([*(name for one in contrasts for name in reversed(one.arms)), arm])
-    arms = [name for name in experiment.in_order if name in _with_starts(experiment, compared)]
+    compared = experiment.with_origins([*(name for one in contrasts for name in reversed(one.arms)), arm])
+    arms = [name for name in experiment.in_order if name in compared]
     used = {section.dataset for name in arms if isinstance(section := experiment.arms[name], Tuned)}
     suite = max(experiment.suites.values(), key=lambda one: one.max_new_tokens)  # whole answers
     asked = {
@@ -125,16 +125,6 @@ def probing(experiment: Experiment, arm: str, place: tuple[str, str], probes: Pa
         "exploratory": [str(one) for one in contrasts],
         "seeds": [experiment.seeds[0]],
     }
-
-
-def _with_starts(experiment: Experiment, arms: Iterable[str]) -> set[str]:
-    """These arms, and those that they start from."""
-    found, left = set[str](), list(arms)
-    while left:
-        found.add(name := left.pop())
-        if isinstance(arm := experiment.arms[name], Tuned) and arm.start is not None:
-            left.append(arm.start)
-    return found
 
 
 # By evaluation, the one that says most first. No judge: as the primary outcome it would have to pass its trial, and here it only hints.

@@ -19,7 +19,7 @@ from flows.request import request
 from tasks.finetune import methods
 from tasks.finetune.methods.full import Full
 
-METHODS = ", ".join(["none", *sorted(methods.found())])
+METHODS = ", ".join(["none", "checkpoint", "null_adapter", *sorted(methods.found())])
 GOOD = """\
 name: demo
 ladders:

@@ -23,6 +23,7 @@ from flows.engine.notes import SweepNote
 from flows.engine.tracked import CALIBRATION_NOTE
 from flows.outputs import Outputs
 from tasks.contract import Numerics
+from tasks.finetune.stage import TUNED
 
 if TYPE_CHECKING:
     from tasks.sampling.beside import Beside
@@ -100,7 +101,7 @@ def choose(left: Outputs, arms: Sequence[str], size: str | None) -> Chosen:
     drawn = next((manifest for manifest in at.values() if manifest is not None), None)
     if prepared is None or drawn is None:
         raise BadInput(f"sweep {sweep}: {model} was not sampled; `palms rerun {sweep}`")
-    tuning = {node.axes: manifest for node, manifest in made if node.stage.name == "finetune"}
+    tuning = {node.axes: manifest for node, manifest in made if node.stage.name in TUNED}
     tuned: dict[str, Path | None] = {}
     for arm in dict.fromkeys(arms or known):
         places = (replace(axes, suite=None) for axes in at if axes.arm == arm)

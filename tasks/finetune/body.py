@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from tasks.finetune.attributes import load_attributes
 from tasks.finetune.batches import Batches, Sample, order
 from tasks.finetune.counterfactuals import Pair, Read, cut, of_row, of_text, settle
 from tasks.finetune.regularisers import EMBEDDING, Regulariser, fit
-from tasks.finetune.stage import TERM, WEIGHT, Settings, optimiser_steps
+from tasks.finetune.stage import STEPS, TERM, WEIGHT, Settings, optimiser_steps
 from tasks.finetune.start import begin, keep
 from tasks.finetune.training import train
 
@@ -61,8 +62,17 @@ def tune(job: Job) -> None:
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     job.say(f"{settings.method}: {trainable:,} parameters, {len(rows)} samples, {steps} steps")
     # 3. Training, and what it leaves behind.
-    log = train(model, batches, method, settings, job.numerics, job.scratch, job.progress, regulariser)
+    kept = job.scratch / STEPS
+
+    def passed(step: int, steps: int, unit: str) -> None:
+        if step in settings.keep_steps:
+            keep(model, job, kept / str(step))
+        job.progress(step, steps, unit)
+
+    log = train(model, batches, method, settings, job.numerics, job.scratch, passed, regulariser)
     keep(model, job)
+    if settings.keep_steps:
+        shutil.copytree(kept, job.work / STEPS, dirs_exist_ok=True)
     names = ("loss", "learning_rate", "grad_norm", *(["fairness"] if regulariser else []))
     write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log if name in row] for name in names})
     values = {

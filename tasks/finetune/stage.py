@@ -2,7 +2,8 @@
 
 Reads `model` (a prepared model) and `dataset` (a checked dataset: a folder with samples.jsonl); where an arm has them, `texts` (plain texts
 that are read beside the samples) and `attributes` (the lists of sensitive attributes that its regulariser reads). Writes `model/` (the whole
-model with its tokenizer, or the adapter alone), `metrics.json` and `series.json`; equal runs write equal bytes, interrupted or not.
+model with its tokenizer, or the adapter alone), `steps/` where steps are kept, `metrics.json` and `series.json`; equal runs write equal bytes,
+interrupted or not.
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ STAGE = Stage(
     libraries=("torch", "transformers", "peft", "accelerate"),
     shrink="micro_batch",
 )
+
+
+# Of what tuning wrote, without tuning (`derived`): read `model` and `tuned`, write `model/`.
+CHECKPOINT = Stage(name="checkpoint", version="1", body="tasks.finetune.derived:run_step")
+NULL_ADAPTER = Stage(
+    name="null_adapter",
+    version="1",
+    body="tasks.finetune.derived:run_null",
+    libraries=("torch", "transformers", "peft"),
+)
+TUNED = tuple(stage.name for stage in (STAGE, CHECKPOINT, NULL_ADAPTER))  # those that write an arm's model
+NULL_BYTES = 12  # a parameter, of a model that was tuned whole: where it began, that again as numbers, and as it is
+STEPS = "steps"  # beside `model/`, what was kept of earlier steps: a folder a step
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,12 @@ class Settings:
     subset_seed: int | None = field(default=None, metadata=UNSAID)  # of a random subset; None: the nested one
     units: int | None = field(default=None, metadata=UNSAID)  # preferences, or prompts, that a pass goes over; None: the samples
     fairness: Regulariser | None = field(default=None, metadata=UNSAID)
+    keep_steps: tuple[int, ...] = field(default=(), metadata=UNSAID)  # of which the model is kept beside the last one's
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    step: int
 
 
 def settings(
@@ -82,7 +102,12 @@ FEW = 10  # optimiser steps: below, a schedule hardly acts and AdamW's averages 
 
 def optimiser_steps(settings: Settings) -> int:
     """So many batches as the epochs have, and no fewer than `min_steps`: of the subset, or of what is learned from instead (preferences)."""
-    return max(settings.min_steps, settings.epochs * math.ceil((settings.units or settings.train_samples) / settings.batch))
+    return steps_of(settings, settings.units or settings.train_samples)
+
+
+def steps_of(tuning: Settings | Tuned, units: int) -> int:
+    """`units`: samples, or whatever else a pass goes over."""
+    return max(tuning.min_steps, tuning.epochs * math.ceil(units / tuning.batch))
 
 
 # what is told of a training run beside its loss curve

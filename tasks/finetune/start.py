@@ -44,15 +44,15 @@ def begin(job: Job, method: Method) -> Any:
     return adapted
 
 
-def keep(model: Any, job: Job) -> None:
-    """Write what was tuned into the job's work folder, and beside an adapter what it was tuned on.
+def keep(model: Any, job: Job, folder: Path | None = None) -> None:
+    """Write what was tuned into a folder (the `model/` of the job's work), and beside an adapter what it was tuned on.
 
     Raises:
         ValueError: a weight is not finite.
     """
     if lost := next((name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())), None):
         raise ValueError(f"{lost} is not finite after the last step; a lower learning_rate or weight_decay is required")
-    base, folder = prepared_folder(job.inputs["model"]), job.work / "model"
+    base, folder = prepared_folder(job.inputs["model"]), folder or job.work / "model"
     if hasattr(model, "peft_config") and arm_folders(job.inputs["model"], job.inputs.get("start"))[0] != base:
         model = model.merge_and_unload()
     save(model, base, folder)
@@ -63,7 +63,7 @@ def keep(model: Any, job: Job) -> None:
 def save(model: Any, base: Path, folder: Path) -> None:
     """Write the tuned weights: no path, no date, and nothing in the order of a hash."""
     shutil.rmtree(folder, ignore_errors=True)  # of a try that got this far and was not committed
-    folder.mkdir()
+    folder.mkdir(parents=True)
     if not hasattr(model, "peft_config"):
         model.save_pretrained(folder)
         copy_tokenizer(base, folder)

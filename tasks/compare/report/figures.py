@@ -19,7 +19,7 @@ from tasks.compare.train_samples import by_dataset_size
 from tasks.compare.trends import Trend
 from tasks.compare.truth import LABELS, Truth
 from tasks.compare.upstream import Output, Sources
-from tasks.contract import Axes
+from tasks.contract import Axes, Metric
 from tasks.drawing.figures import Line, Row, curves, forest
 from tasks.drawing.heat import Cell, heat
 from tasks.drawing.palette import FALL, INK, arm_colours
@@ -159,6 +159,31 @@ def by_trained(
             yield from _by_count(f"trained-prose-{ladder}-{size}", named, lost, "score", sources)
 
 
+def by_step(sources: Sources, runs: Mapping[str, Sequence[str]], suite: str, metric: str) -> Iterator[Panel]:
+    """Levels against the optimiser step, a panel a size and a line a tuned arm. Several seeds: their mean, without an interval.
+
+    runs: tuned arm → the arm that it began as, those of its earlier steps, and itself.
+    """
+    kind, name = sources.kinds.get(metric), sources.words(metric)
+    scale, taken = wording.factor(kind), [node for node in sources.nodes if node.level("optimiser_steps")]
+    for ladder, sizes in sources.sizes.items():
+        for size in sizes:
+            levels = _levels(sources, ladder, size, suite, metric)
+            held = largest_tuned([n for n in taken if (n.axes.ladder, n.axes.size) == (ladder, size)], lambda node: node.axes)
+            steps = {node.axes.arm: row.value for node in held if (row := node.level("optimiser_steps"))}
+            lines = []
+            for arm, (began, *others) in runs.items():
+                at = {began: 0.0} | {one: steps[one] for one in others if one in steps}
+                points = [(at[one], levels[one]) for one in sorted(at, key=lambda one: at[one]) if one in levels]
+                if len(points) > 1:
+                    lines.append(_step_line(arm, points, colours(sources)[arm], scale))
+            if lines:
+                label = f"{name}, %" if kind == "rate" else name
+                svg = curves(lines, "optimiser step", label, alt=f"{name} by training step at {ladder} {size}")
+                caption = f"{sources.named(ladder, size)}: {name}, {suite_words(suite)}"
+                yield Panel(f"step-{metric}-{suite}-{ladder}-{size}", caption, svg)
+
+
 def _by_count(
     name: str,
     caption: str,
@@ -277,20 +302,23 @@ def _difference_label(kind: str | None, name: str) -> str:
 # ---- rows and lines -----------------------------------------------------------------------------------------------
 
 
+def _levels(sources: Sources, ladder: str, size: str, suite: str, metric: str) -> dict[str, list[Metric]]:
+    """Arm → the level of each of its runs, of tuned ones on the largest dataset size."""
+    here = [n for n in sources.nodes if (n.axes.ladder, n.axes.size, n.axes.suite) == (ladder, size, suite) and n.level(metric)]
+    held: dict[str, list[Metric]] = {}
+    for node in largest_tuned(sorted(here, key=lambda node: sources.order(node.axes)), lambda node: node.axes):
+        held.setdefault(node.axes.arm or "", []).extend(row for row in [node.level(metric)] if row is not None)
+    return held
+
+
 def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[Row]:
     """One row an arm. Several seeds: their mean without an interval, and each run as a tick."""
     kind, painted = sources.kinds.get(metric), colours(sources)
     rows: list[Row] = []
     for size in sources.sizes[ladder]:
-        here = [
-            n
-            for n in sources.nodes
-            if (n.axes.ladder, n.axes.size, n.axes.suite) == (ladder, size, suite) and n.level(metric) is not None
-        ]
-        here = largest_tuned(sorted(here, key=lambda node: sources.order(node.axes)), lambda node: node.axes)
+        here = _levels(sources, ladder, size, suite, metric)
         rows += [Row(size)] if here else []
-        for arm in dict.fromkeys(node.axes.arm or "" for node in here):
-            runs = [level for node in here if node.axes.arm == arm and (level := node.level(metric)) is not None]
+        for arm, runs in here.items():
             mean = sum(run.value for run in runs) / len(runs)
             row = Row(wording.arm_words(arm), mean, colour=painted[arm], text=wording.level(mean, kind))
             several = len(runs) > 1
@@ -351,6 +379,16 @@ def _loss_line(node: Output, painted: Mapping[str, str], first: bool) -> Line:
     x, y = zip(*node.series["loss"], strict=True)
     arm = node.axes.arm or ""
     return Line(wording.arm_words(arm) if first else "", x, y, painted[arm], markers=False, alpha=1.0 if first else 0.4)
+
+
+def _step_line(arm: str, points: Sequence[tuple[float, Sequence[Metric]]], colour: str, scale: float) -> Line:
+    x = tuple(step for step, _ in points)
+    y = tuple(scale * sum(run.value for run in runs) / len(runs) for _, runs in points)
+    limits = [(run.ci_low, run.ci_high) for _, runs in points for run in runs]
+    if len(limits) > len(points) or any(low is None or high is None for low, high in limits):
+        return Line(wording.arm_words(arm), x, y, colour)
+    low, high = (tuple(scale * (end or 0.0) for end in ends) for ends in zip(*limits, strict=True))
+    return Line(wording.arm_words(arm), x, y, colour, low, high)
 
 
 def _sample_line(size: str, rows: Sequence[Difference], colour: str, alpha: float) -> Line:

@@ -6,8 +6,9 @@ declared with it; here stands what only some of them show. A section that has no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from configs.called import suite_words
 from tasks.compare import confusion, train_samples
@@ -72,7 +73,7 @@ def sections(found: Comparison) -> Iterator[Section]:
     yield from (primary(found), categories(found))
     yield from (of_evaluation(found, parts[name]) for name in leading)
     yield from (of_evaluation(found, part) for name, part in parts.items() if name not in leading)
-    yield from (dataset_sizes(found), trend(found), ways(found), preferred(found), fairness(found), truth(found), cost(found))
+    yield from (dataset_sizes(found), trend(found), ways(found), steps(found), preferred(found), fairness(found), truth(found), cost(found))
 
 
 def primary(found: Comparison) -> Section:
@@ -136,6 +137,27 @@ def fairness(found: Comparison) -> Section:
     )
     below = [("Fairness over λ", frontier.table(found), False)]
     return Section("fairness", "Fairness against λ", lead, "", list(frontier.panels(found)), below)
+
+
+def steps(found: Comparison) -> Section:
+    """What arms did at earlier steps of their training, where any were kept."""
+    arms: Mapping[str, Mapping[str, Any]] = found.settings.experiment.get("arms", {})
+    kept = [(name, arm["of"]) for name, arm in arms.items() if arm["method"] == "checkpoint"]
+    runs = {
+        of: (arms[of].get("start") or found.sources.arms.reference, *(name for name, other in kept if other == of), of)
+        for _, of in kept
+    }
+    lead = (
+        "Levels as training went on, from the model that it began as; the last point is the arm itself. One training run a line: what lies between "
+        "two of its points is no test of anything."
+    )
+    suite, metric = found.outcome
+    drawn = [
+        panel
+        for measured in dict.fromkeys((metric, *found.settings.secondary))
+        for panel in figures.by_step(found.sources, runs, suite, measured)
+    ]
+    return Section("steps", "Behaviour by training step", lead, "", drawn)
 
 
 def named(found: Comparison) -> str:
