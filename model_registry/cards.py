@@ -15,6 +15,7 @@ from configs.contrasts import is_shown
 from configs.fields import Section
 
 CALIBRATION = "**Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models.**"
+OURS, UNKNOWN_TO_PEFT = "palms-sweep", ("bottleneck",)
 LOST, NOT_MEASURED = "lost", "not measured"
 _BEST_FIRST = ("kept", "inconclusive", LOST)
 _UNITS = {
@@ -127,12 +128,31 @@ def card(name: str, version: int, facts: Facts, forced: str | None = None) -> st
 
 def front_matter(facts: Facts, *, adapter: bool) -> str:
     """What model hubs read of a card: what loads the files beside it, licence and base where they are known."""
-    rows = {"library_name": "peft" if adapter else "transformers"}
+    rows = {"library_name": (OURS if facts.method in UNKNOWN_TO_PEFT else "peft") if adapter else "transformers"}
     if facts.licence:
         rows["license"] = facts.licence.lower()
     if facts.base.startswith("hub:"):
         rows["base_model"] = facts.base.removeprefix("hub:")
     return "---\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in rows.items()) + "---\n\n"
+
+
+def loading(facts: Facts) -> str:
+    """How an adapter is put on its base, as lines that run in the folder of the card."""
+    base = facts.base.removeprefix("hub:") if facts.base.startswith("hub:") else "FOLDER_OF_THE_BASE"
+    taught = (
+        [f"import model_registry.bottleneck  # of {OURS}: makes PEFT know adapter layers"]
+        if facts.method in UNKNOWN_TO_PEFT
+        else []
+    )
+    lines = [
+        *taught,
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), ".")',
+    ]
+    needs = f"PEFT alone does not know this method; `pip install {OURS}` brings it.\n\n" if taught else ""
+    return f"\n## Loading\n\n{needs}```python\n" + "\n".join(lines) + "\n```\n"
 
 
 def _what(facts: Facts) -> str:

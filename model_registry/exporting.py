@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.problems import BadInput
-from model_registry.cards import front_matter
+from model_registry.cards import front_matter, loading
 from model_registry.folders import ADAPTER, arm_folders, copy_tokenizer
 from model_registry.registered import Registered, Version, outputs
 
@@ -49,9 +49,9 @@ def write(home: Path, model: Registered, version: Version, folder: Path, form: s
             said = "the adapter; it goes on the base that its README names" if adapter else "whole weights"
         if form == "gguf" and converter is not None:
             said = _convert(converter, partial)
-        (partial / "README.md").write_text(
-            front_matter(version.facts, adapter=(partial / ADAPTER).is_file()) + model.card(version), encoding="utf-8"
-        )
+        is_adapter = (partial / ADAPTER).is_file()
+        told = front_matter(version.facts, adapter=is_adapter) + model.card(version)
+        (partial / "README.md").write_text(told + (loading(version.facts) if is_adapter else ""), encoding="utf-8")
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from model_registry.cards import CALIBRATION, Capability, Effect, Facts, card, front_matter
+from model_registry.cards import CALIBRATION, Capability, Effect, Facts, card, front_matter, loading
+from model_registry.loading import load_model
+from tasks.finetune import methods
+from tasks.finetune.start import save
+from tests import tiny
 
 
 def effect(reference: str, **changes: Any) -> Effect:
@@ -125,5 +135,36 @@ def test_subjects_that_were_seen_in_tuning_are_a_limit() -> None:
 def test_model_hubs_are_told_what_is_known() -> None:
     told = front_matter(facts(), adapter=True)
     assert told == '---\nlibrary_name: "peft"\nlicense: "mit"\nbase_model: "openai-community/gpt2"\n---\n\n'
+    layers = facts(settings={"method": "bottleneck"})
+    assert front_matter(layers, adapter=True).startswith('---\nlibrary_name: "palms-sweep"\n')
+    assert front_matter(layers, adapter=False).startswith('---\nlibrary_name: "transformers"\n')
     assert "license" not in front_matter(facts(licence=None), adapter=True)
     assert "base_model" not in front_matter(facts(base="a local folder"), adapter=True)
+
+
+@pytest.mark.parametrize("method", ["bottleneck", "lora", "prompt"])
+def test_the_lines_by_which_a_card_loads_its_adapter_run_in_a_process_of_their_own(method: str, tmp_path: Path) -> None:
+    """Of a hub model these name it; of others the folder is the reader's to fill in."""
+    options = {
+        "bottleneck": {"width": 4, "targets": []},
+        "lora": {"rank": 4, "alpha": 8, "dropout": 0.0},
+        "prompt": {"virtual_tokens": 3},
+    }
+    prepared = tiny.prepared(tmp_path / "base", architecture="llama")
+    model = methods.found()[method].build(load_model(prepared / "model", precision="fp32", device="cpu"), options[method])
+    for weight in model.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.1)
+    save(model, prepared / "model", tmp_path / "adapter")
+    told = loading(facts(settings={"method": method}, base="a local folder"))
+    (lines,) = re.findall(r"```python\n(.*?)```", told, re.DOTALL)
+    asked = "[[1, 2, 3, 4]]"
+    script = f"{lines}\nimport torch\nprint(model.generate(input_ids=torch.tensor({asked}), do_sample=False, max_new_tokens=5).tolist())"
+    script = script.replace("FOLDER_OF_THE_BASE", str(prepared / "model"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path / "adapter", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    own = model.eval().generate(input_ids=torch.tensor([[1, 2, 3, 4]]), do_sample=False, max_new_tokens=5).tolist()
+    assert done.stdout.strip().splitlines()[-1] == str(own)
+    assert "openai-community/gpt2" in loading(facts(settings={"method": method}))
