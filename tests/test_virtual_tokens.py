@@ -17,13 +17,12 @@ from flows.inputs import gather
 from flows.reading import require_readable
 from model_registry.calibration.exact import _probabilities
 from model_registry.exporting import NotExported, _merge
-from model_registry.likelihood import log_likelihoods
+from model_registry.likelihood import log_likelihoods, log_likelihoods_in_batches
 from model_registry.loading import load_arm, load_model, put_adapter
 from model_registry.tokenization import arm_tokenization, load_tokenization
 from tasks.contract import Numerics, read_jsonl
 from tasks.evaluations.capability import harness
 from tasks.evaluations.capability.prose import token_nats
-from tasks.evaluations.counterfactual.fluency import log_probabilities
 from tasks.finetune import methods
 from tasks.finetune.body import run as tune
 from tasks.finetune.stage import Settings as Tuning
@@ -138,8 +137,8 @@ def test_every_way_of_asking_a_model_reads_them_once_and_first(llama: Path, arm:
     known = [of(asked, answer) for answer in answers]
     assert log_likelihoods(model, asked, answers) == pytest.approx(known, abs=1e-4)
     assert np.log(_probabilities(model, asked, answers)) == pytest.approx(known, abs=1e-4)  # by a cache that is repeated
-    pairs = [(asked, answer) for answer in answers]
-    assert list(log_probabilities(model, pairs, 2).values()) == pytest.approx(sorted(known, key=known.index)[::-1], abs=1e-4)
+    batched = log_likelihoods_in_batches(model, pairs := [(asked, answer) for answer in answers], 2)
+    assert [batched[pair] for pair in pairs] == pytest.approx(known, abs=1e-4)
     assert token_nats(model, [*asked, *answers[0]], 64) == pytest.approx(
         [-of((*asked, *answers[0])[:place], ((*asked, *answers[0])[place],)) for place in range(1, 7)], abs=1e-4
     )

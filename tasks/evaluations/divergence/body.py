@@ -9,7 +9,7 @@ from typing import Any
 from configs.suites import SLOT, load_suite
 from model_registry.likelihood import log_likelihoods_in_batches
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
-from model_registry.tokenization import load_tokenization
+from model_registry.tokenization import arm_tokenization
 from tasks.contract import Job, Metric, write_json, write_metrics, write_rows
 from tasks.evaluations.divergence.ratios import Weighed, prompt_rows, read
 from tasks.evaluations.divergence.stage import RESPELT, Settings
@@ -27,7 +27,7 @@ def run(jobs: Sequence[Job]) -> None:
         settings: Settings = job.settings
         folder = prepared_folder(job.inputs["model"])
         weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
-        suite, words = load_suite(job.inputs["suite"]), load_tokenization(folder)
+        suite, words = load_suite(job.inputs["suite"]), arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
         completions = read_completions(job.inputs["completions"])
         require_prompts((row.prompt_id for row in completions), {prompt.id for prompt in suite.prompts}, suite.name)
         turn = words.turn(settings.template if suite.form == "question" else SLOT)
