@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from flows.inputs import gather
 from flows.reading import require_readable
 from model_registry.architecture import linear_layers, shaped
 from model_registry.exporting import NotExported, _merge
-from model_registry.loading import load_model, put_adapter
+from model_registry.loading import PRECISIONS, load_model, put_adapter
 from tasks.finetune import methods
 from tasks.finetune.methods.lora import Lora
 from tasks.finetune.start import save
@@ -141,10 +142,12 @@ def test_several_adapters_beside_each_other_do_not_interfere(
 def test_a_merged_adapter_says_the_same_within_rounding_and_adapter_layers_are_not_merged(
     adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path, tmp_path: Path
 ) -> None:
-    for kind in ("lora", "rslora", "dora", "targets"):
-        place, said = adapters[kind]
-        merged = put_adapter(fresh(llama), place).merge_and_unload()
-        assert torch.allclose(logits(merged), said, atol=2e-4, rtol=1e-3), kind
+    """Within 8 roundings of the precision, of the largest logit. Measured: at most 5.4e-7 in fp32 (4.5 of them), 1.8e-2 in bf16 (2.3)."""
+    for kind, precision in product(("lora", "rslora", "dora", "targets", "vera", "oft", "ia3"), ("fp32", "bf16")):
+        held = [put_adapter(load_model(llama / "model", precision=precision, device="cpu"), adapters[kind][0]) for _ in range(2)]
+        apart, merged = logits(held[0]).float(), logits(held[1].merge_and_unload()).float()
+        bound = 8 * torch.finfo(getattr(torch, PRECISIONS[precision])).eps
+        assert float((merged - apart).abs().max() / apart.abs().max()) <= bound, (kind, precision)
     with pytest.raises(ValueError, match="cannot be merged"):
         put_adapter(fresh(llama), adapters["bottleneck"][0]).merge_and_unload()
     with pytest.raises(NotExported, match=r"cannot be merged into the model: .*; `--form tuned` gives the adapter"):

@@ -75,8 +75,9 @@ class WeightedTrainer(KeepsTrained, Trainer):
         model.train()
         total = torch.zeros((), device=self.args.device)
         for piece in self._prepare_inputs(inputs["pieces"]):
-            logits = model(input_ids=piece["tokens"], use_cache=False).logits
-            loss = self._loss(logits, piece["tokens"], piece["weights"]) / inputs["weight"]
+            # the logits, rows × tokens × vocabulary, are not held by a name here while the gradient is taken
+            loss = self._loss(model(input_ids=piece["tokens"], use_cache=False).logits, piece["tokens"], piece["weights"])
+            loss = loss / inputs["weight"]
             self.accelerator.backward(loss)
             total += loss.detach()
         if not torch.isfinite(total):
