@@ -21,8 +21,8 @@ KINDS = (PREFIX, PROMPT)
 class VirtualTokens(PeftModelForCausalLM):  # type: ignore[misc]  # PEFT is not typed
     """A model with virtual tokens before what it reads, called like one without.
 
-    Its logits are those of the tokens it is given, [rows, tokens, vocabulary]. A call that hands on what an earlier step left (`CARRIED`)
-    finds the virtual tokens there.
+    Its logits, [rows, tokens, vocabulary], and hidden states are those of the tokens it is given. A call that hands on what an earlier step left
+    (`CARRIED`) finds the virtual tokens there.
 
     Raises:
         ValueError: they are of another shape than this model has.
@@ -39,6 +39,8 @@ class VirtualTokens(PeftModelForCausalLM):  # type: ignore[misc]  # PEFT is not 
             return self.base_model(input_ids=input_ids, **named)
         out = super().forward(input_ids=input_ids, **named)
         out.logits = out.logits[:, -input_ids.shape[1] :]
+        if out.get("hidden_states") is not None:
+            out.hidden_states = tuple(state[:, -input_ids.shape[1] :] for state in out.hidden_states)
         return out
 
     def unload(self) -> Any:

@@ -108,8 +108,13 @@ def test_they_begin_as_random_tokens_and_greedy_answers_are_those_of_peft_s_own_
     torch.manual_seed(1)
     first = torch.randint(plain.get_input_embeddings().num_embeddings, (1, COUNT))
     with torch.no_grad():
-        wanted = plain(input_ids=torch.cat([first, IDS], dim=1)).logits[:, COUNT:]
+        together = torch.cat([first, IDS], dim=1)
+        wanted = plain(input_ids=together).logits[:, COUNT:]
         assert torch.allclose(model(input_ids=IDS).logits, wanted, atol=1e-5)
+        inside, alone = (
+            one(input_ids=ids, output_hidden_states=True).hidden_states for one, ids in ((model, IDS), (plain, together))
+        )
+        assert all(torch.allclose(own, other[:, COUNT:], atol=1e-5) for own, other in zip(inside, alone, strict=True))
     assert sum(weight.requires_grad for weight in model.parameters()) == 1
 
     place = tuned(method, prepared, tmp_path / "tuned") / "model"

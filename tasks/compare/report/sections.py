@@ -73,7 +73,16 @@ def sections(found: Comparison) -> Iterator[Section]:
     yield from (primary(found), categories(found))
     yield from (of_evaluation(found, parts[name]) for name in leading)
     yield from (of_evaluation(found, part) for name, part in parts.items() if name not in leading)
-    yield from (dataset_sizes(found), trend(found), ways(found), steps(found), preferred(found), fairness(found), truth(found), cost(found))
+    yield from (
+        dataset_sizes(found),
+        trend(found),
+        ways(found),
+        steps(found),
+        preferred(found),
+        fairness(found),
+        truth(found),
+        cost(found),
+    )
 
 
 def primary(found: Comparison) -> Section:
