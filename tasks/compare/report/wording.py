@@ -121,8 +121,8 @@ def count_words(value: int | None) -> str:
 
 
 def listed(parts: list[str], word: str = "and") -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
+    """`a`, `a and b`, `a, b and c`; nothing of nothing."""
+    return "".join(parts) if len(parts) < 2 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
 def _digits(value: float) -> int:
