@@ -83,7 +83,7 @@ def test_probing_tunes_nothing_again_and_reads_no_prompt_that_is_reported_on(tmp
     experiment = read_experiment(source)
     inputs = gather(experiment, source.parent)
     model, probes = inputs.models[-1], CONFIGS / "prompts/calibration/probes.yaml"
-    document = probing(experiment, inputs, "values_targeted", (model.ladder, model.size), probes, source)
+    document = probing(experiment, "values_targeted", (model.ladder, model.size), probes, source)
     path = tmp_path / "probing.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in document.items() if value is not None}))
     looked = read_experiment(path)

@@ -20,9 +20,9 @@ from tasks.preference.stage import REWARD
 # series → what its axis is called
 CURVES = {
     "reward": "reward",
-    "kl_from_start": "KL from the start, nats an answer",
-    "held_out_margin": "margin of held-out answers, nats a token",
-    "implicit_reward_margin": "implicit reward, chosen − rejected",
+    "kl_from_start": "KL from start, nats",
+    "held_out_margin": "held-out margin, nats a token",
+    "implicit_reward_margin": "implicit reward margin",
 }
 COLUMNS = ("preference_accuracy", "optimiser_steps", "reward_gain", "kl_from_start", "stopped_at_step")
 
