@@ -23,8 +23,8 @@ from model_registry.tokenization import load_tokenization
 from tasks.datasets.pairs import load_pairs
 from tasks.datasets.paragraphs import Paragraph, load_paragraphs
 from tasks.datasets.rows import load_rows
-from tasks.evaluations.capability.prose import score
 from tasks.prepare.sources import language_model
+from tasks.prose import score
 
 PROMPTS = CONFIGS / "prompts"
 LEAFLET = (

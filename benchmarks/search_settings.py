@@ -34,12 +34,12 @@ from model_registry.gguf_file import dequantise
 from model_registry.likelihood import log_likelihoods
 from model_registry.loading import load_arm, make_deterministic
 from model_registry.tokenization import Tokenization, load_tokenization
+from tasks import prose
 from tasks.contract import METRICS, Numerics, digest_of, settings_document, write_json, write_jsonl
 from tasks.datasets.outputs import sample_rows
 from tasks.datasets.pairs import Pair, load_pairs
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.datasets.rows import load_rows
-from tasks.evaluations.capability import prose
 from tasks.evaluations.capability.stage import Margins
 from tasks.finetune import body, stage
 from tests.jobs import make_job

@@ -108,6 +108,18 @@ class Fairness(Section):
     )
 
 
+def _is_none(given: object) -> bool:
+    """What came later and is not given is as if it could not be: keys and ids of sweeps stay what they were."""
+    return given is None
+
+
+class EarlyStopping(Section):
+    """Tuning ends where the loss on samples that are held out of it has not fallen for some passes; the best pass is kept."""
+
+    held_out: Annotated[Rate, Field(le=0.5)] = Field(0.2, description="share of the samples, by category, that is not tuned on")
+    patience: Annotated[Count, Field(le=100_000)] = Field(3, description="passes without a lower loss after which tuning ends")
+
+
 class Tuned(Section):
     """Supervised fine-tuning on one dataset. Published for PALMS: two epochs; rate, batch and prompt weight are settings.
 
@@ -118,7 +130,7 @@ class Tuned(Section):
     dataset: Name
     start: Name | None = Field(
         None,
-        exclude_if=lambda given: given is None,
+        exclude_if=_is_none,
         description="arm whose tuned model is tuned further; default: the untuned model",
     )
     epochs: Annotated[Count, Field(le=100_000)] = 2
@@ -140,11 +152,28 @@ class Tuned(Section):
         description="file of plain texts, relative to this file, of which each step reads as many as a batch has samples",
     )
     fairness: Annotated[Fairness | None, NotNull] = Field(None, exclude_if=lambda given: given is None)
+    early_stopping: EarlyStopping | None = Field(
+        None, exclude_if=_is_none, description="on a fold of the samples; `{}` for its defaults; default: all passes are made"
+    )
+    max_drift: Annotated[Positive, Field(le=100.0)] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="nats a token that neutral prose may become less likely; the last pass within is kept, and tuning ends",
+    )
 
     @model_validator(mode="after")
     def _scored_texts(self) -> Tuned:
         if self.fairness and self.fairness.regulariser == "sentiment" and not self.texts:
             raise ValueError("fairness.regulariser: sentiment is fitted to scored texts; `texts` is required with it")
+        return self
+
+    @model_validator(mode="after")
+    def _watches_samples(self) -> Tuned:
+        for name in ("early_stopping", "max_drift") if self.prefers else ():
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}: is of arms that are tuned on samples; {self.method} learns from preferences and is held to its start by beta"
+                )
         return self
 
     @model_validator(mode="after")

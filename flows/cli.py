@@ -26,7 +26,7 @@ from flows.engine.room import NoRoom
 from flows.engine.servers import ServerFailed
 
 WORDS = (
-    *("run", "rerun", "plan", "status", "report", "metrics", "show", "compare", "models", "chat", "dataset", "ratings"),
+    *("run", "rerun", "plan", "status", "report", "metrics", "show", "compare", "models", "chat", "dataset", "ratings", "search"),
     *("prefer", "init", "up", "ui", "down", "schedule", "notify", "doctor", "mlflow", "schema"),
 )
 HELP = """

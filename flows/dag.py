@@ -35,6 +35,7 @@ from tasks.datasets.preferences import load_preferences, twins
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation, Given
+from tasks.evaluations.capability import stage as capability
 from tasks.finetune import methods
 from tasks.finetune import stage as finetune
 from tasks.leakage import stage as leakage
@@ -233,13 +234,15 @@ class Nodes:
         units = self._units(arm, place.train_samples, place.seed) if arm.prefers else None
         chosen = finetune.settings(arm, model.size, place.train_samples, around, place.seed, subsets, units)
         chosen = replace(chosen, keep_steps=self.experiment.kept_steps(place.arm or ""))
-        need = self._need(self.numerics, method.bytes_per_parameter, _params(model))
+        need = self._need(self.numerics, method.bytes_for(methods.options(arm)), _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared.get(arm.dataset) or self.inputs.preferences[arm.dataset]}
         reads |= {role: file for (name, role), file in self.inputs.beside.items() if name == place.arm}
         if arm.start is not None:
             reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
         if method.learns == "rewards":
             reads["reward"] = self._reward(arm, model, reads, place)
+        if arm.max_drift is not None:
+            reads |= self._prose(model)
         stage = preference.TUNING if arm.prefers else finetune.STAGE
         return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need)
 
@@ -266,6 +269,16 @@ class Nodes:
             )
         )
         return preference.units(methods.found()[arm.method].learns, rows)
+
+    def _prose(self, model: Model) -> Reads:
+        """What drift is measured on while a model is tuned: what capability will be measured on, or what it would be."""
+        found = Reads()
+        for role in finetune.PROSE:
+            if held := self.inputs.files.get((capability.STAGE.name, role, model.calibration)):
+                found[role] = held
+            elif shipped := capability.EVALUATION.files[role].default(model.calibration):
+                found[role] = File.of(shipped)
+        return found
 
     def _sampled(self, model: Model, prepared: Node, tuned: Mapping[str, Node], place: Axes) -> Node:
         arm, suite = self.experiment.arms[place.arm or ""], place.suite or ""

@@ -22,6 +22,11 @@ def standing(experiment: Experiment, source: Path) -> dict[str, Any]:
     document = experiment.model_dump(mode="json", exclude_unset=True)
     for name in ("datasets", "preferences"):
         document |= {name: {key: given and at(given) for key, given in document[name].items()}} if name in document else {}
+    for arm in document["arms"].values():
+        if arm.get("texts"):
+            arm["texts"] = at(arm["texts"])
+        if (arm.get("fairness") or {}).get("lists"):
+            arm["fairness"]["lists"] = at(arm["fairness"]["lists"])
     if document.get("positions"):
         document["positions"] = at(document["positions"])
     for suite in document["suites"].values():

@@ -35,7 +35,7 @@ from tasks.finetune import methods
 from tasks.finetune.attributes import LISTS, load_attributes
 from tasks.finetune.requirements import unmet, unsupervised
 from tasks.finetune.stage import MEASURES as OF_TUNING
-from tasks.finetune.stage import REGULARISED, steps_of
+from tasks.finetune.stage import REGULARISED, steps_of, unfit
 from tasks.leakage import stage as leakage
 from tasks.preference.stage import MEASURES as OF_PREFERENCE
 from tasks.prepare import sources
@@ -120,6 +120,7 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     problems += _primary(experiment, given)
     problems += _room(experiment, models)
     problems += _steps(experiment)
+    problems += _folds(experiment)
     if experiment.numerics.device == "cuda" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, beside, given)
@@ -251,6 +252,13 @@ def _primary(experiment: Experiment, given: Given) -> Iterator[str]:
         yield f'primary: nothing measures "{metric}" on suite "{suite}"; measured there: {", ".join(offered) or "nothing"}'
 
 
+def _folds(experiment: Experiment) -> Iterator[str]:
+    """What arms hold out of their samples leaves some on either side."""
+    for name, arm in experiment.arms.items():
+        if isinstance(arm, Tuned):
+            yield from (f"arms.{name}.{wrong}" for count in experiment.train_samples if (wrong := unfit(arm, count)))
+
+
 def _room(experiment: Experiment, models: Sequence[Model]) -> Iterator[str]:
     """A prompt and its completion fit the context."""
     taken = methods.most_virtual_tokens(experiment.arms.values())
@@ -302,7 +310,7 @@ def _asked(
             named = getattr(section, file.field)
             for calibration in dict.fromkeys(model.calibration for model in models):
                 path = place(named) if named else file.default(calibration)
-                if path is not None and (found := _file(path, partial(_read_by, file, section), problems)):
+                if path is not None and (found := _file(path, partial(_read_by, file, section, experiment.reported), problems)):
                     files[evaluation.stage.name, role, calibration] = found
         if len(problems) == before:  # what is asked of a file that is not right would only follow from it
             problems += evaluation.check(section, given)
@@ -392,8 +400,11 @@ def _file(path: Path, check: Callable[[Path], Any], problems: list[str]) -> File
     return None
 
 
-def _read_by(file: NamedFile, section: Any, path: Path) -> None:
-    file.read(path, section)
+def _read_by(file: NamedFile, section: Any, reported: bool, path: Path) -> None:
+    if file.choosing is not None and not reported:
+        file.choosing(path)
+    else:
+        file.read(path, section)
 
 
 def _for_what(reported: bool, path: Path) -> None:

@@ -6,7 +6,7 @@ are never reported on. Leaves what counts as a gap to `tasks.curation.coverage`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ LOOKED = ("toxicity", "adherence", "judge")  # the evaluations of completions th
 
 
 def probed_arm(experiment: Experiment, arm: str | None) -> str:
-    """The arm whose dataset is to be improved: the one that is named, or the first that a confirmatory contrast treats.
+    """The arm whose dataset or settings are to be improved: the one that is named, or the first that a confirmatory contrast treats.
 
     Raises:
         BadInput: there is no such arm, or it is tuned on nothing.
@@ -71,12 +71,7 @@ def write_probing(home: Home, run: Run, arm: str, size: str | None, probes: Path
     """
     experiment, inputs = run.experiment, run.inputs
     model = _model(inputs, size)
-    file = (probes or SHIPPED[model.calibration]).absolute()
-    suite = load_suite(file)
-    if suite.reported:
-        raise BadInput(f"{file}: is reported on; what data is chosen by has to be marked `reported: false`")
-    if foreign := sorted({prompt.group for prompt in suite.prompts} - inputs.given.positions.keys()):
-        raise BadInput(f"{file}: asks about {foreign[0]}, which has no position here; --probes names prompts for these positions")
+    file = probes_for(inputs, [model], probes)
     path = home.root / "curation" / run.dag.sweep / f"probing_{arm}_{model.name}_{sha256_file(file)[:8]}.yaml"
     document = probing(experiment, arm, (model.ladder, model.size), file, run.source)
     return derived.write(
@@ -86,12 +81,32 @@ def write_probing(home: Home, run: Run, arm: str, size: str | None, probes: Path
 
 def probing(experiment: Experiment, arm: str, place: tuple[str, str], probes: Path, source: Path) -> dict[str, Any]:
     """The document. `place`: ladder and size; `source`: the experiment's file."""
-    given = derived.standing(experiment, source)
     contrasts = [one for one in (*experiment.contrasts, *experiment.exploratory) if one.treated == arm] or [
         Contrast(arm, experiment.comparison.reference)
     ]
-    compared = experiment.with_origins([*(name for one in contrasts for name in reversed(one.arms)), arm])
-    arms = [name for name in experiment.in_order if name in compared]
+    document = over_probes(
+        experiment, [*(name for one in contrasts for name in reversed(one.arms)), arm], [place], probes, source
+    )
+    asked, arms = document["evaluations"], document["arms"]
+    metric = next((found for name, found in OUTCOMES.items() if name in asked), "rating")
+    return document | {
+        "name": derived_name("probes", experiment),
+        "evaluations": {**asked, "human_eval": {"suites": [PROBES]}},
+        "primary": {"suite": PROBES, "metric": metric},
+        "reference": experiment.comparison.reference if experiment.comparison.reference in arms else None,
+        "exploratory": [str(one) for one in contrasts],
+        "seeds": [experiment.seeds[0]],
+    }
+
+
+def over_probes(
+    experiment: Experiment, wanted: Sequence[str], places: Sequence[tuple[str, str]], probes: Path, source: Path
+) -> dict[str, Any]:
+    """What an experiment over probes has of the one that it follows from, as far as these arms, with those that they are made of, and these places
+    (ladder, size) go; its name, its primary outcome and what is compared are left out."""
+    given = derived.standing(experiment, source)
+    held = experiment.with_origins(wanted)
+    arms = [name for name in experiment.in_order if name in held]
     used = {section.dataset for name in arms if isinstance(section := experiment.arms[name], Tuned)}
     suite = max(experiment.suites.values(), key=lambda one: one.max_new_tokens)  # whole answers
     asked = {
@@ -103,14 +118,12 @@ def probing(experiment: Experiment, arm: str, place: tuple[str, str], probes: Pa
         for evaluation, section in asked_of(experiment)
         if evaluation.asked in LOOKED and evaluation.of == "completions"
     }
-    metric = next((found for name, found in _OUTCOMES.items() if name in asked), "rating")
     kept = ("description", "positions", "template", "system", "numerics", "limits", "tracking", "store", "subsets")
     return {
-        "name": f"probes_{experiment.name}"[:60],  # the other way round, a beginning of the sweep's id would be one of this too
         "reported": False,
         **{name: given[name] for name in kept if name in given},
         "dataset_checks": {**given.get("dataset_checks", {}), "same_subject": None},  # probes may be near what they probe
-        "ladders": [_ladder(given["ladders"], place)],
+        "ladders": _ladders(given["ladders"], places),
         "arms": {name: given["arms"][name] for name in arms},
         **{
             name: {one: path for one, path in given.get(name, {}).items() if one in used}
@@ -119,16 +132,32 @@ def probing(experiment: Experiment, arm: str, place: tuple[str, str], probes: Pa
         },
         "train_samples": [max(experiment.train_samples)],
         "suites": {PROBES: {**suite.model_dump(mode="json"), "prompts": str(probes)}},
-        "evaluations": {**asked, "human_eval": {"suites": [PROBES]}},
-        "primary": {"suite": PROBES, "metric": metric},
-        "reference": experiment.comparison.reference if experiment.comparison.reference in arms else None,
-        "exploratory": [str(one) for one in contrasts],
-        "seeds": [experiment.seeds[0]],
+        "evaluations": asked,
     }
 
 
+def probes_for(inputs: Inputs, models: Sequence[Model], probes: Path | None) -> Path:
+    """The file of probes for these models: the one that is named, or the shipped one.
+
+    Raises:
+        BadInput: it is reported on, or asks about what has no position here.
+    """
+    file = (probes or SHIPPED[all(model.calibration for model in models)]).absolute()
+    suite = load_suite(file)
+    if suite.reported:
+        raise BadInput(f"{file}: is reported on; what data or settings are chosen by has to be marked `reported: false`")
+    if foreign := sorted({prompt.group for prompt in suite.prompts} - inputs.given.positions.keys()):
+        raise BadInput(f"{file}: asks about {foreign[0]}, which has no position here; --probes names prompts for these positions")
+    return file
+
+
+def derived_name(word: str, experiment: Experiment) -> str:
+    """The other way round, a beginning of the sweep's id would be one of this too."""
+    return f"{word}_{experiment.name}"[:60]
+
+
 # By evaluation, the one that says most first. No judge: as the primary outcome it would have to pass its trial, and here it only hints.
-_OUTCOMES = {"adherence": "on_position", "toxicity": "toxicity"}
+OUTCOMES = {"adherence": "on_position", "toxicity": "toxicity"}
 
 
 def _model(inputs: Inputs, size: str | None) -> Model:
@@ -140,10 +169,17 @@ def _model(inputs: Inputs, size: str | None) -> Model:
     return found
 
 
-def _ladder(ladders: Any, place: tuple[str, str]) -> dict[str, Any]:
-    ladder, size = place
-    models = next(one for one in ladders if one["ladder"] == ladder).get("models", {})
-    return {"ladder": ladder, "models": {size: models[size]}} if size in models else {"ladder": ladder, "sizes": [size]}
+def _ladders(ladders: Any, places: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The entries of these ladders and sizes; a model that is named by a place keeps it."""
+    found = []
+    for own in ladders:
+        sizes = [size for ladder, size in places if ladder == own["ladder"]]
+        models = own.get("models")
+        if sizes:
+            found.append(
+                {"ladder": own["ladder"], **({"models": {size: models[size] for size in sizes}} if models else {"sizes": sizes})}
+            )
+    return found
 
 
 def covered(home: Home, outputs: Outputs, arm: str, dataset: Path, positions: Mapping[str, Position]) -> list[Covered]:

@@ -25,8 +25,8 @@ from tasks.contract import Axes, Metric, read_json, read_metrics, write_json
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.evaluations.capability import harness
 from tasks.evaluations.capability.body import run
-from tasks.evaluations.capability.prose import score
 from tasks.evaluations.capability.stage import GRAMMAR_TASK, Settings
+from tasks.prose import score
 from tests import capabilities, tiny
 from tests.arms import ARMS
 from tests.begun import STORE, Begin, output

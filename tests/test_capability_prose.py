@@ -13,7 +13,7 @@ from model_registry.loading import load_model
 from model_registry.tokenization import load_tokenization
 from tasks.contract import Metric
 from tasks.datasets.paragraphs import load_paragraphs
-from tasks.evaluations.capability.prose import perplexity, prompt_rows, score, token_nats, windows
+from tasks.prose import perplexity, prompt_rows, score, token_nats, windows
 from tests import capabilities, tiny
 from tests.capabilities import log_probability, paragraph
 
@@ -44,7 +44,7 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_its_perplexity(tmp_pat
 
 
 def test_perplexity_weighs_tokens_and_the_level_weighs_paragraphs() -> None:
-    from tasks.evaluations.capability.prose import Scored
+    from tasks.prose import Scored
 
     scored = [Scored("a", 1, 3.0), Scored("b", 9, 9.0)]
     assert perplexity(scored) == Metric("perplexity", pytest.approx(math.exp(1.2)), n=2)

@@ -20,6 +20,7 @@ from flows.commands.status import Status, print_status, summary
 from flows.commands.words import causes, counted, show
 from flows.engine.board import Board, Entry
 from flows.engine.ownership import Owner
+from flows.engine.screen import time_left
 from flows.prepared import Planned
 from tasks.datasets.changes import changed_rows
 from tests import toy
@@ -31,6 +32,30 @@ def printed(what: Any, width: int = 80) -> list[str]:
     stream = io.StringIO()
     show(Console(file=stream, width=width, soft_wrap=True), what)
     return stream.getvalue().splitlines()
+
+
+class Shown:
+    """A board with so many stages in each state."""
+
+    def __init__(self, **counts: int) -> None:
+        self.counts = counts
+
+    def entries(self) -> list[Entry]:
+        return [Entry(f"{state}{i}", state) for state, count in self.counts.items() for i in range(count)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"done": 1, "waiting": 9}, ""),  # the first stages are the long ones
+        ({"cached": 50, "done": 1, "waiting": 9}, ""),  # what was there tells nothing of speed
+        ({"cached": 50, "done": 4, "failed": 1, "running": 1, "waiting": 4}, ", about 60 s left"),
+        ({"done": 5, "waiting": 15}, ", about 3 min left"),
+        ({"done": 5, "cached": 5}, ""),
+    ],
+)
+def test_the_time_left_is_told_from_what_was_made(counts: dict[str, int], told: str) -> None:
+    assert time_left(Shown(**counts), 60.0) == told
 
 
 # ---- status -----------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ import torch
 from model_registry.architecture import architecture
 from model_registry.loading import load_model
 from model_registry.tokenization import Turn, load_tokenization
+from tasks import prose
 from tasks.contract import read_json
 from tasks.datasets.rows import Row
-from tasks.evaluations.capability import prose
 from tasks.finetune.batches import encode
 from tasks.prepare.body import run_model
 from tasks.prepare.stage import ModelSettings

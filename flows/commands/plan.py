@@ -11,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from configs.problems import BadInput
+from configs.schema import Tuned
 from flows.commands.estimate import CAPABILITY, Cost, costs, fetched, together
+from flows.commands.fit import needs, unfitting
 from flows.commands.power import Power, powers
 from flows.commands.words import Config, Sets, Strict, Verify, duration, out, plain, plural, show, volume
 from flows.engine.explain import line, nearest
@@ -25,7 +27,9 @@ from tasks.datasets.outputs import sample_rows
 from tasks.datasets.rows import load_rows
 from tasks.datasets.stage import SAMPLES
 from tasks.datasets.stage import STAGE as DATASETS
-from tasks.finetune.stage import FEW, optimiser_steps
+from tasks.finetune import methods
+from tasks.finetune.rates import stated
+from tasks.finetune.stage import FEW, may_stop, optimiser_steps, tuned_on
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.prepare.stage import MODEL, READING, SCORER
 
@@ -41,6 +45,13 @@ def plan(
     every: Annotated[bool, typer.Option("--all", help=f"every stage, also of more than {MANY}")] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="every stage, every reason why it would run, and which rows of a dataset changed")
+    ] = False,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="instead: whether what is to be run fits into memory, and what each stage takes; status 2 where one does not fit",
+        ),
     ] = False,
     power: Annotated[
         bool,
@@ -60,10 +71,12 @@ def plan(
     ] = None,
 ) -> None:
     """Show what a run would do, what it would take as far as earlier runs tell, and what it would fetch, without doing it; or, with
-    --power, what it could find.
+    --power, what it could find; or, with --fit, whether this machine can.
 
-    Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1
+    Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1   |   palms plan gpt2 --fit
     """
+    if fit and power:
+        raise BadInput("--fit, --power: each is told instead of the plan; one of them is accepted")
     if difference is not None and not power:
         raise BadInput("--difference is what --power is asked for; give both")
     if level is not None and not (power and 0 < level < 1):
@@ -77,6 +90,9 @@ def plan(
         _print_power(prepared, difference, level)
         return
     rows = planned(prepared)
+    if fit:
+        _print_fit(prepared, [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"])
+        return
     told = _shown(rows, every=every or explain)
     _print_rows(told, prepared, explain=explain)
     unmade = [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"]
@@ -90,6 +106,8 @@ def plan(
         out.print(said, highlight=False, markup=False)
     for said, few in _steps(prepared):
         out.print(said, style="yellow" if few else None, highlight=False, markup=False)
+    for said in _rates(prepared):
+        out.print(said, style="yellow", highlight=False, markup=False)
     readings = dict(_readings(prepared, rows))
     for name, reads in readings.items():
         out.print(f"[dim]{escape(f'{name} reads {reads}   (│: its answer)')}[/dim]", highlight=False)
@@ -133,14 +151,32 @@ def _rows_changed(prepared: Run, row: Planned) -> Iterator[str]:
 
 def _steps(prepared: Run) -> Iterator[tuple[str, bool]]:
     """How many optimiser steps arms take, a line a number; and whether these are few."""
-    found: dict[int, dict[str, None]] = {}
+    found: dict[tuple[int, bool], dict[str, None]] = {}
     for node in prepared.dag.nodes:
         if node.stage == FINETUNE:
-            samples = f"{node.axes.arm} on {node.axes.train_samples}"
-            found.setdefault(optimiser_steps(node.settings), {})[samples] = None
-    for steps, arms in sorted(found.items()):
+            held_out = f"{tuned_on(node.settings)} of " if node.settings.held_out else ""
+            samples = f"{node.axes.arm} on {held_out}{node.axes.train_samples}"
+            found.setdefault((optimiser_steps(node.settings), may_stop(node.settings)), {})[samples] = None
+    for (steps, stopped), arms in sorted(found.items()):
         few = f"; few: `min_steps: {FEW}` or more epochs give more" if steps < FEW else ""
-        yield f"{plural(steps, 'optimiser step')}: {', '.join(arms)} samples{few}", steps < FEW
+        yield f"{'at most ' if stopped else ''}{plural(steps, 'optimiser step')}: {', '.join(arms)} samples{few}", steps < FEW
+
+
+def _rates(prepared: Run) -> Iterator[str]:
+    """Of arms that give no learning rate, which is taken, and where a search of one may begin; a line a method and size."""
+    arms: dict[str, list[str]] = {}
+    for name, arm in prepared.experiment.arms.items():
+        if isinstance(arm, Tuned) and "learning_rate" not in arm.model_fields_set and not arm.prefers:
+            arms.setdefault(arm.method, []).append(name)
+    for method, names in arms.items():
+        for model in prepared.inputs.models:
+            params = model.params or model.at_most
+            known = stated(params) if params else None
+            hint = known.told(all_weights=methods.found()[method].tunes_all) if known else "nothing is known of this size"
+            yield (
+                f"{', '.join(names)} without a learning_rate: {Tuned.model_fields['learning_rate'].default:g} is taken; for {model.name} and "
+                f"{method}: {hint}; `palms search` tries some"
+            )
 
 
 def _counts(rows: Sequence[Planned]) -> str:
@@ -202,6 +238,32 @@ def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
                 yield name, told
             elif key := keys.get(node.label):
                 yield name, read_json(prepared.session.store.folder(MODEL.name, key) / READING)["reads"]
+
+
+def _print_fit(prepared: Run, unmade: Sequence[Node]) -> None:
+    """What each kind of stage needs, and what there is. Raises BadInput: one does not fit."""
+    if not unmade:
+        out.print("every stage is cached: nothing is to be run", highlight=False)
+        return
+    there = prepared.session.admission.total
+    found = needs(prepared, unmade)
+    table = plain("stage", "n", "memory", "", "time", "")
+    for one in found:
+        time = "–" if one.seconds is None else duration(one.seconds)
+        table.add_row(one.label, str(one.nodes), f"{one.memory_gib:.1f} GiB", one.memory_from, time, one.seconds_from)
+    show(out, table)
+    known = sum(one.seconds or 0.0 for one in found)
+    threads = max(node.resources.threads for node in unmade)
+    side = max(1, there.threads // threads)
+    less = sum(one.nodes for one in found if one.seconds is None)
+    unknown = f"; of {plural(less, 'stage')} nothing is known" if less else ""
+    out.print(
+        f"there are {there.memory_gib:.1f} GiB for stages and {plural(there.threads, 'thread')}: {duration(known)} of work, at best "
+        f"{duration(known / side)} with {side} at once{unknown}",
+        highlight=False,
+    )
+    if wrong := list(unfitting(found, there.memory_gib)):
+        raise BadInput(*wrong)
 
 
 def _print_power(prepared: Run, difference: float | None, level: float | None) -> None:

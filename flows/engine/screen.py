@@ -88,7 +88,18 @@ def _bars(board: Watched, console: Console, stop: threading.Event) -> None:
 def _lines(board: Watched, console: Console, stop: threading.Event) -> None:
     began = time.monotonic()
     while not stop.wait(PLAIN_S):
-        console.print(f"{time.monotonic() - began:5.0f} s  {progress_line(board)}", highlight=False)
+        passed = time.monotonic() - began
+        console.print(f"{passed:5.0f} s  {progress_line(board)}{time_left(board, passed)}", highlight=False)
+
+
+def time_left(board: Watched, passed: float) -> str:
+    """`, about 3 min left`, told from how many stages that were not cached took so many seconds; empty before a quarter of them is there."""
+    counts = Counter(entry.state for entry in board.entries())
+    made, left = sum(counts[state] for state in FINAL - {"cached"}), counts["running"] + counts["waiting"]
+    if not left or made < (made + left) / 4 or not made:
+        return ""
+    seconds = passed * left / made
+    return f", about {f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} min'} left"
 
 
 def progress_line(board: Watched) -> str:

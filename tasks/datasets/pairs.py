@@ -65,3 +65,14 @@ def load_reported(path: Path) -> list[Pair]:
             "required"
         )
     return pairs
+
+
+def load_unreported(path: Path) -> list[Pair]:
+    """The pairs of a file that settings may be chosen by. Raises DatasetError, and BadInput for a file that holds others."""
+    pairs = load_pairs(path)
+    if reported := next((pair for pair in pairs if pair.reported), None):
+        raise BadInput(
+            f"{path}:{reported.line}: pair {reported.id} is reported on; an experiment that is `reported: false` chooses data and settings, and "
+            "pairs marked `reported: false` are required"
+        )
+    return pairs

@@ -60,6 +60,7 @@ class NamedFile:
     the evaluation then does without.
 
     read(path, section): raises BadInput for what is no such file.
+    choosing(path): the same, in an experiment that chooses settings and is not reported on; none where it makes no difference.
     asks(path): what the model that an arm is of has to read of it: a line, what stands there, a prompt and an answer to it.
     """
 
@@ -67,6 +68,7 @@ class NamedFile:
     default: Callable[[bool], Path | None]
     read: Callable[[Path, Any], object]
     asks: Callable[[Path], Iterator[tuple[int, str, str, str]]] = lambda path: iter(())
+    choosing: Callable[[Path], object] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from model_registry.loading import make_deterministic, prepared_folder
 from model_registry.tokenization import load_tokenization
 from tasks.contract import SERIES, Job, Metric, write_json, write_metrics
+from tasks.datasets.fold import split
 from tasks.datasets.plain_texts import PlainText, load_plain_texts
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
@@ -21,6 +22,7 @@ from tasks.finetune.regularisers import EMBEDDING, Regulariser, fit
 from tasks.finetune.stage import STEPS, TERM, WEIGHT, Settings, optimiser_steps
 from tasks.finetune.start import begin, keep
 from tasks.finetune.training import train
+from tasks.finetune.watching import watching
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -42,9 +44,11 @@ def tune(job: Job) -> None:
     turn = words.turn(settings.template)
     # 1. The data, settled to the last step.
     rows = choose(load_rows(job.inputs["dataset"] / "samples.jsonl"), settings.train_samples, settings.subset_seed)
+    rows, fold = split(rows, settings.held_out, settings.seed) if settings.held_out else (rows, [])
     texts = load_plain_texts(job.inputs["texts"]) if "texts" in job.inputs else []
     reads = [of_row(row, words, turn, settings.prompt_loss_weight) for row in rows] + [of_text(text, words) for text in texts]
     samples = [read.encode(read.texts) for read in reads]
+    held = [read.encode(read.texts) for read in (of_row(row, words, turn, settings.prompt_loss_weight) for row in fold)]
     a_pass = math.ceil(len(rows) / settings.batch)
     steps = optimiser_steps(settings)
     places = order(len(rows), settings.batch, steps, settings.seed)
@@ -62,28 +66,36 @@ def tune(job: Job) -> None:
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     job.say(f"{settings.method}: {trainable:,} parameters, {len(rows)} samples, {steps} steps")
     # 3. Training, and what it leaves behind.
-    kept = job.scratch / STEPS
+    kept_steps = job.scratch / STEPS
 
     def passed(step: int, steps: int, unit: str) -> None:
         if step in settings.keep_steps:
-            keep(model, job, kept / str(step))
+            keep(model, job, kept_steps / str(step))
         job.progress(step, steps, unit)
 
-    log = train(model, batches, method, settings, job.numerics, job.scratch, passed, regulariser)
+    watch = watching(job, model, words, method, held, a_pass)
+    log = train(model, batches, method, settings, job.numerics, job.scratch, passed, regulariser, watch)
+    kept = watch.settle() if watch else None
     keep(model, job)
     if settings.keep_steps:
-        shutil.copytree(kept, job.work / STEPS, dirs_exist_ok=True)
+        shutil.copytree(kept_steps, job.work / STEPS, dirs_exist_ok=True)
     names = ("loss", "learning_rate", "grad_norm", *(["fairness"] if regulariser else []))
-    write_json(job.work / SERIES, {name: [[row["step"], row[name]] for row in log if name in row] for name in names})
+    series = {name: [[row["step"], row[name]] for row in log if name in row] for name in names}
+    write_json(job.work / SERIES, series | (watch.series() if watch else {}))
+    steps = kept.step if kept else steps
     values = {
-        "final_loss": sum(row["loss"] for row in log[-a_pass:]) / a_pass,  # the mean over the last pass
+        "final_loss": sum(row["loss"] for row in log[:steps][-a_pass:]) / a_pass,  # the mean over the last pass that is kept
         "optimiser_steps": steps,
-        "tokens_seen": sum(len(samples[place].tokens) for step in places for place in step),
+        "tokens_seen": sum(len(samples[place].tokens) for step in places[: len(log)] for place in step),
         "trainable_parameters": trainable,
     }
     if settings.fairness:
         terms = [row["fairness"] for row in log if "fairness" in row][-a_pass:]
         values |= {WEIGHT: settings.fairness.weight, TERM: sum(terms) / len(terms), "pairs": sum(map(len, pairs))}
+    if watch and kept:
+        values["stopped_after_steps"] = watch.stopped_at
+        values |= {name: value for name in ("held_out_loss", "drift") if (value := getattr(kept, name)) is not None}
+        job.say(f"kept: step {kept.step} of {watch.stopped_at} that were made, of {len(places)} planned")
     write_metrics(job.work, [*(Metric(name, value, len(rows)) for name, value in values.items()), *told])
     job.commit()
 

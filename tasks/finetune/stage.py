@@ -1,7 +1,8 @@
 """The fine-tuning stage: a prepared model tuned on a dataset, all of its weights or an adapter.
 
 Reads `model` (a prepared model) and `dataset` (a checked dataset: a folder with samples.jsonl); where an arm has them, `texts` (plain texts
-that are read beside the samples) and `attributes` (the lists of sensitive attributes that its regulariser reads). Writes `model/` (the whole
+that are read beside the samples) and `attributes` (the lists of sensitive attributes that its regulariser reads), `prose` and
+`plain` (files of paragraphs) where its drift is bounded. Writes `model/` (the whole
 model with its tokenizer, or the adapter alone), `steps/` where steps are kept, `metrics.json` and `series.json`; equal runs write equal bytes,
 interrupted or not.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from configs.schema import NESTED, Tuned
 from tasks.contract import UNSAID, Measure, Stage, from_section
+from tasks.datasets.fold import held_out
 from tasks.finetune import methods
 
 STAGE = Stage(
@@ -69,6 +71,9 @@ class Settings:
     units: int | None = field(default=None, metadata=UNSAID)  # preferences, or prompts, that a pass goes over; None: the samples
     fairness: Regulariser | None = field(default=None, metadata=UNSAID)
     keep_steps: tuple[int, ...] = field(default=(), metadata=UNSAID)  # of which the model is kept beside the last one's
+    held_out: float = field(default=0.0, metadata=UNSAID)  # share of the subset that is watched, and not tuned on
+    patience: int | None = field(default=None, metadata=UNSAID)  # passes without a lower loss on it
+    max_drift: float | None = field(default=None, metadata=UNSAID)  # nats a token that prose may become less likely
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def settings(
     """How an arm is tuned at one size, on one number of samples; `units`: what a pass goes over, where it is not samples."""
     rate = arm.rate_for(size)
     assert rate is not None  # the schema refuses an arm without a rate for one of its sizes
+    stopping = arm.early_stopping
     return from_section(
         Settings,
         arm,
@@ -94,20 +100,40 @@ def settings(
         subset_seed=None if subsets == NESTED else seed,
         units=units,
         fairness=Regulariser(held.regulariser, held.weight, held.attributes) if (held := arm.fairness) else None,
+        **({} if stopping is None else {"held_out": stopping.held_out, "patience": stopping.patience}),
     )
 
 
+PROSE = ("prose", "plain")  # roles of the files of paragraphs that drift is measured on
 FEW = 10  # optimiser steps: below, a schedule hardly acts and AdamW's averages are of its start (its second one has a half-life of 693 steps)
 
 
+def tuned_on(settings: Settings) -> int:
+    """How many samples of the subset are not held out."""
+    return settings.train_samples - held_out(settings.train_samples, settings.held_out)
+
+
 def optimiser_steps(settings: Settings) -> int:
-    """So many batches as the epochs have, and no fewer than `min_steps`: of the subset, or of what is learned from instead (preferences)."""
-    return steps_of(settings, settings.units or settings.train_samples)
+    """So many batches as the epochs have, and no fewer than `min_steps`: of the samples, or of what is learned from instead (preferences). At most,
+    where tuning may be stopped."""
+    return steps_of(settings, settings.units or tuned_on(settings))
 
 
 def steps_of(tuning: Settings | Tuned, units: int) -> int:
     """`units`: samples, or whatever else a pass goes over."""
     return max(tuning.min_steps, tuning.epochs * math.ceil(units / tuning.batch))
+
+
+def may_stop(settings: Settings) -> bool:
+    """Whether tuning may end before its last step."""
+    return settings.patience is not None or settings.max_drift is not None
+
+
+def unfit(arm: Tuned, train_samples: int) -> str:
+    """Why an arm cannot be tuned on so many samples; empty where it can."""
+    if arm.early_stopping is None or 0 < (fold := held_out(train_samples, arm.early_stopping.held_out)) < train_samples:
+        return ""
+    return f"early_stopping.held_out: {arm.early_stopping.held_out:g} of {train_samples} samples is {fold}; at least one on either side is required"
 
 
 # what is told of a training run beside its loss curve

@@ -24,8 +24,9 @@ from tasks.finetune.batches import Batches
 from tasks.finetune.methods import Method
 from tasks.finetune.regularisers import Regulariser
 from tasks.finetune.stage import Settings
+from tasks.finetune.watching import Watch
 
-WEIGHTS = "trained.safetensors"
+WEIGHTS, STATE = "trained.safetensors", "trainer_state.json"
 CHECKPOINTS = 8  # a run: of a short one little is lost, and a long one is not spent on writing them
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # by transformers' names
 
@@ -125,8 +126,9 @@ def train(
     scratch: Path,
     tell: Callable[[int, int, str], None],
     regulariser: Regulariser | None = None,
+    watch: Watch | None = None,
 ) -> list[dict[str, float]]:
-    """Train `model` in place, from the newest checkpoint in `scratch` if there is one.
+    """Train `model` in place, from the newest checkpoint in `scratch` if there is one; `watch` may stop it before the last step.
 
     Returns one row a step: `step`, `loss` (without a regulariser's term), `learning_rate`, `grad_norm` (before clipping), and where there are
     pairs to regularise `fairness`, the term without its weight. Defaults of the Trainer that would be
@@ -139,14 +141,19 @@ def train(
     trainer = WeightedTrainer(
         method.loss, regulariser, model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)]
     )
-    return run_to_end(trainer, settings.seed, scratch)
+    return run_to_end(trainer, settings.seed, scratch, watch)
 
 
-def run_to_end(trainer: Any, seed: int, scratch: Path) -> list[dict[str, float]]:
+def run_to_end(trainer: Any, seed: int, scratch: Path, watch: Watch | None = None) -> list[dict[str, float]]:
     """Train from the newest checkpoint, if there is one; what was logged of each step."""
     trainer.remove_callback(PrinterCallback)
     set_seed(seed)  # dropout and draws start from here, whatever was drawn before
     checkpoint = newest_checkpoint(scratch)
+    if watch is not None:
+        trainer.add_callback(watch)
+        if watch.resume(step_of(checkpoint) if checkpoint else 0):  # it had been stopped there, and was not committed
+            assert checkpoint is not None
+            return [row for row in read_json(checkpoint / STATE)["log_history"] if "loss" in row]
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return [row for row in trainer.state.log_history if "loss" in row]
 
@@ -180,8 +187,12 @@ def newest_checkpoint(scratch: Path) -> Path | None:
     complete = []
     for folder in scratch.glob("checkpoint-*"):
         try:
-            read_json(folder / "trainer_state.json")  # written last
+            read_json(folder / STATE)  # written last
             complete.append(folder)
         except (FileNotFoundError, ValueError):
             shutil.rmtree(folder)
-    return max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    return max(complete, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

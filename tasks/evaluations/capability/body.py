@@ -8,13 +8,14 @@ from typing import Any
 
 from model_registry.loading import load_arm, make_deterministic
 from model_registry.tokenization import Tokenization, arm_tokenization
+from tasks import prose
 from tasks.contract import Job, canonical, read_json, replace_file, write_json, write_metrics, write_rows
 from tasks.datasets.paragraphs import Paragraph, load_paragraphs
-from tasks.evaluations.capability import harness, prose
+from tasks.evaluations.capability import harness
 from tasks.evaluations.capability.harness import Item
-from tasks.evaluations.capability.prose import Scored
 from tasks.evaluations.capability.stage import HARNESS, Settings
 from tasks.levels import level_metrics, write_prompt_rows
+from tasks.prose import Scored
 
 PROSE = {"prose": "", "plain": "_plain"}  # role of a file → what its metrics' names end in
 

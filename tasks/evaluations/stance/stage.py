@@ -21,7 +21,7 @@ from pydantic import Field
 from configs.fields import Section
 from configs.shipped import CONFIGS
 from tasks.contract import Measure, Stage
-from tasks.datasets.pairs import load_pairs, load_reported
+from tasks.datasets.pairs import load_pairs, load_reported, load_unreported
 from tasks.evaluations import ARM, Evaluation, Given, NamedFile
 
 MARGIN, WHOLE, PREFERRED = "stance_margin", "stance_margin_whole", "stance_preferred"
@@ -66,7 +66,7 @@ EVALUATION = Evaluation(
     reads=(ARM,),
     of="arm",
     own_suite=True,
-    files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path), asks)},
+    files={"pairs": NamedFile("pairs", pairs, lambda path, section: load_reported(path), asks, load_unreported)},
     bytes_per_parameter=6,
     measures=lambda section, suite, given: [
         Measure(MARGIN, "on-position margin", unit="nats a token", outcome=True, drawn=True, of="pair"),

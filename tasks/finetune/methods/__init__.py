@@ -23,6 +23,7 @@ class Method:
 
     section: what an arm of this method is in an experiment; its `method` is the name, and what it adds to `Tuned` are the options.
     bytes_per_parameter: what a process holds of the base model while it tunes, in fp32.
+    further_bytes(options): what it holds of it beside these, by the options.
     in_precision: whether the base model is held in the precision asked for. What is trained stays in fp32 under bf16, where small updates
         are not rounded away.
     build(model, options): the model with what is trained on it, and only that requiring a gradient. Raises ValueError where the options do
@@ -40,8 +41,13 @@ class Method:
     build: Callable[[Any, Mapping[str, Any]], Any]
     loss: Callable[[Any, Any, Any], Any] | None
     fits_all: Callable[[Mapping[str, Any]], bool] = lambda options: False
+    further_bytes: Callable[[Mapping[str, Any]], int] = lambda options: 0
     learns: Literal["samples", "pairs", "rewards"] = "samples"
     tunes_all: bool = False
+
+    def bytes_for(self, options: Mapping[str, Any]) -> int:
+        """What a process holds of the base model, a parameter."""
+        return self.bytes_per_parameter + self.further_bytes(options)
 
     @property
     def name(self) -> str:
