@@ -273,6 +273,9 @@ def _steps(experiment: Experiment) -> Iterator[str]:
     """Steps that are kept are steps of the tuning."""
     for name, arm in experiment.arms.items():
         if isinstance(arm, Checkpoint) and isinstance(tuned := experiment.arms[arm.of], Tuned):
+            if tuned.early_stopping is not None or tuned.max_drift is not None:
+                yield f"arms.{name}.of: {arm.of} may be stopped before step {arm.step}; an arm without early_stopping and max_drift is required"
+                continue
             for count in experiment.train_samples:
                 if arm.step > (last := steps_of(tuned, count)):
                     yield f"arms.{name}.step: {arm.step}; tuning {arm.of} on {count} samples takes {last} steps, and at most so many are accepted"
