@@ -257,11 +257,16 @@ def test_a_sweep_without_such_arms_is_the_one_that_it_was(tmp_path: Path) -> Non
             {"method": "checkpoint", "of": "values_targeted", "step": 5},
             "arms.extra.step: 5; tuning values_targeted on 8 samples takes 4 steps, and at most so many are accepted",
         ),
+        (
+            {"method": "checkpoint", "of": "watched", "step": 1},
+            "arms.extra.of: watched may be stopped before step 1; an arm without early_stopping and max_drift is required",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_derived_is_refused_before_anything_runs(tmp_path: Path, more: dict[str, Any], line: str) -> None:
+    watched = {"method": "full", "dataset": "values_targeted", "early_stopping": {}} if more["of"] == "watched" else None
     with pytest.raises(BadInput) as told:
-        gather(read_experiment(experiment(tmp_path, {"extra": more})), tmp_path)
+        gather(read_experiment(experiment(tmp_path, {"extra": more, **({"watched": watched} if watched else {})})), tmp_path)
     assert [one.partition(": ")[2] if "yaml" in one else one for one in told.value.lines] == [line]
 
 

@@ -27,7 +27,7 @@ class Stated:
 
 
 STATED = (
-    Stated(1e6, 1e-3, 1e-2, "measured here, calibration ladder"),
+    Stated(1e6, 1e-3, 3e-3, "measured here, calibration ladder"),
     Stated(4e8, 1e-4, 3e-4, "measured here, SmolLM2-135M by LoRA, to SmolLM's model card, 135M to 1.7B"),
     Stated(3e9, 1e-5, 3e-4, "stated, InstructGPT of 1.3B, to SmolLM's model card, 135M to 1.7B"),
     Stated(2e10, 1e-5, 2e-5, "stated, InstructGPT of 6B, to Stanford Alpaca, 7B"),
