@@ -242,3 +242,18 @@ def test_pairs_are_of_probes_that_somebody_rated(turned: tuple[Path, Path], tmp_
     copy = tmp_path / "home"
     shutil.copytree(home / "sweeps", copy / "sweeps")
     assert "was rated by nobody yet" in refused(copy, "ratings", "pairs", unrated, "--out", str(tmp_path / "x.jsonl"))
+
+
+def test_a_plan_tells_the_steps_of_what_a_pass_goes_over(tmp_path: Path) -> None:
+    (tmp_path / "rated.jsonl").write_text(
+        preferences_text([*RATED, Preference(0, "again", "health", RATED[0].prompt, "Not at all.", "Yes, yes.")])
+    )
+    arms = {
+        "base": {"method": "none"},
+        "values_targeted": {"method": "dpo", "dataset": "rated", "batch": 4, "epochs": 5},
+        "control": {"method": "rloo", "dataset": "rated", "batch": 4, "epochs": 6},
+    }
+    path = experiment(tmp_path, arms=arms, preferences={"rated": "rated.jsonl"}, exploratory=[])
+    told = sweeps.palms(tmp_path / "home", "plan", str(path)).stdout
+    assert "15 optimiser steps: values_targeted on 9 preferences" in told
+    assert "at most 12 optimiser steps: control on 8 prompts" in told

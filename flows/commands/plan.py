@@ -34,6 +34,7 @@ from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.prepare.stage import MODEL, READING, SCORER
 
 MANY, FIRST = 40, 15  # from more stages on they are counted by stage; so many that would run are told all the same
+LEARNED = {"samples": "samples", "pairs": "preferences", "rewards": "prompts"}  # what a pass goes over
 COLOURS = {"run": "yellow", "cached": "green", "waits": "dim"}
 
 
@@ -151,15 +152,17 @@ def _rows_changed(prepared: Run, row: Planned) -> Iterator[str]:
 
 def _steps(prepared: Run) -> Iterator[tuple[str, bool]]:
     """How many optimiser steps arms take, a line a number; and whether these are few."""
-    found: dict[tuple[int, bool], dict[str, None]] = {}
+    found: dict[tuple[int, bool, str], dict[str, None]] = {}
     for node in prepared.dag.nodes:
-        if node.stage == FINETUNE:
-            held_out = f"{tuned_on(node.settings)} of " if node.settings.held_out else ""
-            samples = f"{node.axes.arm} on {held_out}{node.axes.train_samples}"
-            found.setdefault((optimiser_steps(node.settings), may_stop(node.settings)), {})[samples] = None
-    for (steps, stopped), arms in sorted(found.items()):
+        if node.stage.name == FINETUNE.name:
+            settings, learns = node.settings, methods.found()[node.settings.method].learns
+            held_out = f"{tuned_on(settings)} of " if settings.held_out else ""
+            said = f"{node.axes.arm} on {held_out}{settings.units or node.axes.train_samples}"
+            stopped = may_stop(settings) or learns == "rewards"
+            found.setdefault((optimiser_steps(settings), stopped, LEARNED[learns]), {})[said] = None
+    for (steps, stopped, what), arms in sorted(found.items()):
         few = f"; few: `min_steps: {FEW}` or more epochs give more" if steps < FEW else ""
-        yield f"{'at most ' if stopped else ''}{plural(steps, 'optimiser step')}: {', '.join(arms)} samples{few}", steps < FEW
+        yield f"{'at most ' if stopped else ''}{plural(steps, 'optimiser step')}: {', '.join(arms)} {what}{few}", steps < FEW
 
 
 def _rates(prepared: Run) -> Iterator[str]:
