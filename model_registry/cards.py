@@ -155,13 +155,21 @@ def loading(facts: Facts) -> str:
     return f"\n## Loading\n\n{needs}```python\n" + "\n".join(lines) + "\n```\n"
 
 
+def learned(facts: Facts) -> str:
+    """What of the dataset was tuned on: `80 samples`, `362 preferences`, or the prompts of preferences that its own answers were rewarded on."""
+    units = facts.settings.get("units")
+    if units is None:
+        return f"{facts.train_samples} samples"
+    return f"{units} prompts with a reward model" if "reward" in facts.settings.get("options", {}) else f"{units} preferences"
+
+
 def _what(facts: Facts) -> str:
     kind = "All weights" if facts.method == "full" else f"Adapter of method {facts.method}"
     rows = {
         "model": f"{kind} of {facts.architecture}, {facts.params:,} parameters",
         "base": f"{facts.base}{f', revision {facts.revision}' if facts.revision else ''}, digest `{facts.base_digest[:16]}`",
         "licence of the base": facts.licence or "unknown: neither its folder nor the catalogue of ladders states one",
-        "dataset": f"{facts.dataset}, {facts.train_samples} samples, digest `{facts.dataset_digest[:16]}`",
+        "dataset": f"{facts.dataset}, {learned(facts)}, digest `{facts.dataset_digest[:16]}`",
         "arm": f"{facts.arm}, training seed {facts.seed}",
     }
     return "| | |\n|---|---|\n" + "\n".join(f"| {what} | {said} |" for what, said in rows.items())
@@ -232,7 +240,10 @@ def _limits(facts: Facts) -> Iterator[str]:
     )
     if not facts.subjects_apart:
         yield "The subjects of the prompts were not kept out of the tuning data: the check was off. On other subjects it may do otherwise."
-    yield f"It was tuned towards what dataset {facts.dataset} says; the datasheet tells whose views these are."
+    if "units" in facts.settings:
+        yield f"It was tuned towards what was preferred in {facts.dataset}: the views of who rated or wrote its answers, on the prompts they saw."
+    else:
+        yield f"It was tuned towards what dataset {facts.dataset} says; the datasheet tells whose views these are."
 
 
 def _use(facts: Facts) -> str:

@@ -24,7 +24,7 @@ from flows.engine.logged_models import DIGEST, Shown
 from flows.engine.store import Manifest
 from flows.engine.tracked import Tracked
 from model_registry import catalog, registered
-from model_registry.cards import Capability, Effect, Facts
+from model_registry.cards import Capability, Effect, Facts, learned
 from model_registry.folders import prepared_folder, stated_licence
 from model_registry.registered import CHAMPION, Registered, Version
 from tasks.contract import Axes, Node, read_json, replace_file
@@ -259,7 +259,7 @@ def _describe(client: MlflowClient, shown: ModelVersion, model: Registered, vers
         "capability": facts.capability,
         "method": facts.method,
         "base": facts.base,
-        "dataset": f"{facts.dataset}, {facts.train_samples} samples, {facts.dataset_digest}",
+        "dataset": f"{facts.dataset}, {learned(facts)}, {facts.dataset_digest}",
         "seed": str(facts.seed),
         **({"calibration": "true"} if facts.calibration else {}),
         **({FORCED: version.forced} if version.forced else {}),
