@@ -172,8 +172,8 @@ def test_the_lines_by_which_a_card_loads_its_adapter_run_in_a_process_of_their_o
 
 def test_a_card_of_a_preference_arm_tells_preferences_and_no_samples() -> None:
     preferred = {"method": "dpo", "template": "{prompt}", "units": 362, "options": {"beta": 0.1}}
-    told = card(facts(dataset="round_1", settings=preferred))
+    told = card("m", 1, facts(dataset="round_1", settings=preferred))
     assert row(told, "| dataset |") == f"| dataset | round_1, 362 preferences, digest `{'d' * 16}` |"
     assert "It was tuned towards what was preferred in round_1" in told
     rewarded = {**preferred, "method": "rloo", "units": 40, "options": {"reward": {}}}
-    assert "round_1, 40 prompts with a reward model, digest" in card(facts(dataset="round_1", settings=rewarded))
+    assert "round_1, 40 prompts with a reward model, digest" in card("m", 1, facts(dataset="round_1", settings=rewarded))
