@@ -30,7 +30,7 @@ from tasks.evaluations.cooccurrence.word_file import group_words
 from tasks.finetune import methods
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ", ".join(["none", *sorted(methods.found())])
+METHODS = ", ".join(["none", "checkpoint", "null_adapter", *sorted(methods.found())])
 
 READERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "experiment": (

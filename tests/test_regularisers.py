@@ -488,7 +488,8 @@ def test_arms_that_are_not_supervised_take_no_regulariser(experiment: Callable[.
     assert "arms.values_targeted.fairness: unknown key" in line
     (line,) = experiment({"method": "dpo"})
     assert line == (
-        "arms.values_targeted.fairness: dpo is no supervised method; one of bottleneck, full, ia3, lora, oft, vera is required with it"
+        "arms.values_targeted.fairness: dpo is no supervised method; one of bottleneck, full, ia3, lora, oft, prefix, prompt, vera is "
+        "required with it"
     )
 
 

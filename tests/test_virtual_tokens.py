@@ -22,11 +22,11 @@ from model_registry.loading import load_arm, load_model, put_adapter
 from model_registry.tokenization import arm_tokenization, load_tokenization
 from tasks.contract import Numerics, read_jsonl
 from tasks.evaluations.capability import harness
-from tasks.evaluations.capability.prose import token_nats
 from tasks.finetune import methods
 from tasks.finetune.body import run as tune
 from tasks.finetune.stage import Settings as Tuning
 from tasks.finetune.start import save
+from tasks.prose import token_nats
 from tasks.sampling.beside import Beside, Manner
 from tasks.sampling.body import run as sample
 from tasks.sampling.engines.decode import Row, decode
