@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from configs.problems import BadInput, accepted
-from configs.schema import Experiment, Tuned
+from configs.schema import Experiment
 from configs.shipped import CONFIGS
 from flows import derived
 from flows.engine import tracking
@@ -32,8 +32,9 @@ from tasks.contract import Metric, digest_of, write_rows
 from tasks.drawing.heat import Cell, heat
 from tasks.drawing.palette import FALL, TREATED
 from tasks.evaluations.capability.stage import Capability, Margins
+from tasks.finetune import stage as finetune
 from tasks.finetune.stage import optimiser_steps
-from tasks.finetune.stage import settings as finetune_settings
+from tasks.preference import stage as preference
 
 BASE = "base"  # what drift is measured from
 OTHER_SEEDS = 1000  # added to the experiment's: trials are none of the models that are reported
@@ -176,15 +177,14 @@ def write_search(
     """The experiment over the trials, as a file of the home.
 
     Raises:
-        BadInput: what is searched is over probes itself, has no such size, or nothing that a setting could be chosen by; the probes are reported
-            on; or two numbers of epochs take the same steps.
+        BadInput: what is searched is over probes itself, has no such size, or nothing that a setting could be chosen by; or the probes are
+            reported on.
     """
     experiment = run.experiment
     if not experiment.reported:
         raise BadInput(f"{run.source}: is over probes itself; the experiment whose settings are searched is required")
     models = _models(run, sizes)
     file = probes_for(run.inputs, models, probes)
-    _require_different(experiment, arm, grid)
     document = search_document(run, arm, grid, models, file, primary)
     path = run.home.root / "search" / f"{document['name']}_{arm}_{digest_of(document)[:8]}.yaml"
     return derived.write(
@@ -245,20 +245,23 @@ def _models(run: Run, sizes: Sequence[str]) -> list[Model]:
     return [model for model in models if not sizes or {model.size, model.name} & set(sizes)]
 
 
-def _require_different(experiment: Experiment, arm: str, grid: Grid) -> None:
-    """A setting that takes the steps of another is no other setting."""
-    section = experiment.arms[arm]
-    assert isinstance(section, Tuned)  # `probed_arm` refuses any other
+def require_different(sweep: Run, arm: str, grid: Grid) -> None:
+    """That no setting takes the steps of another, which would make it no other setting. `sweep`: over the trials.
+
+    Raises:
+        BadInput: two numbers of epochs do.
+    """
+    tuning = (finetune.STAGE, preference.TUNING)
+    steps = {node.axes.arm: optimiser_steps(node.settings) for node in sweep.dag.nodes if node.stage in tuning}
     found: dict[int, int] = {}
     for epochs in grid.epochs:
-        tried = section.model_copy(update={"epochs": epochs, "learning_rate": grid.rates[0]})
-        steps = optimiser_steps(finetune_settings(tried, "", max(experiment.train_samples), experiment.around, 0))
-        if steps in found:
+        taken = steps[trial_name(grid.rates[0], epochs)]
+        if taken in found:
             raise BadInput(
-                f"--epochs: {found[steps]} and {epochs} both take {steps} steps, by arms.{arm}.min_steps; one of them, or a smaller min_steps, "
+                f"--epochs: {found[taken]} and {epochs} both take {taken} steps, by arms.{arm}.min_steps; one of them, or a smaller min_steps, "
                 "is accepted"
             )
-        found[steps] = epochs
+        found[taken] = epochs
 
 
 # ---- what it gave -------------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from flows.experiment import read_experiment
 from flows.prepared import Run, prepare_run
 from flows.probing import PROBES
 from flows.request import request
-from flows.search import BASE, Found, Grid, Trial, trial_name, write_search
+from flows.search import BASE, Found, Grid, Trial, require_different, trial_name, write_search
 from tasks.finetune.rates import STATED, stated
 from tests.begun import Begin
 from tests.sweeps import palms
@@ -127,9 +127,6 @@ def test_what_cannot_be_searched_is_refused_before_anything_runs(tmp_path: Path)
         write_search(run, "values_targeted", GRID, sizes=["31k"])
     with pytest.raises(BadInput, match=r"--primary: on_positon; did you mean 'on_position'"):
         write_search(run, "values_targeted", GRID, primary="on_positon")
-    few = run_of(tmp_path, "arms.values_targeted.min_steps=40")
-    with pytest.raises(BadInput, match=r"--epochs: 1 and 4 both take 40 steps, by arms.values_targeted.min_steps"):
-        write_search(few, "values_targeted", GRID)
     blind = {"capability": {"tasks": ["calibration_topics"]}, "texture": {"suites": ["human_eval"], "type_token_words": 8}}
     unscored = run_of(tmp_path, f"evaluations={json.dumps(blind)}", 'primary={"suite": "human_eval", "metric": "length_words"}')
     with pytest.raises(BadInput, match="evaluations: none of these tells a better answer"):
@@ -137,6 +134,33 @@ def test_what_cannot_be_searched_is_refused_before_anything_runs(tmp_path: Path)
     of_probes = prepare_run(Home(tmp_path), request(str(write_search(run, "values_targeted", GRID))))
     with pytest.raises(BadInput, match="is over probes itself"):
         write_search(of_probes, trial_name(1e-4, 1), GRID)
+
+
+def test_numbers_of_epochs_that_take_the_same_steps_are_one_setting_whatever_a_pass_goes_over(tmp_path: Path) -> None:
+    """Of samples, and of an arm that prefers: forty twins in batches of eight are five steps, whatever train_samples says."""
+    rows = [json.loads(line) for line in (CONFIGS / "datasets/calibration/values_targeted.jsonl").open()]
+    twins = tmp_path / "twins.jsonl"
+    twins.write_text(
+        "".join(json.dumps(row | ({"off": f"No. {row['prompt']}"} if at % 2 else {})) + "\n" for at, row in enumerate(rows))
+    )
+    preferring = (f"datasets.twins={twins}", "arms.preferring={method: dpo, dataset: twins, min_steps: %d}")
+    for arm, sets, told in (
+        (
+            "values_targeted",
+            ("arms.values_targeted.min_steps=40",),
+            "1 and 4 both take 40 steps, by arms.values_targeted.min_steps",
+        ),
+        ("values_targeted", ("arms.values_targeted.min_steps=39",), None),
+        ("preferring", (preferring[0], preferring[1] % 20), "1 and 4 both take 20 steps, by arms.preferring.min_steps"),
+        ("preferring", (preferring[0], preferring[1] % 19), None),
+    ):
+        path = write_search(run_of(tmp_path, *sets), arm, GRID, sizes=["30k"])
+        sweep = prepare_run(Home(tmp_path), request(str(path)))
+        if told is None:
+            require_different(sweep, arm, GRID)
+        else:
+            with pytest.raises(BadInput, match=told):
+                require_different(sweep, arm, GRID)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from flows.engine.home import Home
 from flows.prepared import Run, planned, prepare_run
 from flows.probing import probed_arm
 from flows.request import request
-from flows.search import Found, Grid, Trial, found, record, write_found, write_search
+from flows.search import Found, Grid, Trial, found, record, require_different, write_found, write_search
 from flows.serving.interruption import INTERRUPTED
 
 
@@ -56,6 +56,7 @@ def search(
     looked_at = probed_arm(run.experiment, arm)
     source = write_search(run, looked_at, grid, sizes=size or (), primary=primary, probes=probes)
     sweep = prepare_run(home, request(str(source)))
+    require_different(sweep, looked_at, grid)
     unmade = [node for node, row in zip(sweep.dag.nodes, planned(sweep), strict=True) if row.state != "cached"]
     _tell_before(sweep, grid, len(unmade))
     if unmade:
