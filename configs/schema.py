@@ -148,10 +148,10 @@ class Tuned(Section):
     # These came later: an arm without them is as it was, in keys and in a sweep's id.
     texts: Annotated[str | None, NotNull] = Field(
         None,
-        exclude_if=lambda given: given is None,
+        exclude_if=_is_none,
         description="file of plain texts, relative to this file, of which each step reads as many as a batch has samples",
     )
-    fairness: Annotated[Fairness | None, NotNull] = Field(None, exclude_if=lambda given: given is None)
+    fairness: Annotated[Fairness | None, NotNull] = Field(None, exclude_if=_is_none)
     early_stopping: EarlyStopping | None = Field(
         None, exclude_if=_is_none, description="on a fold of the samples; `{}` for its defaults; default: all passes are made"
     )

@@ -31,9 +31,6 @@ from tasks import evaluations
 from tasks.compare import stage as compare
 from tasks.contract import Axes, File, Node, Numerics, Resources
 from tasks.datasets import stage as datasets
-from tasks.datasets.preferences import load_preferences, twins
-from tasks.datasets.rows import load_rows
-from tasks.datasets.subset import choose
 from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation, Given
 from tasks.evaluations.capability import stage as capability
 from tasks.finetune import methods
@@ -231,7 +228,10 @@ class Nodes:
         assert place.seed is not None
         method = methods.found()[arm.method]
         around, subsets = self.experiment.around, self.experiment.subsets
-        units = self._units(arm, place.train_samples, place.seed) if arm.prefers else None
+        units = None
+        if arm.prefers:
+            preferred = self.inputs.preferred(arm, place.train_samples, None if subsets == NESTED else place.seed)
+            units = preference.units(method.learns, preferred)
         chosen = finetune.settings(arm, model.size, place.train_samples, around, place.seed, subsets, units)
         chosen = replace(chosen, keep_steps=self.experiment.kept_steps(place.arm or ""))
         need = self._need(self.numerics, method.bytes_for(methods.options(arm)), _params(model))
@@ -253,22 +253,6 @@ class Nodes:
         reads: Reads = {role: read[role] for role in ("model", "dataset")}
         need = self._need(self.numerics, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
         return Node(preference.REWARD, place, chosen, reads, numerics=self.numerics, resources=need)
-
-    def _units(self, arm: Tuned, train_samples: int, seed: int) -> int:
-        """How many preferences, or prompts of them, a pass goes over."""
-        file = self.inputs.preferences.get(arm.dataset)
-        rows = (
-            load_preferences(file.path)
-            if file
-            else twins(
-                choose(
-                    load_rows(self.inputs.datasets[arm.dataset].path),
-                    train_samples,
-                    None if self.experiment.subsets == NESTED else seed,
-                )
-            )
-        )
-        return preference.units(methods.found()[arm.method].learns, rows)
 
     def _prose(self, model: Model) -> Reads:
         """What drift is measured on while a model is tuned: what capability will be measured on, or what it would be."""

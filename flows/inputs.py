@@ -27,7 +27,7 @@ from tasks.contract import File, Measure, digest_of
 from tasks.curation.versions import require_frozen
 from tasks.datasets.licences import restrictions
 from tasks.datasets.plain_texts import load_plain_texts
-from tasks.datasets.preferences import load_preferences, split, twins
+from tasks.datasets.preferences import Preference, load_preferences, split, twins
 from tasks.datasets.rows import Row, load_rows
 from tasks.datasets.subset import choose
 from tasks.evaluations import Given, NamedFile
@@ -74,10 +74,25 @@ class Inputs:
         simulated = [
             f"preferences {name}: of simulated raters, who go by what the calibration grammar planted: what is learned from them is circular by "
             "construction"
-            for name, file in self.preferences.items()
-            if any(one.simulated for one in load_preferences(file.path))
+            for name, held in self.rated.items()
+            if any(one.simulated for one in held)
         ]
         return (*licences, *simulated)
+
+    @cached_property
+    def rated(self) -> dict[str, list[Preference]]:
+        """What stands in each file of preferences."""
+        return {name: load_preferences(file.path) for name, file in self.preferences.items()}
+
+    def preferred(self, arm: Tuned, train_samples: int, subset_seed: int | None) -> list[Preference]:
+        """What an arm learns from: all preferences of its file, or the twins within the subset of its dataset.
+
+        Raises:
+            ValueError: the subset cannot be had.
+        """
+        if arm.dataset in self.rated:
+            return self.rated[arm.dataset]
+        return twins(choose(load_rows(self.datasets[arm.dataset].path), train_samples, subset_seed))
 
     @property
     def params(self) -> dict[str, int | None]:
@@ -133,40 +148,47 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
 
 def _preferred(experiment: Experiment, inputs: Inputs) -> Iterator[str]:
     """What is wrong with what arms learn their preferences from: prompts that are reported on, or nothing to learn."""
-    used = {arm.dataset for arm in experiment.arms.values() if isinstance(arm, Tuned) and arm.prefers}
-    for name, file in inputs.preferences.items():
-        if name in used:
-            yield from _reported_prompts(experiment, inputs, file)
-    for name, arm in experiment.arms.items():
-        if not isinstance(arm, Tuned) or not arm.prefers:
-            continue
-        given = inputs.preferences.get(arm.dataset)
-        held = load_preferences(given.path) if given else twins(load_rows(inputs.datasets[arm.dataset].path))
-        if not held:
-            yield (
-                f"arms.{name}.dataset: no sample of {arm.dataset} has a twin (`off`), an answer that does not hold the position; "
-                "a dataset with twins, or a file of preferences, is required"
-            )
-        elif methods.found()[arm.method].learns == "rewards":
-            try:
-                split(held, methods.options(arm)["reward"]["held_out"], experiment.seeds[0])
-            except ValueError as error:
-                yield f"arms.{name}.reward.{error}"
+    preferring = {name: arm for name, arm in experiment.arms.items() if isinstance(arm, Tuned) and arm.prefers}
+    for name in inputs.preferences.keys() & {arm.dataset for arm in preferring.values()}:
+        yield from _reported_prompts(experiment, inputs, name)
+    for name, arm in preferring.items():
+        wrong = (
+            _unlearnable(experiment, inputs, arm, count, seed) for count in experiment.train_samples for seed in experiment.seeds
+        )
+        yield from (f"arms.{name}.{said}" for said in dict.fromkeys(filter(None, wrong)))
 
 
-def _reported_prompts(experiment: Experiment, inputs: Inputs, file: File) -> Iterator[str]:
+def _unlearnable(experiment: Experiment, inputs: Inputs, arm: Tuned, train_samples: int, seed: int) -> str:
+    """Why an arm has nothing to learn from so many samples; empty where it has."""
+    try:
+        held = inputs.preferred(arm, train_samples, None if experiment.subsets == NESTED else seed)
+    except ValueError as error:
+        return f"dataset: {arm.dataset}: {error}"
+    if not held:
+        return (
+            f"dataset: no sample of {arm.dataset} has a twin (`off`) within {train_samples}, an answer that does not hold the position; "
+            "a dataset with twins, or a file of preferences, is required"
+        )
+    if methods.found()[arm.method].learns == "rewards":
+        try:
+            split(held, methods.options(arm)["reward"]["held_out"], seed)
+        except ValueError as error:
+            return f"reward.{error}"
+    return ""
+
+
+def _reported_prompts(experiment: Experiment, inputs: Inputs, name: str) -> Iterator[str]:
     """Prompts of preferences that share their subject with one that is reported on, as the leakage stage has it; the first, and how many more."""
     from tasks.leakage import overlap  # with numpy and a stemmer, half a second that only who has preferences waits for
     from tasks.leakage.body import suites_of
 
-    held = load_preferences(file.path)
-    first = {one.prompt: one for one in reversed(held)}
+    first = {one.prompt: one for one in reversed(inputs.rated[name])}
     asked = [Row(one.line, one.id, one.category, prompt, prompt) for prompt, one in first.items()]
     suites = suites_of({role: one.path for role, one in reported_on(experiment, inputs).items()}) if experiment.reported else {}
     found = overlap.findings(overlap.neighbours(asked, suites, leakage.settings(experiment.dataset_checks)))
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        said = found[0].at(file.path).replace(": sample ", ": preference ", 1)
+        said = found[0].at(inputs.preferences[name].path).replace(": sample ", ": preference ", 1)
         yield f"{said}{more}; preferences are of weakness probes or of prompts that nothing is reported on"
 
 

@@ -15,7 +15,7 @@ Knows how an experiment with rounds follows from one whose arm has `preferences:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,13 @@ class State:
     probed: tuple[str, ...] = ()
     rounds: tuple[Round, ...] = ()
 
+    def with_probed(self, sweep: str) -> State:
+        return self if sweep in self.probed else replace(self, probed=(*self.probed, sweep))
+
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn of one experiment. `told`: what became of the ratings, in a line for people."""
+    """A turn of one experiment. `told`: what became of the ratings, in a line for people; empty before they were looked at."""
 
     home: Home
     asked: Request
@@ -75,7 +78,9 @@ class Turn:
         """The two sweeps of the turn; ask for the second when the first has come to its end. The second is noted as probed."""
         yield self._with_rounds()
         asked = self.probing()
-        _noted(self.folder, self.state, prepare_run(self.home, asked).dag.sweep)
+        sweep = prepare_run(self.home, asked).dag.sweep
+        with locked(self.folder / "lock"):
+            _write(self.folder, _read(self.folder).with_probed(sweep))
         yield asked
 
     def probing(self) -> Request:
@@ -97,30 +102,40 @@ class Turn:
         return request(str(config), verify=asked.verify, strict_code=asked.strict_code, overlap=asked.overlap)
 
 
+def opened(home: Home, asked: Request) -> Turn:
+    """The turns of an experiment as they stand: nothing is taken in.
+
+    Raises:
+        BadInput: the experiment cannot be read, or its arm collects no preferences.
+    """
+    assert asked.prefer is not None
+    source = find_experiment(asked.config).absolute()
+    experiment = read_experiment(source, asked.sets)
+    _collecting(experiment, asked.prefer.arm)
+    folder = home.root / "preferences" / f"{experiment.name}-{asked.prefer.arm}"
+    home.below(folder)
+    return Turn(home, asked, asked.prefer, experiment, source, folder, _read(folder))
+
+
 def begin(home: Home, asked: Request) -> Turn:
     """A turn: whatever people rated since the last one is taken into a round of its own.
 
     Raises:
-        BadInput: the experiment cannot be run, its arm collects no preferences, or ratings of people and of simulated raters would be mixed.
+        BadInput: as `opened`; the experiment cannot be run; or ratings of people and of simulated raters would be mixed.
     """
-    assert asked.prefer is not None
-    prefer = asked.prefer
-    source = find_experiment(asked.config).absolute()
-    experiment = read_experiment(source, asked.sets)
-    _collecting(experiment, prefer.arm)
-    folder = home.root / "preferences" / f"{experiment.name}-{prefer.arm}"
-    home.below(folder)
+    turn = opened(home, asked)
+    prefer, folder = turn.prefer, turn.folder
     with locked(folder / "lock"):
-        turn = Turn(home, asked, prefer, experiment, source, folder, _read(folder))
-        if not turn.state.probed:  # another arm's turns may have had the same answers rated
-            name = prepare_run(home, turn.probing()).dag.sweep
-            turn = replace(turn, state=_noted(folder, turn.state, name))
-        used = {tuple(one) for held in turn.state.rounds for one in held.ratings}
-        paired, ratings = rating.paired(home, turn.state.probed, Rule(prefer.margin, prefer.agreement, prefer.uses), used)
-        told = _told(turn.state, paired, ratings, prefer)
+        state = _read(folder)
+        if not state.probed:  # another arm's turns may have had the same answers rated
+            state = state.with_probed(prepare_run(home, turn.probing()).dag.sweep)
+        used = {tuple(one) for held in state.rounds for one in held.ratings}
+        paired, ratings = rating.paired(home, state.probed, Rule(prefer.margin, prefer.agreement, prefer.uses), used)
+        told = _told(state, paired, ratings, prefer)
         if len(paired.preferences) >= prefer.least:
-            turn = replace(turn, state=_kept(folder, turn.state, paired.preferences, ratings))
-    return replace(turn, told=told)
+            state = _with_round(folder, state, paired.preferences, ratings)
+        _write(folder, state)
+    return replace(turn, state=state, told=told)
 
 
 def _told(state: State, paired: Paired, ratings: Sequence[Rated], prefer: Prefer) -> str:
@@ -201,22 +216,12 @@ def _read(folder: Path) -> State:
 
 
 def _write(folder: Path, state: State) -> None:
-    rounds = [{"file": one.file, "ratings": [list(rated) for rated in one.ratings]} for one in state.rounds]
-    replace_file(folder / STATE, canonical({"probed": list(state.probed), "rounds": rounds}) + "\n")
+    replace_file(folder / STATE, canonical(asdict(state)) + "\n")
 
 
-def _noted(folder: Path, state: State, sweep: str) -> State:
-    """With a sweep whose answers are given out to be rated."""
-    if sweep in state.probed:
-        return state
-    found = State((*state.probed, sweep), state.rounds)
-    _write(folder, found)
-    return found
-
-
-def _kept(folder: Path, state: State, found: Sequence[Preference], ratings: Sequence[Rated]) -> State:
+def _with_round(folder: Path, state: State, found: Sequence[Preference], ratings: Sequence[Rated]) -> State:
+    """With one round more, whose file is written."""
     name = f"round_{len(state.rounds) + 1}.jsonl"
     replace_file(folder / name, preferences_text(found))
-    kept = State(state.probed, (*state.rounds, Round(name, [[one.project, one.item, one.rater] for one in ratings])))
-    _write(folder, kept)
-    return kept
+    made = Round(name, [[one.project, one.item, one.rater] for one in ratings])
+    return replace(state, rounds=(*state.rounds, made))

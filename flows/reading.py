@@ -22,7 +22,6 @@ from flows.inputs import TEXTS, Inputs
 from model_registry import architecture
 from model_registry.catalog import Model
 from tasks.datasets.plain_texts import load_plain_texts
-from tasks.datasets.preferences import load_preferences
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.finetune import methods
@@ -116,8 +115,8 @@ def _read_by(experiment: Experiment, model: Model, inputs: Inputs, problems: lis
                     for answer in (row.completion, row.off):
                         if answer:
                             yield f"{file.path}:{row.line}", f"sample {row.id}", partial(words.sample, turn, row.prompt, answer)
-        for file in inputs.preferences.values():
-            for one in load_preferences(file.path):
+        for name, file in inputs.preferences.items():
+            for one in inputs.rated[name]:
                 for answer in (one.chosen, one.rejected):
                     yield f"{file.path}:{one.line}", f"preference {one.id}", partial(words.sample, turn, one.prompt, answer)
         for file in {file.path: file for (_, role), file in inputs.beside.items() if role == TEXTS}.values():

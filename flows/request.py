@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from configs.fields import Count, Flag, Name, Positive, Section, Seed, Share, SizeName
 from configs.shipped import find_experiment, shipped
 from flows.dag import Start
+from tasks.ratings.preferences import Rule
 
 DEPLOYMENT = "sweep/palms"  # where a request is handed in, as the orchestrator names it: flow/deployment
 SKIPPED = "Skipped"  # the state of one that found its sweep being run
@@ -51,9 +52,9 @@ class Prefer(Section):
     probes: str | None = Field(
         None, description="absolute path of prompts that are `reported: false`; default: the shipped weakness probes"
     )
-    margin: Positive = Field(1.0, description="points of the scale, or ranks, below which a pair is a tie")
-    agreement: Share = Field(2 / 3, description="share of a pair's raters who have to prefer the answer")
-    uses: Count = Field(2, description="pairs that one text may stand in")
+    margin: Positive = Field(Rule.margin, description="points of the scale, or ranks, below which a pair is a tie")
+    agreement: Share = Field(Rule.agreement, description="share of a pair's raters who have to prefer the answer")
+    uses: Count = Field(Rule.uses, description="pairs that one text may stand in")
     least: Count = Field(8, description="preferences that make a round")
 
 

@@ -234,3 +234,12 @@ def test_the_control_alone_and_what_would_be_shown_stand_in_the_full_sentence() 
     assert "Control from base, described only: +20.0 [+15.0,\u00a0+25.0] at 30k" in told
     assert "40 prompts would show a difference of ±6.0 percentage points four times in five" in toxic
     assert "fell below base at every size with 80 values-targeted samples; no difference from control was shown" in toxic
+
+
+@pytest.mark.parametrize("method", ["dpo", "rloo", "checkpoint", "null_adapter"])
+def test_an_arm_that_was_not_tuned_on_samples_is_told_without_a_number_of_them(method: str) -> None:
+    rows = found({BASE: "+++", CONTROL: "+++"})
+    rows.settings.experiment = {"arms": {"values_targeted": {"method": method}}}
+    assert headline(rows).startswith("Values-targeted tuning raised")
+    rows.settings.experiment = {"arms": {"values_targeted": {"method": "lora"}}}
+    assert headline(rows).startswith("80 values-targeted samples raised")

@@ -250,8 +250,8 @@ def test_every_method_prefers_more_of_what_is_preferred(
     words = load_tokenization(prepared / "model")
     pairs = encode(PAIRS, words, words.turn(TEMPLATE))
     base = load_model(prepared / "model", precision="fp32", device="cpu")
-    before = sum(margins(base, pairs, 8, words.end)) / len(pairs)
-    after = sum(margins(put_adapter(base, place / "model"), pairs, 8, words.end)) / len(pairs)
+    before = sum(margins(base, pairs, 8)) / len(pairs)
+    after = sum(margins(put_adapter(base, place / "model"), pairs, 8)) / len(pairs)
     assert after > before + 0.02
     assert of(place)["optimiser_steps"] == settings.epochs * 6
 
@@ -406,22 +406,22 @@ def test_a_run_that_games_its_reward_is_stopped_and_the_weights_before_are_kept(
     prepared: Path, rated: Path, reward: Path, tmp_path: Path
 ) -> None:
     inputs = {"model": prepared, "dataset": rated, "reward": reward}
-    strict = {**ON_REWARDS, "guard": {**GUARD, "max_kl": 0.05}}
-    settings = replace(RLOO, options=strict, learning_rate=3e-2, epochs=3)
+    strict = {**ON_REWARDS, "guard": {**GUARD, "max_kl": 0.2}}
+    settings = replace(RLOO, options=strict, learning_rate=1e-2, epochs=6)
     record = make_job(tmp_path / "stopped", settings, inputs)
     body.run([record.job])
     metrics, series = of(record.work), read_json(record.work / "series.json")
     stop = int(metrics["stopped_at_step"])
-    assert 2 <= stop < 18
-    assert series["kl_from_start"][-1][1] > 0.05
-    assert all(kl <= 0.05 for _, kl in series["kl_from_start"][:-1])
+    assert stop < 36
+    assert series["kl_from_start"][-1][1] > 0.2
+    assert all(kl <= 0.2 for _, kl in series["kl_from_start"][:-1])
     (note,) = read_json(record.work / "notes.json")
-    assert note.startswith(f"stopped at step {stop} of 18: the KL divergence from the start is")
-    assert any(f"stopped at step {stop} of 18" in line for line in record.said)
+    assert note.startswith(f"stopped at step {stop} of 36: the KL divergence from the start is")
+    assert any(f"stopped at step {stop} of 36" in line for line in record.said)
     # what step `stop` measured were the weights after step stop−1: those after stop−2 are kept
-    if stop > 2:
-        shorter = replace(settings, options=ON_REWARDS, epochs=1, min_steps=stop - 2, units=1, batch=4)
-        assert weights(tuned(tmp_path / "short", replace(shorter, schedule="constant"), inputs)) == weights(record.work)
+    assert stop > 2, "a longer run, or a wider bound, is required to see which weights are kept"
+    shorter = replace(settings, options=ON_REWARDS, epochs=1, min_steps=stop - 2, units=1)
+    assert weights(tuned(tmp_path / "short", shorter, inputs)) == weights(record.work)
     record.steps.clear()
     body.run([record.job])  # killed after it was stopped: nothing is tuned further
     assert record.steps == []

@@ -129,6 +129,7 @@ def test_a_schedule_takes_a_turn_with_what_was_rated_since(turned: tuple[Path, P
     try:
         told = sweeps.palms(home, "schedule", str(config), "--cron", "* * * * *", "--prefer", "dpo_after").stdout
         assert told.startswith("schedule turns")
+        assert len(rounds_of(home / "preferences" / "turns-dpo_after").rounds) == before  # it is taken when it fires
         assert "(rounds of dpo_after)" in sweeps.palms(home, "schedule", "list").stdout
         *_, fired = sweeps.wait_for(up.runs)
         sweeps.palms(home, "schedule", "pause", "turns_dpo_after")
@@ -190,6 +191,26 @@ def test_an_arm_that_cannot_be_tuned_is_one_line(changes: dict[str, Any], told: 
     }
     path = experiment(tmp_path, arms=arms, preferences={"rated": "rated.jsonl"}, exploratory=[])
     assert told in refused(tmp_path / "home", "plan", str(path))
+
+
+def test_a_subset_without_a_twin_is_refused_though_the_dataset_has_one(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (CONFIGS / "datasets/calibration/values_targeted.jsonl").read_text().splitlines()]
+    outside = next(row for row in rows if row["subset"] > 10)
+    outside["off"] = "Shut up."
+    (tmp_path / "twins.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arms = {
+        "base": {"method": "none"},
+        "values_targeted": {"method": "dpo", "dataset": "twins"},
+        "control": {"method": "full", "dataset": "twins"},
+    }
+    changes = {"arms": arms, "datasets": {"twins": "twins.jsonl"}, "preferences": {}, "exploratory": []}
+    whole, part = (experiment(tmp_path / str(count), **changes, train_samples=[count]) for count in (80, 10))
+    for path in (whole, part):
+        shutil.copy(tmp_path / "twins.jsonl", path.parent)
+    assert "values_targeted on 1 preferences" in sweeps.palms(tmp_path / "home", "plan", str(whole)).stdout
+    assert "arms.values_targeted.dataset: no sample of twins has a twin (`off`) within 10" in refused(
+        tmp_path / "home", "plan", str(part)
+    )
 
 
 def test_preferences_of_prompts_that_are_reported_on_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from configs.problems import BadInput
 from flows.commands.words import AddFirst, Listed, out, plain, show
 from flows.engine.home import Home
 from flows.engine.servers import running
-from flows.preference import begin
+from flows.preference import opened
 from flows.prepared import prepare_run
 from flows.request import Prefer, request
 from flows.serving.servers import orchestrator
@@ -55,7 +55,7 @@ def schedule_add(
 ) -> None:
     """Schedule a sweep: whatever is missing of it then."""
     asked = request(config, sets or [], overlap=overlap, prefer=Prefer(arm=prefer) if prefer else None)
-    whole = next(begin(Home.open(), asked).sweeps()) if prefer else asked
+    whole = next(opened(Home.open(), asked).sweeps()) if prefer else asked
     run = prepare_run(Home.open(), whole)  # whatever is wrong with it is found now, not at night
 
     with orchestrator(out) as home:

@@ -68,6 +68,11 @@ def save(model: Any, base: Path, folder: Path) -> None:
         model.save_pretrained(folder)
         copy_tokenizer(base, folder)
         return
+    write_adapter(model, folder)
+
+
+def write_adapter(model: Any, folder: Path) -> None:
+    """A PEFT model's adapter, in a folder that is there and empty."""
     model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=[NAME])
     (folder / "README.md").unlink()  # a model card to be filled in
     config = read_json(folder / ADAPTER)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,8 @@ def train(
     in the way are set here: its output on the screen, its reports, its fused optimiser, and the filter that hides losses which
     are not finite.
     """
-    arguments = TrainingArguments(**arguments_of(settings, numerics, len(batches), scratch), per_device_train_batch_size=1)
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # on several, the Trainer would split every batch over all it sees
+    given = {**quiet(numerics, settings.seed, len(batches), scratch), **optimiser(settings, len(batches))}
+    arguments = on_one_device(TrainingArguments(**given, per_device_train_batch_size=1))
     assert method.loss is not None
     trainer = WeightedTrainer(
         method.loss, regulariser, model=model, args=arguments, train_dataset=batches, callbacks=[Progress(tell)]
@@ -144,8 +144,11 @@ def train(
     return run_to_end(trainer, settings.seed, scratch, watch)
 
 
-def run_to_end(trainer: Any, seed: int, scratch: Path, watch: Watch | None = None) -> list[dict[str, float]]:
-    """Train from the newest checkpoint, if there is one; what was logged of each step."""
+def run_to_end(trainer: Any, seed: int, scratch: Path, watch: Any = None) -> list[dict[str, float]]:
+    """Train from the newest checkpoint, if there is one; what was logged of each step.
+
+    watch: a callback that may stop training, whose `resume` tells whether it had done so at a checkpoint.
+    """
     trainer.remove_callback(PrinterCallback)
     set_seed(seed)  # dropout and draws start from here, whatever was drawn before
     checkpoint = newest_checkpoint(scratch)
@@ -153,25 +156,32 @@ def run_to_end(trainer: Any, seed: int, scratch: Path, watch: Watch | None = Non
         trainer.add_callback(watch)
         if watch.resume(step_of(checkpoint) if checkpoint else 0):  # it had been stopped there, and was not committed
             assert checkpoint is not None
+            trainer._load_from_checkpoint(str(checkpoint))
             return [row for row in read_json(checkpoint / STATE)["log_history"] if "loss" in row]
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return [row for row in trainer.state.log_history if "loss" in row]
 
 
-def arguments_of(settings: Settings, numerics: Numerics, steps: int, scratch: Path) -> dict[str, Any]:
-    """What every trainer is told: optimiser, schedule, checkpoints, and no output of its own."""
+def optimiser(settings: Settings, steps: int) -> dict[str, Any]:
+    """What a trainer is told of rate and schedule."""
     return {
-        "output_dir": str(scratch),
-        "max_steps": steps,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": SCHEDULES[settings.schedule],
         "warmup_steps": math.ceil(settings.warmup * steps),
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
+    }
+
+
+def quiet(numerics: Numerics, seed: int, steps: int, scratch: Path) -> dict[str, Any]:
+    """What every trainer is told: how long, where its checkpoints go, and no output of its own."""
+    return {
+        "output_dir": str(scratch),
+        "max_steps": steps,
         "optim": "adamw_torch",
         "bf16": numerics.precision == "bf16",
         "use_cpu": numerics.device == "cpu",
-        "seed": settings.seed,
+        "seed": seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
@@ -180,6 +190,18 @@ def arguments_of(settings: Settings, numerics: Numerics, steps: int, scratch: Pa
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+def on_one_device(arguments: Any) -> Any:
+    """On several GPUs the Trainer would split every batch over all it sees."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def require_finite(log: Sequence[Mapping[str, float]], what: str, rate: str) -> None:
+    """Raises ValueError: a step's loss is no finite number. `what` has it, `rate` is the key of its learning rate."""
+    if wrong := next((row for row in log if not math.isfinite(row["loss"])), None):
+        raise ValueError(f"step {wrong['step']}: the loss of {what} is {wrong['loss']}; a lower {rate} is required")
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from model_registry.loading import make_deterministic, prepared_folder
 from model_registry.tokenization import Ids, Tokenization, Turn, load_tokenization
-from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
+from tasks.contract import SERIES, Job, Metric, write_json, write_metrics
 from tasks.datasets.preferences import Preference, split
 from tasks.finetune import methods
 from tasks.finetune.stage import Settings, optimiser_steps
 from tasks.finetune.start import begin, keep
-from tasks.finetune.training import Progress, newest_checkpoint, run_to_end
+from tasks.finetune.training import require_finite, run_to_end
 from tasks.preference import trainers
-from tasks.preference.guard import Watched, an_answer, repeated, verdict
+from tasks.preference.guard import Watched, an_answer, repeated
 from tasks.preference.margin import margins
 from tasks.preference.rewards import load, rewards
 from tasks.preference.stage import learned_from, units
 from tasks.preference.tokens import encode
 
-HELD_OUT = 24  # preferences that are watched; more tell little more, and each step pays for them
+HELD_OUT = 24  # preferences that are watched, at most; each step pays for them
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -51,15 +50,11 @@ def tune(job: Job) -> None:
     what = "prompts" if method.learns == "rewards" else "preferences"
     job.say(f"{settings.method}: {trainable:,} parameters, {count} {what}, {steps} steps")
     if method.learns == "pairs":
-        trainer = trainers.on_pairs(
-            model, words.tokenizer, pairs, settings, job.numerics, steps, job.scratch, Progress(job.progress)
-        )
-        log, stopped = run_to_end(trainer, settings.seed, job.scratch), ""
+        log, stopped = run_to_end(trainers.on_pairs(job, model, words.tokenizer, pairs, steps), settings.seed, job.scratch), ""
     else:
         log, stopped = _by_reward(job, model, words, turn, preferences, steps)
-    if wrong := next((row for row in log if not math.isfinite(row["loss"])), None):
-        raise ValueError(f"step {wrong['step']}: the loss is {wrong['loss']}; a lower learning_rate is required")
-    held = [margin > 0 for margin in margins(model, pairs, settings.micro_batch * 2, words.end)]
+    require_finite(log, job.label, "learning_rate")
+    held = [margin > 0 for margin in margins(model, pairs, settings.micro_batch * 2)]
     if trainers.REFERENCE in model.peft_config:
         model.delete_adapter(trainers.REFERENCE)
     keep(model, job)
@@ -88,30 +83,17 @@ def _by_reward(
     """What was logged of each step, and why it was stopped before the last; empty where it was not."""
     settings: Settings = job.settings
     options = settings.options
+    rows = settings.micro_batch * options["completions"]
     _, kept = split(preferences, options["reward"]["held_out"], settings.seed)  # as the reward model has it
-    watched = Watched(
-        encode(kept[:HELD_OUT], words, turn), settings.micro_batch * options["completions"], options["guard"], words.end
-    )
-    prompts = list(dict.fromkeys(one.prompt for one in preferences))
+    apart = kept[:: math.ceil(len(kept) / HELD_OUT)]  # over all categories, which they are sorted by
+    watched = Watched(encode(apart, words, turn), rows, options["guard"], job.scratch)
+    prompts = dict.fromkeys(one.prompt for one in preferences)
     asked = {prompt: words.asked(turn, prompt, options["max_new_tokens"]) for prompt in prompts}
     folder, judge = prepared_folder(job.inputs["model"]), job.inputs["reward"] / "model"
     scored = load(folder, judge, job.numerics.precision, job.numerics.device, words.end)
-    trainer = trainers.on_rewards(
-        model,
-        words.tokenizer,
-        asked,
-        _reward(scored, asked, settings.micro_batch * options["completions"], words.end),
-        watched,
-        settings,
-        job.numerics,
-        steps,
-        job.scratch,
-        Progress(job.progress),
-    )
-    if (checkpoint := newest_checkpoint(job.scratch)) and (stopped := _stopped(checkpoint, options["guard"])):
-        trainer._load_from_checkpoint(str(checkpoint))  # it had been stopped, and was then killed
-        return _log(checkpoint), stopped
-    return run_to_end(trainer, settings.seed, job.scratch), watched.stopped
+    reward = _reward(scored, asked, rows, words.end)
+    trainer = trainers.on_rewards(job, model, words.tokenizer, asked, reward, watched, steps)
+    return run_to_end(trainer, settings.seed, job.scratch, watched), watched.stopped
 
 
 def _reward(scored: Any, asked: Mapping[str, Ids], batch: int, filler: int) -> Callable[..., list[float]]:
@@ -124,14 +106,6 @@ def _reward(scored: Any, asked: Mapping[str, Ids], batch: int, filler: int) -> C
         )
 
     return reward
-
-
-def _log(checkpoint: Path) -> list[dict[str, float]]:
-    return [row for row in read_json(checkpoint / "trainer_state.json")["log_history"] if "loss" in row]
-
-
-def _stopped(checkpoint: Path, bounds: Mapping[str, float]) -> str:
-    return verdict(_log(checkpoint), bounds)
 
 
 # TRL's names → ours

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from tasks.preference.margin import mean_margin
+from tasks.contract import read_json
+from tasks.finetune.training import STATE
+from tasks.preference.margin import margins
 from tasks.preference.tokens import Encoded
 
 KEPT = "before.safetensors"
@@ -29,7 +32,7 @@ def verdict(log: Sequence[Mapping[str, float]], bounds: Mapping[str, float]) -> 
     bounds: `max_kl`, `max_length`, `max_repeated`, `max_fall`, `patience`, as `tasks.finetune.methods._preference.Guard`.
     """
     patience = int(bounds["patience"])
-    if len(log) < patience:
+    if not log or len(log) < patience:
         return ""
     first, last = log[0], log[-patience:]
 
@@ -67,15 +70,21 @@ class Watched(TrainerCallback):
     """Watches a run, and puts back what was in bounds: what a step logs is of the weights that it began with, so that where it is out of bounds the
     weights before those were the last that were not."""
 
-    def __init__(self, held_out: Sequence[Encoded], batch: int, bounds: Mapping[str, float], filler: int) -> None:
-        self.held_out, self.batch, self.bounds, self.filler = held_out, batch, bounds, filler
-        self.stopped = ""
-        self._before: list[
-            dict[str, torch.Tensor]
-        ] = []  # the weights now, those that the last step began with, and those before; oldest first
+    def __init__(self, held_out: Sequence[Encoded], batch: int, bounds: Mapping[str, float], scratch: Path) -> None:
+        self.held_out, self.batch, self.bounds, self.scratch = held_out, batch, bounds, scratch
+        self.stopped = ""  # why
+        # the weights now, those that the last step began with, and those before; oldest first
+        self._before: list[dict[str, torch.Tensor]] = []
 
     def margin(self, model: Any) -> float:
-        return mean_margin(model, self.held_out, self.batch, self.filler)
+        """The mean over the held-out answers, in nats a token."""
+        return fmean(margins(model, self.held_out, self.batch))
+
+    def resume(self, step: int) -> bool:
+        """Go on from a checkpoint, or from 0; whether training had been stopped there."""
+        log = read_json(self.scratch / f"checkpoint-{step}" / STATE)["log_history"] if step else []
+        self.stopped = verdict([row for row in log if "loss" in row], self.bounds)
+        return bool(self.stopped)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         if not self._before:

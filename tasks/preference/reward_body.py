@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ from transformers import set_seed
 
 from model_registry.loading import make_deterministic, prepared_folder
 from model_registry.tokenization import load_tokenization
-from tasks.contract import SERIES, Job, Metric, read_json, write_json, write_metrics
+from tasks.contract import SERIES, Job, Metric, write_json, write_metrics
 from tasks.datasets.preferences import split
-from tasks.finetune.training import Progress, run_to_end
+from tasks.finetune.start import write_adapter
+from tasks.finetune.training import require_finite, run_to_end
 from tasks.preference.rewards import begin, rewards, trial, write_reliability
 from tasks.preference.stage import RewardSettings, learned_from
 from tasks.preference.tokens import Encoded, encode
@@ -44,45 +44,24 @@ def tune(job: Job) -> None:
     model = begin(folder, job.numerics.precision, job.numerics.device, words.end, settings.rank, settings.alpha)
     steps = settings.epochs * math.ceil(len(learned) / settings.batch)
     job.say(f"reward model: {len(learned)} preferences, {len(held_out)} held out, {steps} steps")
-    arguments = {
-        "output_dir": str(job.scratch),
-        "max_steps": steps,
-        "per_device_train_batch_size": settings.batch,
-        "learning_rate": settings.learning_rate,
-        "optim": "adamw_torch",
-        "bf16": job.numerics.precision == "bf16",
-        "use_cpu": job.numerics.device == "cpu",
-        "seed": settings.seed,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "steps",
-        "save_steps": math.ceil(steps / 4),
-        "save_total_limit": 1,
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
-    trainer = on_reward_pairs(model, words.tokenizer, learned, arguments, Progress(job.progress))
+    trainer = on_reward_pairs(job, model, words.tokenizer, learned, steps)
     log = run_to_end(trainer, settings.seed, job.scratch)
-    if wrong := next((row for row in log if not math.isfinite(row["loss"])), None):
-        raise ValueError(
-            f"step {wrong['step']}: the loss of the reward model is {wrong['loss']}; a lower reward.learning_rate is required"
-        )
+    require_finite(log, "the reward model", "reward.learning_rate")
     found = trial(kept, _differences(model.eval(), held_out, settings.batch, words.end))
     low, high = found.accuracy.low, found.accuracy.high
     told = f"{found.accuracy.value:.0%} [{low:.0%}, {high:.0%}] of {found.pairs} held-out preferences ({found.prompts} prompts)"
     if found.at_chance:
         raise ValueError(f"the reward model is at chance: it tells {told}; more preferences, or more steps, are required")
     job.say(f"the reward model tells {told}; expected calibration error {found.calibration_error:.2f}")
-    _save(model, job)
+    (folder := job.work / "model").mkdir(exist_ok=True)  # it may be there, of a try that got this far and was not committed
+    write_adapter(model, folder)
     write_reliability(job.work / "reliability.csv", found)
     write_json(job.work / SERIES, {"reward_loss": [[row["step"], row["loss"]] for row in log]})
-    values = {
-        "reward_accuracy": found.accuracy.value,
-        "reward_calibration_error": found.calibration_error,
-        "reward_brier": found.brier,
-    }
-    metrics = [Metric(name, value, found.prompts) for name, value in values.items()]
-    metrics[0] = Metric("reward_accuracy", found.accuracy.value, found.prompts, ci_low=low, ci_high=high)
+    metrics = [
+        Metric("reward_accuracy", found.accuracy.value, found.prompts, ci_low=low, ci_high=high),
+        Metric("reward_calibration_error", found.calibration_error, found.prompts),
+        Metric("reward_brier", found.brier, found.prompts),
+    ]
     write_metrics(job.work, metrics)
     job.commit()
 
@@ -91,15 +70,3 @@ def _differences(model: Any, pairs: Sequence[Encoded], batch: int, filler: int) 
     rows = [[*one.prompt, *answer] for one in pairs for answer in (one.chosen, one.rejected)]
     said = rewards(model, rows, batch, filler)
     return [chosen - rejected for chosen, rejected in zip(said[::2], said[1::2], strict=True)]
-
-
-def _save(model: Any, job: Job) -> None:
-    folder = job.work / "model"
-    shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink()
-    config = read_json(folder / "adapter_config.json")
-    write_json(
-        folder / "adapter_config.json",
-        {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()},
-    )

@@ -6,15 +6,15 @@ Knows how it is made, loaded and asked, and what is said of how it did on prefer
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_registry.loading import open_weights
+from model_registry.loading import open_weights, put_adapter
 from tasks.contract import write_rows
 from tasks.datasets.preferences import Preference
+from tasks.finetune.methods._adapter import placed, put
 from tasks.statistics import Interval, rate_level
 
 HEAD = "score"  # transformers' name for it
@@ -23,20 +23,16 @@ BINS = 5  # of the reliability table, between 50 % and 100 % sure
 
 def begin(folder: Path, precision: str, device: str, filler: int, rank: int, alpha: int) -> Any:
     """A fresh one over a prepared model. Raises ValueError: transformers has no such head for this architecture."""
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     base = _base(folder, precision, device, filler)
-    config = LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=alpha, target_modules="all-linear", modules_to_save=[HEAD])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
-        return get_peft_model(base, config)
+    where = placed(base, {}) | {"task_type": "SEQ_CLS"}
+    return put(base, LoraConfig(**where, r=rank, lora_alpha=alpha, modules_to_save=[HEAD]))
 
 
 def load(folder: Path, adapter: Path, precision: str, device: str, filler: int) -> Any:
-    """One that was tuned, in evaluation mode."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(_base(folder, precision, device, filler), str(adapter)).eval()
+    """One that was tuned, in evaluation mode. Raises ValueError, as `put_adapter` does."""
+    return put_adapter(_base(folder, precision, device, filler), adapter)
 
 
 def _base(folder: Path, precision: str, device: str, filler: int) -> Any:

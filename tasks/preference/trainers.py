@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase
 from trl import (
     DPOConfig,
     DPOTrainer,
@@ -28,10 +28,11 @@ from trl import (
 )
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from tasks.contract import Numerics
+from tasks.contract import Job
 from tasks.finetune.stage import Settings
-from tasks.finetune.training import KeepsTrained, arguments_of
+from tasks.finetune.training import KeepsTrained, Progress, on_one_device, optimiser, quiet
 from tasks.preference.guard import Watched
+from tasks.preference.stage import RewardSettings
 from tasks.preference.tokens import Encoded
 
 IGNORED = -100  # a label that has no loss
@@ -70,7 +71,7 @@ class Reward(OnTokens, RewardTrainer):  # type: ignore[misc]
 
 
 class Answering(OnTokens):
-    """A trainer whose model answers the prompts itself. `asked`: prompt → its tokens; `watched` is told after each step."""
+    """A trainer whose model answers the prompts itself. `asked`: prompt → its tokens; `watched` measures the model after each step."""
 
     asked: Mapping[str, Sequence[int]]
     watched: Watched
@@ -101,21 +102,13 @@ class Grpo(Answering, GRPOTrainer):  # type: ignore[misc]
     pass
 
 
-def on_pairs(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[Encoded],
-    settings: Settings,
-    numerics: Numerics,
-    steps: int,
-    scratch: Path,
-    callback: TrainerCallback,
-) -> Any:
+def on_pairs(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Encoded], steps: int) -> Any:
     """The trainer of a method that learns from pairs."""
+    settings: Settings = job.settings
     ids: list[dict[str, Any]] = [
         {"prompt_ids": [*one.prompt], "chosen_ids": [*one.chosen], "rejected_ids": [*one.rejected]} for one in pairs
     ]
-    given = _arguments(settings, numerics, steps, scratch) | {"beta": settings.options["beta"]}
+    given = _arguments(job, steps) | {"beta": settings.options["beta"]}
     match settings.method:
         case "dpo":
             kind, arguments, rows = Dpo, DPOConfig(**given, max_length=None), ids
@@ -128,29 +121,20 @@ def on_pairs(
             kind, rows = Orpo, [{**row, "prompt": "", "chosen": "", "rejected": ""} for row in ids]
         case other:
             raise ValueError(f"no trainer for {other}")
-    return kind(
-        model=model,
-        args=_single(arguments),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        callbacks=[callback],
-    )
+    return _made(kind, job, model, tokenizer, arguments, rows)
 
 
 def on_rewards(
+    job: Job,
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     asked: Mapping[str, Sequence[int]],
     reward: Callable[..., list[float]],
     watched: Watched,
-    settings: Settings,
-    numerics: Numerics,
     steps: int,
-    scratch: Path,
-    callback: TrainerCallback,
 ) -> Any:
-    """The trainer of a method that goes by the reward of the model's own answers."""
-    options, given = settings.options, _arguments(settings, numerics, steps, scratch)
+    """The trainer of a method that goes by the reward of the model's own answers. `asked`: prompt → its tokens."""
+    options, given = job.settings.options, _arguments(job, steps)
     given["per_device_train_batch_size"] *= options["completions"]
     given |= {
         "beta": options["beta"],
@@ -159,49 +143,46 @@ def on_rewards(
         "temperature": options["temperature"],
         "top_k": 0,
     }
-    kind, arguments = (Rloo, RLOOConfig(**given)) if settings.method == "rloo" else (Grpo, GRPOConfig(**given))
-    trainer = kind(
-        model=model,
-        reward_funcs=[reward],
-        args=_single(arguments),
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in asked]),
-        processing_class=tokenizer,
-        callbacks=[callback, watched],
-    )
+    kind, arguments = (Rloo, RLOOConfig(**given)) if job.settings.method == "rloo" else (Grpo, GRPOConfig(**given))
+    rows = [{"prompt": prompt} for prompt in asked]
+    trainer = _made(kind, job, model, tokenizer, arguments, rows, reward_funcs=[reward])
     trainer.asked, trainer.watched = asked, watched
     return trainer
 
 
-def on_reward_pairs(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[Encoded],
-    arguments: Mapping[str, Any],
-    callback: TrainerCallback,
-) -> Any:
+def on_reward_pairs(job: Job, model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Encoded], steps: int) -> Any:
     """The trainer of a reward model: −log σ(reward of the chosen − reward of the rejected)."""
+    settings: RewardSettings = job.settings
     rows = [{f"{kind}_ids": [*one.prompt, *getattr(one, kind)] for kind in ("chosen", "rejected")} for one in pairs]
-    return Reward(
+    given = {
+        **quiet(job.numerics, settings.seed, steps, job.scratch),
+        "learning_rate": settings.learning_rate,
+        "per_device_train_batch_size": settings.batch,
+        "gradient_checkpointing": False,
+    }
+    return _made(Reward, job, model, tokenizer, RewardConfig(**given, max_length=None), rows)
+
+
+def _made(kind: Any, job: Job, model: Any, tokenizer: Any, arguments: Any, rows: list[Any], **more: Any) -> Any:
+    return kind(
         model=model,
-        args=_single(RewardConfig(**arguments, gradient_checkpointing=False, max_length=None)),
+        args=on_one_device(arguments),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[callback],
+        callbacks=[Progress(job.progress)],
+        **more,
     )
 
 
-def _arguments(settings: Settings, numerics: Numerics, steps: int, scratch: Path) -> dict[str, Any]:
+def _arguments(job: Job, steps: int) -> dict[str, Any]:
+    settings: Settings = job.settings
     return {
-        **arguments_of(settings, numerics, steps, scratch),
+        **quiet(job.numerics, settings.seed, steps, job.scratch),
+        **optimiser(settings, steps),
         "per_device_train_batch_size": settings.micro_batch,
         "gradient_accumulation_steps": settings.batch // settings.micro_batch,
         "gradient_checkpointing": False,
     }
-
-
-def _single(arguments: Any) -> Any:
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def _masked(kind: str, ids: Sequence[int]) -> dict[str, list[int]]:

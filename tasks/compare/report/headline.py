@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from configs.called import suite_words
 from configs.contrasts import Contrast
@@ -17,6 +18,7 @@ from tasks.compare.contrasts import Difference, largest, speaking
 from tasks.compare.report.standing import ABSENT, DOWN, FLAT, UNTESTED, UP, Place, Standing, State, one_run_each, standing
 from tasks.compare.report.wording import arm_words, detectable, difference, interval, listed, unit_words, with_unit
 from tasks.evaluations.human_eval.stage import ANSWERS, RANKED, RATED, RATING
+from tasks.finetune import methods
 from tasks.statistics.trend import CLAIMABLE
 
 MOST_WORDS = 20
@@ -56,7 +58,7 @@ def subline(found: Comparison) -> list[str]:
 def title(found: Comparison, suite: str, metric: str) -> str:
     """What a drawing of this outcome shows: of the first treated arm, against everything it is compared with."""
     name, arms = _bare(found.sources.words(metric)), found.sources.arms
-    told = standing(found.differences, arms, arms.treated[0], suite, metric) if arms.treated else None
+    told = _standing(found, arms.treated[0], suite, metric) if arms.treated else None
     return f"{_capital(name)}, by arm and size" if told is None else _title(told, name, found)
 
 
@@ -69,7 +71,7 @@ def asides(found: Comparison) -> list[str]:
         for ladder in found.sources.sizes or dict.fromkeys(row.ladder for row in found.differences)
         for suite, metric in outcomes(found)
         for treated in arms.treated
-        if (told := standing(found.differences, arms, treated, suite, metric, ladder)) is not None
+        if (told := _standing(found, treated, suite, metric, ladder)) is not None
     ]
 
 
@@ -100,9 +102,17 @@ def _candidates(found: Comparison, name: str) -> Iterator[str]:
     yield f"What moved {name}, and against which arms, stands in the table below."
 
 
+def _standing(found: Comparison, treated: str, suite: str, metric: str, ladder: str | None = None) -> Standing | None:
+    told = standing(found.differences, found.sources.arms, treated, suite, metric, ladder)
+    if told is None or (section := found.settings.experiment.get("arms", {}).get(treated)) is None:
+        return told
+    method = methods.found().get(section["method"])  # none of an arm that is made of another
+    return replace(told, of_samples=method is not None and method.learns == "samples")
+
+
 def _primary(found: Comparison) -> list[Standing]:
     arms = found.sources.arms
-    held = (standing(found.differences, arms, treated, *found.outcome) for treated in arms.treated)
+    held = (_standing(found, treated, *found.outcome) for treated in arms.treated)
     return [told for told in held if told is not None]
 
 

@@ -33,6 +33,7 @@ class Standing:
     references: tuple[str, ...]
     states: dict[Place, tuple[State, ...]]
     rows: tuple[Difference, ...]
+    of_samples: bool = True  # tuned on samples, and not on preferences or made of another arm
 
     @property
     def places(self) -> list[Place]:
@@ -42,7 +43,7 @@ class Standing:
     def samples(self) -> int | None:
         """What it was tuned on, where that is one number."""
         counts = {row.train_samples for row in self.rows}
-        return counts.pop() if len(counts) == 1 else None
+        return counts.pop() if len(counts) == 1 and self.of_samples else None
 
     @property
     def tuned(self) -> bool:
