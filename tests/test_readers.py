@@ -30,6 +30,7 @@ from tasks.evaluations.cooccurrence.word_file import group_words
 from tasks.finetune import methods
 
 ROOT = Path(__file__).resolve().parents[1]
+ENDLESS_S = 20.0  # of processor time: what grows with the square of its input takes longer by far, a full machine never
 METHODS = ", ".join(["none", "checkpoint", "null_adapter", *sorted(methods.found())])
 
 READERS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -242,7 +243,7 @@ def test_whatever_a_file_says_it_is_refused_in_one_line_at_once(tmp_path: Path, 
     added, told = HOSTILE[case]
     before = time.process_time()
     (line,) = refused(tmp_path, kind, READERS[kind][1].encode() + added)
-    assert time.process_time() - before < 1
+    assert time.process_time() - before < ENDLESS_S
     assert line.endswith(told)
 
 
@@ -261,7 +262,7 @@ def test_of_very_many_mistakes_the_first_are_told(tmp_path: Path, kind: str) -> 
     text = READERS[kind][1] + "".join(f"key{number}: 1\n" for number in range(10_000))
     before = time.process_time()
     *told, rest = refused(tmp_path, kind, text)
-    assert time.process_time() - before < 1
+    assert time.process_time() - before < ENDLESS_S
     assert len(told) == 100
     assert rest.endswith("there are further mistakes")
 
@@ -318,7 +319,7 @@ def test_an_override_is_read_as_strictly_as_a_file(tmp_path: Path, value: str) -
 def test_text_that_begins_a_tag_and_never_ends_it_is_looked_at_once() -> None:
     before = time.process_time()
     assert markup("<a " + "=" * 1_000_000) is None
-    assert time.process_time() - before < 1
+    assert time.process_time() - before < ENDLESS_S
     assert markup('<a href="x" />') is not None
 
 

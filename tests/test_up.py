@@ -199,7 +199,7 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(
     control = config.parent / "control.jsonl"
     lines = control.read_text().splitlines()
     control.write_text("\n".join([lines[0].replace(".", "!"), *lines[1:]]) + "\n")
-    before, held = len(up.runs()), outputs(up.home)
+    before, held = {run["id"] for run in up.runs()}, outputs(up.home)
     made = sweeps.palms(up.home, "schedule", str(config), "--cron", "* * * * *", "--timezone", "Asia/Kolkata").stdout
     assert made.startswith("schedule small: sweep small-")
     assert made.count(" IST") == 3
@@ -219,7 +219,7 @@ def test_a_schedule_fires_and_reruns_only_what_a_changed_dataset_touches(
 
     def conducted() -> list[dict[str, Any]]:
         """A change to a schedule in the moment that a run is due can make it twice: the second finds its sweep being run, and is skipped."""
-        new = up.runs()[: len(up.runs()) - before]
+        new = [run for run in up.runs() if run["id"] not in before]
         return [run for run in new if run["state_type"] not in {"PENDING", "RUNNING"} and run["state_name"] != "Skipped"][-1:]
 
     (fired,) = sweeps.wait_for(conducted)
