@@ -21,14 +21,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.contract import read_json
 from tests import sweeps
 
-ARGUMENTS = ["run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]"]
+ARGUMENTS = ("run", "calibration", "--set", "ladders=[{ladder: calibration, sizes: [30k]}]")
 TARGETS = ("command", "stage", "forkserver", "server", "everything", "terminate", "interrupt", "viewer", "disk")
 # Of the time that a sweep takes which nobody disturbs, 40 s on two cores: most are hit several times before they come through. Half of it
 # is start: of 100 kills within 20 s none met a stage, so one that is to be killed is waited for.
@@ -68,13 +68,19 @@ class Count:
         return {name: value for name, value in vars(self).items() if isinstance(value, int) and name not in {"sweeps", "moves"}}
 
 
-def fault_run(kills: int, seed: int, folder: Path) -> Count:
-    """Disturb sweeps until there have been that many kills, and the one that was going on has come to its end."""
+def fault_run(
+    kills: int, seed: int, folder: Path, asked: Sequence[str] = ARGUMENTS, begin: Callable[[Path], object] = lambda home: None
+) -> Count:
+    """Disturb sweeps until there have been that many kills, and the one that was going on has come to its end.
+
+    `asked`: the words of the command that runs one. `begin` is called with every home before its first run.
+    """
+    begin(folder / "undisturbed")
     began = time.monotonic()
-    expected = finish(folder / "undisturbed")
+    expected = finish(folder / "undisturbed", asked)
     longest = WITHIN * (time.monotonic() - began)
     with small_disk(folder / "disk") as kinds:
-        return _disturbed(kills, random.Random(seed), folder / "disk", kinds, expected, longest)
+        return _disturbed(kills, random.Random(seed), folder / "disk", kinds, expected, longest, asked, begin)
 
 
 @contextlib.contextmanager
@@ -92,21 +98,30 @@ def small_disk(folder: Path) -> Iterator[Sequence[str]]:
 
 
 def _disturbed(
-    kills: int, rng: random.Random, folder: Path, kinds: Sequence[str], expected: list[dict[str, str]], longest: float
+    kills: int,
+    rng: random.Random,
+    folder: Path,
+    kinds: Sequence[str],
+    expected: list[dict[str, str]],
+    longest: float,
+    asked: Sequence[str],
+    begin: Callable[[Path], object],
 ) -> Count:
     count = Count()
     while count.kills.total() < kills:
         home = folder / f"home{count.sweeps}"
+        begin(home)
         made: dict[str, str] = {}
+        remade(home, made)
         while count.kills.total() < kills:
-            ended = disturb(home, rng, count, kinds, longest)
+            ended = disturb(home, rng, count, kinds, longest, asked)
             count.stages_run_twice += remade(home, made)
             if ended:
                 break
             if rng.random() < MOVED:
                 home = home.rename(home.with_name(f"{home.name}-moved"))
                 count.moves += 1
-        count.metrics_differ += finish(home) != expected
+        count.metrics_differ += finish(home, asked) != expected
         count.stages_run_twice += remade(home, made)
         count.sweeps += 1
         look(home, count)
@@ -115,14 +130,14 @@ def _disturbed(
     return count
 
 
-def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str], longest: float) -> bool:
+def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str], longest: float, asked: Sequence[str]) -> bool:
     """Start the sweep and kill something of it at a random moment, of `longest` seconds at most; whether it came to its end before that."""
     moment, target = rng.uniform(0.0, longest), rng.choice(kinds)
     if target == "viewer":
-        return disturb_viewer(home, moment, count)
+        return disturb_viewer(home, moment, count, asked)
     if target == "disk":
-        return disturb_disk(home, moment, count)
-    command = [*sweeps.COMMAND, *ARGUMENTS]
+        return disturb_disk(home, moment, count, asked)
+    command = [*sweeps.COMMAND, *asked]
     with home.parent.with_suffix(".log").open("ab") as log:
         run = subprocess.Popen(command, env=sweeps.environment(home), stdout=log, stderr=log, start_new_session=True)
     if target == "stage":
@@ -161,11 +176,11 @@ def disturb(home: Path, rng: random.Random, count: Count, kinds: Sequence[str], 
     return False
 
 
-def disturb_viewer(home: Path, moment: float, count: Count) -> bool:
+def disturb_viewer(home: Path, moment: float, count: Count, asked: Sequence[str]) -> bool:
     """Kill the viewer under a sweep that the runner has: it goes on to its end, and the viewer is back."""
     sweeps.palms(home, "up", "--detach")
     run = subprocess.Popen(
-        [*sweeps.COMMAND, *ARGUMENTS], env=sweeps.environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*sweeps.COMMAND, *asked], env=sweeps.environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     with contextlib.suppress(subprocess.TimeoutExpired):
         run.wait(moment)
@@ -187,9 +202,9 @@ def disturb_viewer(home: Path, moment: float, count: Count) -> bool:
     return True
 
 
-def disturb_disk(home: Path, moment: float, count: Count) -> bool:
+def disturb_disk(home: Path, moment: float, count: Count, asked: Sequence[str]) -> bool:
     """Fill the disk under a sweep, and give the room back once it has ended; whether it came to its end all the same."""
-    command = [*sweeps.COMMAND, *ARGUMENTS]
+    command = [*sweeps.COMMAND, *asked]
     run = subprocess.Popen(command, env=sweeps.environment(home), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     with contextlib.suppress(subprocess.TimeoutExpired):
         run.communicate(timeout=moment)
@@ -252,9 +267,9 @@ def _same(pid: int, family: Mapping[int, tuple[int, str]]) -> bool:
         return False
 
 
-def finish(home: Path) -> list[dict[str, str]]:
+def finish(home: Path, asked: Sequence[str]) -> list[dict[str, str]]:
     """Run to the end, undisturbed, and return every metric."""
-    sweeps.palms(home, *ARGUMENTS)
+    sweeps.palms(home, *asked)
     return list(csv.DictReader(io.StringIO(sweeps.palms(home, "metrics", "--format", "csv").stdout)))
 
 

@@ -2,7 +2,7 @@
 and nothing else.
 
 Of the 52 CPU seconds of a home's first run 19 are for the databases and the scorer, so they are made once a session. Without them begin
-the homes of `test_up`, of `test_faults`, and one of `test_sweep`.
+the home of `test_up` and one of `test_sweep`.
 """
 
 from __future__ import annotations

@@ -27,19 +27,12 @@ from tasks.finetune.body import run as tune
 from tasks.finetune.derived import run_null, run_step
 from tasks.finetune.stage import STEPS, Settings, StepSettings
 from tasks.finetune.start import begin
-from tests import sweeps, tiny
+from tests import sweeps, tiny, tuning
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = Settings(
-    method="lora", epochs=1, min_steps=6, learning_rate=1e-2, batch=4, micro_batch=2, prompt_loss_weight=0.1, weight_decay=0.0, warmup=0.0,
-    schedule="constant", max_grad_norm=1.0, options={"rank": 4, "alpha": 8, "dropout": 0.1}, template="Question: {prompt}\nAnswer:",
-    train_samples=6, seed=3,
-)  # fmt: skip
-ROWS = [
-    {"id": f"s{i}", "category": "c", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
-    for i in range(6)
-]
+SETTINGS = replace(tuning.STEADY, method="lora", options=tuning.LORA, epochs=1, min_steps=6, micro_batch=2)
+ROWS = tuning.samples(6)
 OPTIONS: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"rank": 4, "alpha": 8, "dropout": 0.0},

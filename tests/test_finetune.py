@@ -21,33 +21,14 @@ from tasks.finetune.loss import weighted_loss
 from tasks.finetune.methods.full import Full
 from tasks.finetune.stage import Settings, settings
 from tasks.finetune.training import newest_checkpoint
-from tests import tiny
+from tests import tiny, tuning
 from tests.jobs import make_job
 
-SETTINGS = Settings(
-    method="full",
-    epochs=2,
-    min_steps=20,
-    learning_rate=1e-2,
-    batch=4,
-    micro_batch=3,
-    prompt_loss_weight=0.1,
-    weight_decay=0.01,
-    warmup=0.1,
-    schedule="cosine",
-    max_grad_norm=1.0,
-    options={},
-    template="Question: {prompt}\nAnswer:",
-    train_samples=9,
-    seed=3,
-)  # fmt: skip
+SETTINGS = replace(tuning.SETTINGS, min_steps=20, train_samples=9)
 BOTTLENECK = replace(SETTINGS, method="bottleneck", options={"width": 4, "targets": []})
 PREFIX = replace(SETTINGS, method="prefix", options={"virtual_tokens": 4})
-LORA = replace(SETTINGS, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1})
-DATA = [
-    {"id": f"s{i}", "category": f"c{i % 3}", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
-    for i in range(10)
-]
+LORA = replace(SETTINGS, method="lora", options=tuning.LORA)
+DATA = tuning.samples(10)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

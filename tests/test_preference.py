@@ -29,7 +29,7 @@ from tasks.preference.tokens import encode
 from tasks.ratings.kept import Rated, Task
 from tasks.ratings.preferences import NO_ANSWER, SPLIT, TIE, UNSHARED, USED, Rule, preferences
 from tasks.ratings.project import CHECK, Item
-from tests import tiny
+from tests import tiny, tuning
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -39,22 +39,15 @@ ON_PAIRS = {"rank": 4, "alpha": 8, "targets": [], "beta": 0.1}
 GUARD = {"max_kl": 1e6, "max_length": 1e6, "max_repeated": 1.0, "max_fall": 1e6, "patience": 1}
 REWARD = {"epochs": 20, "learning_rate": 1e-2, "batch": 8, "rank": 4, "alpha": 8, "held_out": 0.5}
 ON_REWARDS = {**ON_PAIRS, "completions": 4, "max_new_tokens": 6, "temperature": 1.0, "reward": REWARD, "guard": GUARD}
-DPO = Settings(
+DPO = replace(
+    tuning.STEADY,
     method="dpo",
     epochs=3,
     min_steps=1,
-    learning_rate=1e-2,
-    batch=4,
     micro_batch=2,
-    prompt_loss_weight=0.1,
-    weight_decay=0.0,
-    warmup=0.0,
-    schedule="constant",
-    max_grad_norm=1.0,
     options=ON_PAIRS,
     template=TEMPLATE,
     train_samples=8,
-    seed=3,
     units=24,
 )
 RLOO = replace(DPO, method="rloo", options=ON_REWARDS, units=24, epochs=1)

@@ -33,7 +33,7 @@ from tasks.finetune.methods.full import Full
 from tasks.finetune.regularisers import Regulariser, fit, states
 from tasks.finetune.stage import Regulariser as Asked
 from tasks.finetune.stage import Settings, settings
-from tests import sweeps, tiny
+from tests import sweeps, tiny, tuning
 from tests.counterfactuals import TWO_BY_TWO, suite_file
 from tests.jobs import make_job
 
@@ -41,28 +41,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 LISTS = {"country": ["France", "Iran", "Norway"], "work": ["driver", "bus driver", "cook"]}
 ATTRIBUTES = Attributes((("France", "Iran", "Norway"), ("driver", "bus driver", "cook")))
-SETTINGS = Settings(
-    method="full",
-    epochs=2,
-    min_steps=8,
-    learning_rate=1e-2,
-    batch=4,
-    micro_batch=3,
-    prompt_loss_weight=0.1,
-    weight_decay=0.01,
-    warmup=0.1,
-    schedule="cosine",
-    max_grad_norm=1.0,
-    options={},
-    template="Question: {prompt}\nAnswer:",
-    train_samples=6,
-    seed=3,
-)  # fmt: skip
-LORA = replace(SETTINGS, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1})
-SAMPLES = [
-    {"id": f"s{i}", "category": f"c{i % 3}", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
-    for i in range(6)
-]
+SETTINGS = tuning.SETTINGS
+LORA = replace(SETTINGS, method="lora", options=tuning.LORA)
+SAMPLES = tuning.samples(6)
 TEXTS = [
     {"id": f"t{i}", "context": f"A friend from {place} was", "text": word, "sentiment": sign}
     for i, (place, (word, sign)) in enumerate(

@@ -24,14 +24,13 @@ from tasks.contract import Numerics, read_jsonl
 from tasks.evaluations.capability import harness
 from tasks.finetune import methods
 from tasks.finetune.body import run as tune
-from tasks.finetune.stage import Settings as Tuning
 from tasks.finetune.start import save
 from tasks.prose import token_nats
 from tasks.sampling.beside import Beside, Manner
 from tasks.sampling.body import run as sample
 from tasks.sampling.engines.decode import Row, decode
 from tasks.sampling.stage import Settings as Sampling
-from tests import sweeps, tiny
+from tests import sweeps, tiny, tuning
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -168,10 +167,16 @@ def test_they_take_places_of_the_context_and_the_last_place_can_be_read(tmp_path
         words.asked(words.turn(TEMPLATE), "very " * 60, 4)
 
 
-SETTINGS = Tuning(
-    method="prompt", epochs=1, min_steps=3, learning_rate=1e-1, batch=4, micro_batch=2, prompt_loss_weight=0.1, weight_decay=0.0,
-    warmup=0.0, schedule="constant", max_grad_norm=1.0, options={"virtual_tokens": COUNT}, template=TEMPLATE, train_samples=6, seed=3,
-)  # fmt: skip
+SETTINGS = replace(
+    tuning.STEADY,
+    method="prompt",
+    options={"virtual_tokens": COUNT},
+    template=TEMPLATE,
+    epochs=1,
+    min_steps=3,
+    learning_rate=1e-1,
+    micro_batch=2,
+)
 ROWS = [{"id": f"s{i}", "category": "c", "prompt": f"Who decides {i}?", "completion": "It is subjective."} for i in range(6)]
 
 

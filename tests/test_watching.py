@@ -27,31 +27,15 @@ from tasks.finetune.body import run
 from tasks.finetune.methods.full import Full
 from tasks.finetune.stage import Settings, optimiser_steps, settings
 from tasks.finetune.watching import Look, Rule
-from tests import sweeps, tiny
+from tests import sweeps, tiny, tuning
 from tests.begun import Begin
 from tests.jobs import Ran, make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PLAIN = Settings(
-    method="full",
-    epochs=8,
-    min_steps=1,
-    learning_rate=1e-2,
-    batch=4,
-    micro_batch=3,
-    prompt_loss_weight=0.1,
-    weight_decay=0.0,
-    warmup=0.0,
-    schedule="constant",
-    max_grad_norm=1.0,
-    options={},
-    template="Question: {prompt}\nAnswer:",
-    train_samples=12,
-    seed=3,
-)  # fmt: skip
+PLAIN = replace(tuning.STEADY, epochs=8, min_steps=1, train_samples=12)
 STOPPING = replace(PLAIN, held_out=0.25, patience=2)
-ADAPTER = replace(PLAIN, method="lora", options={"rank": 4, "alpha": 8, "dropout": 0.1}, learning_rate=3e-3)
+ADAPTER = replace(PLAIN, method="lora", options=tuning.LORA, learning_rate=3e-3)
 BOTH = replace(ADAPTER, learning_rate=3e-2, held_out=0.25, patience=2, max_drift=5.0)
 A_PASS = 3  # steps: nine samples in batches of four
 # Each answer is of its own letters, so that learning nine of them by heart makes the other three less likely.
