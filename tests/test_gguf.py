@@ -176,12 +176,12 @@ def test_a_configuration_that_claims_more_than_the_file_holds_takes_no_memory(
     claimed: dict[str, int], told: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     path = ggufs.write(tmp_path / "one.gguf", folders["llama"], **claimed)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BadInput) as caught:
         dequantise(path, tmp_path / "model")
     (line,) = caught.value.lines
     assert line.startswith(f"{path}: {told}")
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     assert not (tmp_path / "model").exists()
 
 

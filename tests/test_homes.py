@@ -109,8 +109,8 @@ def test_a_folder_that_is_deleted_under_a_sweep_ends_it_within_seconds(home: Pat
     sweeps.wait_for(lambda: list(home.glob("store/sampling/*.partial")))
     home.rename(home.parent / "away")
     began = time.monotonic()
-    _, told = running.communicate(timeout=60)
-    assert time.monotonic() - began < 20
+    _, told = running.communicate(timeout=sweeps.ENDED_S)
+    assert time.monotonic() - began < sweeps.SOON_S
     assert running.returncode == 1
     # in its place a library may have made its own folder in the meantime (seen once, under load)
     assert f"{home} is not there any more" in told or f"{home} was replaced by another folder" in told
@@ -143,8 +143,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(odd: Path, config: Path, tmp_
         with (disk / "filler").open("wb") as filler:
             filler.write(b"0" * (shutil.disk_usage(disk).free - 2**20))
         began = time.monotonic()
-        _, error = running.communicate(timeout=60)
-        assert time.monotonic() - began < 20
+        _, error = running.communicate(timeout=sweeps.ENDED_S)
+        assert time.monotonic() - began < sweeps.SOON_S
         assert running.returncode == 1
         assert "the disk is full (" in error
         assert len(error.splitlines()) == 2
@@ -178,7 +178,7 @@ def test_two_interrupts_leave_the_terminal_as_it_was(home: Path, config: Path, w
     with contextlib.suppress(OSError):  # the terminal's other end is closed once all have ended
         while some := os.read(controller, 4096):
             shown += some
-    running.wait(30)
+    running.wait(sweeps.SOON_S)
     os.close(controller)
     assert running.returncode in (-signal.SIGINT, 130)  # at once, or after the first one's end in order
     assert wait_for == "fork server" or b"\x1b[?25l" in shown

@@ -21,6 +21,7 @@ from tasks.ratings.collected import Given
 from tasks.ratings.formats import page
 from tasks.ratings.project import RANK, RATE, Item, Mode, Packet, Project
 from tests.browser import CHROMIUM
+from tests.sweeps import wait_for
 
 HOSTILE = (
     "<img src=x onerror=\"window.ran = 1; document.title = 'ran'\">",
@@ -329,13 +330,6 @@ class Tab:
         own = [one for one in self.browser.events if one.get("sessionId") == self.session]
         urls = [one["params"]["request"]["url"] for one in own if one["method"] == "Network.requestWillBeSent"]
         return [url for url in urls if not url.endswith(("ann.html", "bob.html"))]
-
-
-def wait_for(ready: Any) -> None:
-    end = time.monotonic() + 30
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ from tasks.ratings.kept import Task
 from tasks.ratings.project import Item, Project, assign
 from tests import sweeps
 from tests.browser import CHROMIUM
-from tests.test_rating_page import Browser, wait_for
+from tests.sweeps import SOON_S, wait_for
+from tests.test_rating_page import Browser
 
 SWEEP = "small-0123abcd"
 RATERS = ("ana", "bo", "cleo")
@@ -76,7 +77,7 @@ class Running:
     def end(self, number: int = signal.SIGINT) -> str:
         """What it says at its end."""
         self.process.send_signal(number)
-        told, _ = self.process.communicate(timeout=30)
+        told, _ = self.process.communicate(timeout=SOON_S)
         return told
 
 
@@ -349,7 +350,7 @@ def test_what_was_answered_to_is_there_after_a_kill_in_the_middle_of_saving(own:
                 break
             acknowledged[rater.name, item] = rating
         killer.join()
-        running.process.communicate(timeout=30)
+        running.process.communicate(timeout=SOON_S)
         there = kept_ratings(own)
         assert acknowledged.items() <= there.items()
         assert all(there[place] in said for place, said in sent.items() if place in there)

@@ -33,7 +33,6 @@ from tests.receiver import Receiver, listening
 from tests.up import Up
 
 pytestmark = pytest.mark.slow
-CANCELLED_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +70,8 @@ def first(up: Up, config: Path, receiver: Receiver) -> dict[str, Any]:
     up.set_state(flow_run, type="CANCELLING", name="Cancelling")
     cancelled = time.monotonic()
     sweeps.wait_for(lambda: [True] if all(entry["state"] in FINAL for entry in board(up.home)) and not up.stages() else [])
-    assert time.monotonic() - cancelled < CANCELLED_S
-    out, err = run.communicate(timeout=60)
+    assert time.monotonic() - cancelled < sweeps.SOON_S
+    out, err = run.communicate(timeout=sweeps.ENDED_S)
     assert run.returncode == 130
     assert f"/runs/flow-run/{flow_run}" in out
     assert "cancelled; what was finished is kept" in err
@@ -348,7 +347,7 @@ def test_a_websocket_asks_for_the_secret_too(up: Up, path: str) -> None:
         with connect(url, subprotocols=[Subprotocol("prefect")]) as socket:
             socket.send(json.dumps({"type": "auth", "token": token}))
             with pytest.raises(ConnectionClosedError, match="1008"):
-                socket.recv(timeout=10)
+                socket.recv(timeout=sweeps.SOON_S)
     with pytest.raises(InvalidStatus, match="403"):
         connect(url)  # as clients before 3.x did, without showing anything
 
@@ -453,17 +452,17 @@ def test_what_is_killed_is_started_again_or_told_of_and_a_rerun_goes_on(
     sweeps.wait_for(own.stages)
     viewer, runner, stages = own.server("mlflow"), own.server("runner"), own.stages()
     os.kill(viewer["pid"], signal.SIGKILL)
-    sweeps.wait_for(lambda: [True] if own.is_up_again("mlflow", viewer["pid"]) else [], 30.0)
+    sweeps.wait_for(lambda: [True] if own.is_up_again("mlflow", viewer["pid"]) else [])
     assert own.server("mlflow")["port"] == viewer["port"]
     assert run.poll() is None  # the sweep did not notice
     os.kill(runner["pid"], signal.SIGKILL)
-    sweeps.wait_for(lambda: [] if any(Path(f"/proc/{pid}").exists() for pid in stages) else [True], 5.0)
-    _, err = run.communicate(timeout=60)
+    sweeps.wait_for(lambda: [] if any(Path(f"/proc/{pid}").exists() for pid in stages) else [True], sweeps.SOON_S)
+    _, err = run.communicate(timeout=sweeps.ENDED_S)
     assert run.returncode == 1
     assert len(err.splitlines()) == 2
     assert "failed  its runner is gone; log: " in err
     assert "what was finished is kept: palms rerun small-" in err
-    sweeps.wait_for(lambda: [True] if own.is_up_again("runner", runner["pid"]) else [], 30.0)
+    sweeps.wait_for(lambda: [True] if own.is_up_again("runner", runner["pid"]) else [])
     log = (tmp_path / "up.log").read_text()
     assert all(f"{name} ended by itself; its log: " in log for name in ("mlflow", "runner"))
     assert receiver.await_at("/killed", 1)[0]["state"] == "Crashed"
@@ -472,12 +471,12 @@ def test_what_is_killed_is_started_again_or_told_of_and_a_rerun_goes_on(
     sweeps.wait_for(own.stages)
     prefect, up_itself = (own.server(name)["pid"] for name in ("prefect", "up"))
     os.kill(prefect, signal.SIGKILL)
-    _, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=sweeps.ENDED_S)
     assert again.returncode == 1
     assert "the Prefect server ended under the sweep" in err
     assert "palms rerun small-" in err
     # its last words come after its note is gone
-    sweeps.wait_for(lambda: [] if Path(f"/proc/{up_itself}").exists() else [True], 60.0)
+    sweeps.wait_for(lambda: [] if Path(f"/proc/{up_itself}").exists() else [True])
     assert not (tmp_path / "up.server.json").exists()
     assert "prefect ended by itself; its log:" in (tmp_path / "up.log").read_text()
     sweeps.palms(tmp_path, "up", "--detach")
@@ -500,7 +499,7 @@ def test_what_was_handed_in_and_not_begun_can_be_rerun(up: Up, config: Path, fir
     assert run.stdout is not None
     link = sweeps.wait_for(lambda: [line] if "watch, cancel" in (line := run.stdout.readline()) else [])[0]
     up.set_state(link.split("/")[-1].strip(), type="CANCELLED", name="Cancelled")
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate(timeout=sweeps.ENDED_S)
     os.kill(runner, signal.SIGCONT)
     again = re.search(r"palms (rerun small-\w+)", err)
     assert again is not None
