@@ -11,8 +11,9 @@ import pytest
 if TYPE_CHECKING:
     from tests.begun import Begin
 
-# The files that take longest, so that no worker is left with one of them at the end. `test_faults` needs nothing of what `test_sweep` begins with.
-FIRST = ("sweep", "faults", "up", "homes", "evaluations", "arms", "csv", "extending")
+# The files that take longest, so that no worker is left with one of them at the end. While a worker makes for all what `test_sweep` begins
+# with, the other one has `test_tokenization`, which needs nothing of it.
+FIRST = ("sweep", "tokenization", "up", "preference_turns", "evaluations", "homes", "faults", "arms", "csv", "extending")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -127,12 +127,12 @@ def test_a_schedule_takes_a_turn_with_what_was_rated_since(turned: tuple[Path, P
     sweeps.palms(home, "up", "--detach")
     up = Up(home)
     try:
-        told = sweeps.palms(home, "schedule", str(config), "--cron", "* * * * *", "--prefer", "dpo_after").stdout
+        told = sweeps.palms(home, "schedule", str(config), "--cron", "@daily", "--prefer", "dpo_after").stdout
         assert told.startswith("schedule turns")
         assert len(rounds_of(home / "preferences" / "turns-dpo_after").rounds) == before  # it is taken when it fires
         assert "(rounds of dpo_after)" in sweeps.palms(home, "schedule", "list").stdout
-        *_, fired = sweeps.wait_for(up.runs)
-        sweeps.palms(home, "schedule", "pause", "turns_dpo_after")
+        fired, *_ = sweeps.wait_for(up.waiting)
+        up.begin_now(fired["id"])
         assert up.await_end(fired["id"])["type"] == "COMPLETED"
     finally:
         sweeps.palms(home, "down")

@@ -79,11 +79,21 @@ class Up:
         found = self.ask("POST", "/flow_runs/filter", sort="START_TIME_DESC", flows={"name": {"any_": ["sweep"]}}).json()
         return [run for run in found if run["deployment_id"] and run["start_time"]]
 
-    def next_firing(self) -> float:
-        """In how many seconds a schedule makes the next run begin, as far as runs have been made."""
+    def waiting(self) -> list[dict[str, Any]]:
+        """The runs that schedules have made and that have not begun, the next first."""
         waiting = {"state": {"type": {"any_": ["SCHEDULED", "PENDING"]}}}
         runs = self.ask("POST", "/flow_runs/filter", flow_runs=waiting).json()
-        left = [(datetime.fromisoformat(run["expected_start_time"]) - datetime.now(UTC)).total_seconds() for run in runs]
+        return sorted(runs, key=lambda run: run["expected_start_time"])
+
+    def begin_now(self, flow_run: str) -> None:
+        """A run that waits for its time need not wait any longer; all else of it is as the schedule made it."""
+        self.set_state(flow_run, type="SCHEDULED", state_details={"scheduled_time": datetime.now(UTC).isoformat()})
+
+    def next_firing(self) -> float:
+        """In how many seconds a schedule makes the next run begin, as far as runs have been made."""
+        left = [
+            (datetime.fromisoformat(run["expected_start_time"]) - datetime.now(UTC)).total_seconds() for run in self.waiting()
+        ]
         return min((one for one in left if one > 0), default=inf)
 
     def stages(self) -> list[int]:
