@@ -5,7 +5,7 @@
 Both tune the same LoRA adapter on the same model with random weights, on the same batches of the same tokens (as long as the shipped samples
 are), with the same optimiser, rate and loss: completions alone. TRL runs once as it comes, but for what makes the task equal (rate, steps,
 batch, precision, order), and once for each setting that may be its best: no gradient checkpointing, batches in one piece or row by row,
-attention eager or sdpa. Rows that fit into memory at once are a setting of ours too. Peaks are of resident memory (on a GPU: of its own)
+attention eager or sdpa. Ours runs as it comes, in pieces of so many tokens, and row by row. Peaks are of resident memory (on a GPU: of its own)
 during training, over what was held as it began.
 """
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.shipped import CONFIGS
+from tasks.finetune.stage import MICRO_TOKENS
 
 BATCH, RATE, LORA = 8, 1e-3, {"rank": 16, "alpha": 32, "dropout": 0.0}
 TOLERANCE = {"fp32": 2e-3, "bf16": 5e-2}  # of a step's loss, relatively
@@ -37,7 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 WAYS = {
-    "ours, whole batches": {"micro_batch": BATCH},
+    "ours, as it comes": {"micro_batch": BATCH, "micro_tokens": MICRO_TOKENS},
     "ours, row by row": {"micro_batch": 1},
     "TRL, defaults": {},
     "TRL, whole batches": {"per_device_train_batch_size": BATCH},
@@ -94,7 +95,7 @@ def told(runs: dict[str, list[dict[str, Any]]], precision: str) -> list[str]:
             f"{peak[ours] / peak[other]:.2f} × its memory"
         )
     losses = {way: held[0]["losses"] for way, held in runs.items()}
-    apart = max(abs(one - two) / two for way in WAYS for one, two in zip(losses[way], losses["ours, whole batches"], strict=True))
+    apart = max(abs(one - two) / two for way in WAYS for one, two in zip(losses[way], losses["ours, as it comes"], strict=True))
     lines.append(f"losses differ by {apart:.1e} at most, step by step ({TOLERANCE[precision]:.0e} is accepted)")
     if not apart <= TOLERANCE[precision]:
         raise SystemExit("\n".join([*lines, "the loss curves are not the same: nothing of the above compares"]))
@@ -115,7 +116,7 @@ def trained(way: str, given: argparse.Namespace) -> dict[str, Any]:
     quiet()
     torch.set_num_threads(given.threads)
     options = dict(WAYS[way])
-    attention = "eager" if way.startswith("ours") else options.pop("attention", "sdpa")
+    attention = options.pop("attention", "sdpa")
     model = methods.found()["lora"].build(network(given.size, attention, given.device, PRECISIONS[given.precision]), LORA)
     samples = texts(SHAPES[given.size]["vocab_size"])
     batches = order(len(samples), BATCH, given.steps, seed=0)
@@ -167,8 +168,8 @@ def ours(model: Any, samples: Any, batches: Any, given: argparse.Namespace, fold
         warmup=0.0, schedule="linear", max_grad_norm=1.0, options=LORA, template="{prompt}", train_samples=len(samples), seed=0, **options,
     )  # fmt: skip
     read = [Sample((*asked, *answered), (*[0.0] * len(asked), *[1.0] * len(answered))) for asked, answered in samples]
-    data = Batches(read, batches, settings.micro_batch, filler=0)
-    numerics = Numerics(given.device, given.precision, given.threads)
+    data = Batches(read, batches, settings.micro_batch, filler=0, micro_tokens=settings.micro_tokens)
+    numerics = Numerics(given.device, given.precision, given.threads, "sdpa")
     return lambda: [
         row["loss"]
         for row in train(model, data, methods.found()["lora"], settings, numerics, folder, lambda done, total, unit: None)

@@ -33,6 +33,7 @@ __all__ = [
     "prepared_folder",
 ]
 
+PLAIN = "eager"  # attention, by transformers' name
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}  # by their names in torch
 
 
@@ -46,6 +47,7 @@ def make_deterministic() -> None:
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # with NaN, which the next line overwrites: 2 to 9 % of a step
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -71,11 +73,13 @@ def load_tokenizer(place: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(folder: Path, *, precision: str, device: str, adapter: Path | None = None) -> PreTrainedModel:
+def load_model(
+    folder: Path, *, precision: str, device: str, attention: str = PLAIN, adapter: Path | None = None
+) -> PreTrainedModel:
     """The folder's model in evaluation mode, with the adapter on it if one is given.
 
-    Attention is the plain ("eager") kind: it exists for every architecture of the ladders, its backward pass repeats to the bit
-    on every device, and at the sizes decoded here it is as fast as the fused one.
+    attention: the plain kind ("eager"), which exists for every architecture and whose backward pass repeats to the bit on every device, or the
+    fused one ("sdpa"), in whose place an architecture that has none takes the plain one.
 
     Raises:
         ValueError: the folder cannot be loaded, its weights do not fit its configuration, or a `.bin` holds more than tensors.
@@ -85,7 +89,7 @@ def load_model(folder: Path, *, precision: str, device: str, adapter: Path | Non
     check_folder(folder)
     weights = weight_files(file.name for file in folder.iterdir())
     try:
-        model, told = open_weights(AutoModelForCausalLM, folder, precision)
+        model, told = open_weights(AutoModelForCausalLM, folder, precision, attention)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{folder}: {weights[0]} holds more than tensors; a file that torch opens with weights_only is required"
@@ -102,14 +106,16 @@ def load_model(folder: Path, *, precision: str, device: str, adapter: Path | Non
     return model if adapter is None else put_adapter(model, adapter)
 
 
-def open_weights(auto: Any, folder: Path, precision: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+def open_weights(auto: Any, folder: Path, precision: str, attention: str = PLAIN, **options: Any) -> tuple[Any, dict[str, Any]]:
     """A model of one of transformers' auto classes, and what its loading told: the one place that says how weights may be opened.
 
-    No free pickle, no code of a repository, nothing from the hub, and the plain attention (see `load_model`).
+    No free pickle, no code of a repository, nothing from the hub.
     """
     import torch
 
     quiet()
+    if not _has_fused(auto, folder):
+        attention = PLAIN
     weights = weight_files(file.name for file in folder.iterdir())
     model, told = auto.from_pretrained(
         str(folder),
@@ -118,17 +124,26 @@ def open_weights(auto: Any, folder: Path, precision: str, **options: Any) -> tup
         use_safetensors=weights[0].startswith("model.safetensors"),
         weights_only=True,
         dtype=getattr(torch, PRECISIONS[precision]),
-        attn_implementation="eager",
+        attn_implementation=attention,
         output_loading_info=True,
         **options,
     )
     return model, told
 
 
-def load_arm(prepared: Path, tuned: Path | None, *, precision: str, device: str) -> Any:
+def _has_fused(auto: Any, folder: Path) -> bool:
+    """Whether transformers has the fused attention for the folder's architecture."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    kind = auto._model_mapping.get(type(config), None)
+    return bool(getattr(kind[0] if isinstance(kind, tuple) else kind, "_supports_sdpa", False))
+
+
+def load_arm(prepared: Path, tuned: Path | None, *, precision: str, device: str, attention: str = PLAIN) -> Any:
     """The model of one arm: the prepared one, the tuned one, or the prepared one with the tuned adapter on it (`arm_folders`)."""
     weights, adapter = arm_folders(prepared, tuned)
-    return load_model(weights, precision=precision, device=device, adapter=adapter)
+    return load_model(weights, precision=precision, device=device, attention=attention, adapter=adapter)
 
 
 def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:

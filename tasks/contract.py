@@ -25,6 +25,7 @@ from model_registry.digests import sha256_file
 Chosen = TypeVar("Chosen")
 
 METRICS, PROMPTS, SERIES = "metrics.json", "prompts.csv", "series.json"
+UNSAID = {"unsaid": True}  # metadata of a field of settings that came later: at its default, outputs of before keep their keys
 SCRATCH = "scratch"  # inside a job's work folder: kept over restarts, deleted at commit
 
 
@@ -60,6 +61,12 @@ class Numerics:
     device: str = "cpu"  # cpu | cuda
     precision: str = "fp32"  # fp32 | bf16
     threads: int = 1
+    attention: str = field(default="eager", metadata=UNSAID)  # eager | sdpa
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """As what a model is loaded (`model_registry.loading`)."""
+        return {"precision": self.precision, "device": self.device, "attention": self.attention}
 
 
 @dataclass(frozen=True)
@@ -202,9 +209,6 @@ def from_section(kind: type[Chosen], section: Any, **further: Any) -> Chosen:
     return kind(**{name: getattr(section, name) for name in named} | further)
 
 
-UNSAID = {"unsaid": True}  # metadata of a field of settings that came later: at its default, outputs of before keep their keys
-
-
 def settings_document(settings: Any) -> dict[str, Any]:
     """Settings as JSON has them, without fields marked UNSAID that have their default."""
     if settings is None:
@@ -226,7 +230,7 @@ def identity(node: Node, digests: Mapping[str, str], code: str | None = None) ->
         "settings": settings_document(node.settings),
     }
     if node.numerics is not None:
-        document["numerics"] = asdict(node.numerics)
+        document["numerics"] = settings_document(node.numerics)
     if node.stage.libraries:
         document["libraries"] = {name: minor(name) for name in node.stage.libraries}
     if code is not None:

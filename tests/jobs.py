@@ -45,7 +45,7 @@ def make_job(
         settings=settings,
         inputs=dict(inputs),
         work=work,
-        numerics=numerics or Numerics(),
+        numerics=numerics or Numerics(attention="sdpa"),
         commit=lambda volatile=(), requires=(): committed.append(tuple(volatile)),
         places=dict(places or {}),
         progress=lambda done, total, unit: steps.append((done, total, unit)),

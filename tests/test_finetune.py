@@ -15,11 +15,11 @@ from model_registry.tokenization import load_tokenization
 from tasks.contract import Numerics, read_json, read_metrics, settings_document
 from tasks.datasets.rows import Row
 from tasks.datasets.subset import choose
-from tasks.finetune.batches import Batches, encode, order
+from tasks.finetune.batches import Batches, Sample, encode, order
 from tasks.finetune.body import run
-from tasks.finetune.loss import weighted_loss
+from tasks.finetune.loss import piece_loss, weighted_loss
 from tasks.finetune.methods.full import Full
-from tasks.finetune.stage import Settings, settings
+from tasks.finetune.stage import MICRO_TOKENS, Settings, settings
 from tasks.finetune.training import newest_checkpoint
 from tests import tiny, tuning
 from tests.jobs import make_job
@@ -154,9 +154,47 @@ def test_the_loss_is_the_weighted_mean_over_the_step_however_it_is_cut(prepared:
             weight += sample.weights[t]
     for micro_batch in (1, 3, 4):
         step = Batches(samples, [[2, 0, 3, 1]], micro_batch, words.end)[0]
-        losses = [weighted_loss(model(input_ids=p["tokens"]).logits, p["tokens"], p["weights"]).item() for p in step["pieces"]]
+        losses = [piece_loss(model, piece, weighted_loss).item() for piece in step["pieces"]]
         assert len(losses) == -(-4 // micro_batch)
         assert sum(losses) / step["weight"] == pytest.approx(total / weight, rel=1e-5)
+
+
+@pytest.mark.parametrize("prompt_weight", [0.0, 0.3])
+def test_no_logits_are_made_of_what_is_not_counted(prepared: Path, prompt_weight: float) -> None:
+    model = load_model(prepared / "model", precision="fp32", device="cpu")
+    words = load_tokenization(prepared / "model")
+    row = Row(1, "s", "c", "Who decides what?", "It is subjective.")
+    sample = encode(row, words, words.turn("{prompt}"), prompt_weight)
+    made = []
+
+    def loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        made.append(logits.shape[1])
+        return weighted_loss(logits, tokens, weights)
+
+    (piece,) = Batches([sample], [[0]], 1, words.end)[0]["pieces"]
+    found = piece_loss(model, piece, loss).item()
+    assert made == [1 + sum(weight > 0 for weight in sample.weights)]
+    whole = model(input_ids=piece["tokens"]).logits
+    assert found == pytest.approx(weighted_loss(whole, piece["tokens"], piece["weights"]).item(), rel=1e-6)
+
+
+def test_a_step_is_cut_by_tokens_where_no_number_of_rows_is_asked_for() -> None:
+    samples = [Sample(tuple(range(length)), (1.0,) * length) for length in (3, 10, 4, 30, 5, 5)]
+    step = Batches(samples, [range(6)], micro_batch=6, filler=0, micro_tokens=20)[0]
+    assert [tuple(piece["tokens"].shape) for piece in step["pieces"]] == [(1, 30), (2, 10), (3, 5)]  # one too long stands alone
+    assert [int(piece["weights"].sum()) for piece in step["pieces"]] == [30, 15, 12]
+    by_rows = Batches(samples, [range(6)], micro_batch=4, filler=0)[0]
+    assert [tuple(piece["tokens"].shape) for piece in by_rows["pieces"]] == [(4, 30), (2, 4)]
+    halved = Batches(samples, [range(6)], micro_batch=1, filler=0, micro_tokens=20)[0]  # as after running out of memory
+    assert [piece["tokens"].shape[1] for piece in halved["pieces"]] == [30, 10, 5, 5, 4, 3]
+
+
+def test_rows_that_are_asked_for_are_taken_and_tokens_are_counted_elsewhere() -> None:
+    arm = Full(method="full", dataset="d", batch=8)
+    assert settings(arm, "1m", 9, "{prompt}", 0).micro_tokens == MICRO_TOKENS
+    asked = settings(arm.model_copy(update={"micro_batch": 2}), "1m", 9, "{prompt}", 0)
+    assert (asked.micro_batch, asked.micro_tokens) == (2, None)
+    assert "micro_tokens" not in settings_document(asked)
 
 
 # ---- runs ---------------------------------------------------------------------------------------------------------

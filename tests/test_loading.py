@@ -55,6 +55,26 @@ class Payload:
         return (os.mkdir, (str(self.mark),))
 
 
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_fused_attention_is_taken_where_there_is_one_agrees_with_the_plain_one_and_repeats_to_the_bit(
+    tmp_path: Path, architecture: str
+) -> None:
+    folder = tiny.model(tmp_path, architecture)
+    tokens = torch.randint(3, 40, (3, 17), generator=torch.Generator().manual_seed(0))
+
+    def seen(attention: str) -> tuple[str, torch.Tensor, torch.Tensor]:
+        model = load_model(folder, precision="fp32", device="cpu", attention=attention)
+        logits = model(input_ids=tokens, use_cache=False).logits
+        logits.logsumexp(-1).sum().backward()
+        gradients = torch.cat([one.grad.flatten() for one in model.parameters() if one.grad is not None])
+        return str(model.config._attn_implementation), logits.detach(), gradients
+
+    (_, *plain), (kind, *fused), (_, *again) = seen("eager"), seen("sdpa"), seen("sdpa")
+    assert kind == ("eager" if architecture == "gpt_neo" else "sdpa")  # transformers has none for GPT-Neo
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(plain, fused, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(fused, again, strict=True))
+
+
 # ---- the catalogue ------------------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ from tasks.contract import Node, read_json
 from tasks.datasets.rows import load_rows
 from tasks.finetune import methods
 from tasks.finetune.stage import STAGE as FINETUNE
-from tasks.finetune.stage import optimiser_steps
+from tasks.finetune.stage import Settings, optimiser_steps
 from tasks.sampling.stage import STAGE as SAMPLING
 
 WORD_TOKENS = 4 / 3  # English in a byte-level BPE of 50,000: about three words in four tokens
@@ -138,8 +138,14 @@ def _estimated(run: Run, nodes: Sequence[Node]) -> tuple[float, str]:
     if shape is None:
         return node.resources.memory_gib, f"{told}, without activations"
     tokens = max(_lengths(run, node)) * WORD_TOKENS
-    held = max(one.settings.micro_batch for one in nodes) * tokens * shape.bytes_a_token(tokens) / 2**30
+    held = max(_at_once(one.settings, tokens) for one in nodes) * shape.bytes_a_token(tokens) / 2**30
     return node.resources.memory_gib + held, f"{told} + {held:.1f} GiB of activations"
+
+
+def _at_once(settings: Settings, tokens: float) -> float:
+    """Tokens that go through the model at once, of rows as long as the longest."""
+    rows = settings.micro_batch * tokens
+    return rows if settings.micro_tokens is None else min(rows, max(tokens, settings.micro_tokens))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,10 @@ def numerics(experiment: Experiment) -> Numerics:
     asked = experiment.numerics
     device = asked.device if asked.device != "auto" else ("cuda" if gpus() else "cpu")
     precision = asked.precision if asked.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
-    return Numerics(device=device, precision=precision, threads=cores() if asked.threads == "auto" else asked.threads)
+    # On CPU the fused attention repeats to the bit, and keeps no rows × heads × tokens² for the backward pass. On CUDA its backward pass in fp32
+    # does not repeat.
+    attention = "sdpa" if device == "cpu" else "eager"
+    return Numerics(device, precision, cores() if asked.threads == "auto" else asked.threads, attention)
 
 
 @cache

@@ -6,7 +6,7 @@ step k reads what it would have read. Knows nothing of models or of the Trainer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,8 @@ def order(count: int, batch: int, steps: int, seed: int) -> list[list[int]]:
 
 
 class Batches(torch.utils.data.Dataset[dict[str, Any]]):
-    """One item a step: the step's samples, cut into pieces that fit into memory, each padded on the right to its longest; and what a
-    regulariser reads beside them (`further`), cut by itself.
+    """One item a step: the step's samples, the longest first, cut into pieces that fit into memory, each padded on the right to its longest; and
+    what a regulariser reads beside them (`further`), cut by itself.
 
     Right padding needs no attention mask in a causal model: no token looks ahead at it, and its own loss weighs nothing.
     """
@@ -68,8 +68,10 @@ class Batches(torch.utils.data.Dataset[dict[str, Any]]):
         micro_batch: int,
         filler: int,
         further: Callable[[int], list[dict[str, torch.Tensor]]] = lambda step: [],
+        micro_tokens: int | None = None,
     ) -> None:
-        self.samples, self.batches, self.micro_batch, self.filler, self.further = samples, batches, micro_batch, filler, further
+        self.samples, self.batches, self.filler, self.further = samples, batches, filler, further
+        self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -77,12 +79,20 @@ class Batches(torch.utils.data.Dataset[dict[str, Any]]):
     def __getitem__(self, step: int) -> dict[str, Any]:
         places = self.batches[step]
         chosen = [self.samples[place] for place in places]
-        pieces = [chosen[start : start + self.micro_batch] for start in range(0, len(chosen), self.micro_batch)]
         return {
-            "pieces": [self._pad(piece) for piece in pieces],
+            "pieces": [self._pad(piece) for piece in self._pieces(chosen)],
             "weight": sum(sum(sample.weights) for sample in chosen),
             "further": self.further(step),
         }
+
+    def _pieces(self, chosen: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+        """Ones of about one length stand together, so that little is padded."""
+        left = sorted(chosen, key=lambda sample: -len(sample.tokens))
+        while left:
+            fitting = self.micro_batch if self.micro_tokens is None else self.micro_tokens // len(left[0].tokens)
+            size = max(1, min(self.micro_batch, fitting))
+            yield left[:size]
+            left = left[size:]
 
     def _pad(self, piece: Sequence[Sample]) -> dict[str, torch.Tensor]:
         width = max(len(sample.tokens) for sample in piece)

@@ -57,7 +57,12 @@ def tune(job: Job) -> None:
         places = [own + [len(rows) + place for place in more] for own, more in zip(places, beside, strict=True)]
     pairs = _pairs(job, reads, places)
     batches = Batches(
-        samples, places, settings.micro_batch, words.end, lambda step: cut(pairs[step], settings.micro_batch, words.end)
+        samples,
+        places,
+        settings.micro_batch,
+        words.end,
+        lambda step: cut(pairs[step], settings.micro_batch, words.end),
+        settings.micro_tokens,
     )
     # 2. The model, and what of it is trained.
     method = methods.found()[settings.method]

@@ -7,6 +7,7 @@ into them in the end: what is saved loads without the arm that it came from.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,8 @@ def begin(job: Job, method: Method) -> Any:
     """
     settings: Settings = job.settings
     weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("start"))
-    model: Any = load_model(
-        weights, precision=job.numerics.precision if method.in_precision else "fp32", device=job.numerics.device
-    )
+    held = job.numerics if method.in_precision else replace(job.numerics, precision="fp32")
+    model: Any = load_model(weights, **held.loading)
     set_seed(settings.seed)  # a fresh adapter starts from random numbers
     if adapter is None:
         return method.build(model, settings.options)

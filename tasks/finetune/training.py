@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from tasks.contract import Numerics, read_json
 from tasks.finetune.batches import Batches
+from tasks.finetune.loss import piece_loss
 from tasks.finetune.methods import Method
 from tasks.finetune.regularisers import Regulariser
 from tasks.finetune.stage import Settings
@@ -76,9 +77,7 @@ class WeightedTrainer(KeepsTrained, Trainer):
         model.train()
         total = torch.zeros((), device=self.args.device)
         for piece in self._prepare_inputs(inputs["pieces"]):
-            # the logits, rows × tokens × vocabulary, are not held by a name here while the gradient is taken
-            loss = self._loss(model(input_ids=piece["tokens"], use_cache=False).logits, piece["tokens"], piece["weights"])
-            loss = loss / inputs["weight"]
+            loss = piece_loss(model, piece, self._loss) / inputs["weight"]
             self.accelerator.backward(loss)
             total += loss.detach()
         if not torch.isfinite(total):

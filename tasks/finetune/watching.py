@@ -27,6 +27,7 @@ from tasks import prose
 from tasks.contract import Job, canonical, read_json, replace_file
 from tasks.datasets.paragraphs import load_paragraphs
 from tasks.finetune.batches import Batches, Sample
+from tasks.finetune.loss import piece_loss
 from tasks.finetune.methods import Method
 from tasks.finetune.stage import PROSE, Settings
 
@@ -156,7 +157,11 @@ def watching(job: Job, model: Any, words: Tokenization, method: Method, fold: Se
     rule = Rule(settings.patience, settings.max_drift)
     if rule == Rule():
         return None
-    held = Batches(fold, [range(len(fold))], settings.micro_batch, words.end)[0] if fold else None
+    held = (
+        Batches(fold, [range(len(fold))], settings.micro_batch, words.end, micro_tokens=settings.micro_tokens)[0]
+        if fold
+        else None
+    )
     texts = {} if rule.max_drift is None else {role: load_paragraphs(job.inputs[role]) for role in PROSE if role in job.inputs}
 
     def look(step: int) -> Look:
@@ -174,8 +179,7 @@ def fold_loss(model: Any, fold: dict[str, Any], loss: Callable[[Any, Any, Any], 
     """Nats a token on an item of `Batches`: what a training step on it would have as its loss."""
     total = 0.0
     for piece in fold["pieces"]:
-        tokens, weights = piece["tokens"].to(model.device), piece["weights"].to(model.device)
-        total += float(loss(model(input_ids=tokens, use_cache=False).logits, tokens, weights))
+        total += float(piece_loss(model, {name: part.to(model.device) for name, part in piece.items()}, loss))
     return total / float(fold["weight"])
 
 

@@ -90,7 +90,7 @@ def _by_reward(
     prompts = dict.fromkeys(one.prompt for one in preferences)
     asked = {prompt: words.asked(turn, prompt, options["max_new_tokens"]) for prompt in prompts}
     folder, judge = prepared_folder(job.inputs["model"]), job.inputs["reward"] / "model"
-    scored = load(folder, judge, job.numerics.precision, job.numerics.device, words.end)
+    scored = load(folder, judge, job.numerics, words.end)
     reward = _reward(scored, asked, rows, words.end)
     trainer = trainers.on_rewards(job, model, words.tokenizer, asked, reward, watched, steps)
     return run_to_end(trainer, settings.seed, job.scratch, watched), watched.stopped

@@ -41,7 +41,7 @@ def tune(job: Job) -> None:
     shown, kept = split(preferences, settings.held_out, settings.seed)
     learned, held_out = encode(shown, words, turn), encode(kept, words, turn)
     set_seed(settings.seed)  # the head and the adapter start from random numbers
-    model = begin(folder, job.numerics.precision, job.numerics.device, words.end, settings.rank, settings.alpha)
+    model = begin(folder, job.numerics, words.end, settings.rank, settings.alpha)
     steps = settings.epochs * math.ceil(len(learned) / settings.batch)
     job.say(f"reward model: {len(learned)} preferences, {len(held_out)} held out, {steps} steps")
     trainer = on_reward_pairs(job, model, words.tokenizer, learned, steps)

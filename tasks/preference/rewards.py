@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model_registry.loading import open_weights, put_adapter
-from tasks.contract import write_rows
+from tasks.contract import Numerics, write_rows
 from tasks.datasets.preferences import Preference
 from tasks.finetune.methods._adapter import placed, put
 from tasks.statistics import Interval, rate_level
@@ -21,25 +21,27 @@ HEAD = "score"  # transformers' name for it
 BINS = 5  # of the reliability table, between 50 % and 100 % sure
 
 
-def begin(folder: Path, precision: str, device: str, filler: int, rank: int, alpha: int) -> Any:
+def begin(folder: Path, numerics: Numerics, filler: int, rank: int, alpha: int) -> Any:
     """A fresh one over a prepared model. Raises ValueError: transformers has no such head for this architecture."""
     from peft import LoraConfig
 
-    base = _base(folder, precision, device, filler)
+    base = _base(folder, numerics, filler)
     where = placed(base, {}) | {"task_type": "SEQ_CLS"}
     return put(base, LoraConfig(**where, r=rank, lora_alpha=alpha, modules_to_save=[HEAD]))
 
 
-def load(folder: Path, adapter: Path, precision: str, device: str, filler: int) -> Any:
+def load(folder: Path, adapter: Path, numerics: Numerics, filler: int) -> Any:
     """One that was tuned, in evaluation mode. Raises ValueError, as `put_adapter` does."""
-    return put_adapter(_base(folder, precision, device, filler), adapter)
+    return put_adapter(_base(folder, numerics, filler), adapter)
 
 
-def _base(folder: Path, precision: str, device: str, filler: int) -> Any:
+def _base(folder: Path, numerics: Numerics, filler: int) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     try:
-        model, told = open_weights(AutoModelForSequenceClassification, folder, precision, num_labels=1)
+        model, told = open_weights(
+            AutoModelForSequenceClassification, folder, numerics.precision, numerics.attention, num_labels=1
+        )
     except ValueError as error:
         raise ValueError(
             f"{' '.join(str(error).split())[:120]}; an architecture that has a head for a reward is required"
@@ -48,7 +50,7 @@ def _base(folder: Path, precision: str, device: str, filler: int) -> Any:
         raise ValueError(f"{folder}: weights are missing ({missing[0]}, …); weights that fit config.json are required")
     model.config.name_or_path = model.name_or_path = ""
     model.config.get_text_config().pad_token_id = filler  # the reward is read at the last token that is not this one
-    return model.to(device)
+    return model.to(numerics.device)
 
 
 def rewards(model: Any, rows: Sequence[Sequence[int]], batch: int, filler: int) -> list[float]:

@@ -5,7 +5,7 @@ An arm that is a whole model is held beside it. All arms draw with the same rand
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +54,7 @@ class Beside:
         ] = {}  # kind of adapter → the model with those of this kind on it: PEFT takes one kind on a model
         self._kinds: dict[str, str] = {}  # of the arms that have an adapter
         self._whole: dict[str, Any] = {}
-        load = partial(load_model, precision=numerics.precision, device=numerics.device)
+        load: Callable[..., Any] = partial(load_model, **numerics.loading)
         for arm, place in tuned.items():
             weights, adapter = arm_folders(prepared, place)
             if weights != folder:

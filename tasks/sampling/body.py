@@ -22,17 +22,16 @@ def run(jobs: Sequence[Job]) -> None:
     base: Any = None
     held: tuple[Any, ...] = ()  # what `base` was loaded from
     for job in jobs:
-        precision, device = job.numerics.precision, job.numerics.device
         folder = prepared_folder(job.inputs["model"])
         words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
         weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
         if weights != folder:
             base = None  # never two whole models in memory
-            sample(load_model(weights, precision=precision, device=device), words, job)
+            sample(load_model(weights, **job.numerics.loading), words, job)
             continue
-        if base is None or held != (folder, precision, device):
-            base, held = None, (folder, precision, device)
-            base = load_model(folder, precision=precision, device=device)
+        if base is None or held != (folder, job.numerics):
+            base, held = None, (folder, job.numerics)
+            base = load_model(folder, **job.numerics.loading)
         if adapter is None:
             sample(base, words, job)
         else:

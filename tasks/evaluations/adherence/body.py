@@ -44,7 +44,7 @@ def run_exact(jobs: Sequence[Job]) -> None:
     grammar = load_grammar()
     for job in jobs:
         suite, prepared, tuned = load_suite(job.inputs["suite"]), job.inputs["model"], job.inputs.get("tuned")
-        model = load_arm(prepared, tuned, precision=job.numerics.precision, device=job.numerics.device)
+        model = load_arm(prepared, tuned, **job.numerics.loading)
         truths = exact.truth_rows(model, arm_tokenization(prepared, tuned), suite, grammar, job.settings.template)
         write_rows(job.work / "exact.csv", [asdict(row) for row in truths])
         write_metrics(job.work, known_metrics(exact.prompt_rows(truths, suite, grammar, planted=tuned is None)))

@@ -30,8 +30,7 @@ def run(jobs: Sequence[Job]) -> None:
         missing = [name for name in settings.tasks if (name, settings.seed) not in loaded]
         loaded |= {(name, settings.seed): task for name, task in harness.load_tasks(missing, settings.seed).items()}
         words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
-        precision, device = job.numerics.precision, job.numerics.device
-        model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
+        model = load_arm(job.inputs["model"], job.inputs.get("tuned"), **job.numerics.loading)
         _measure(job, model, words, texts, [loaded[name, settings.seed] for name in settings.tasks])
         del model  # never two in memory
 

@@ -65,8 +65,7 @@ def _probabilities(
     settings: Settings = job.settings
     folder = prepared_folder(job.inputs["model"])
     weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
-    precision, device = job.numerics.precision, job.numerics.device
-    model: Any = load_model(weights, precision=precision, device=device, adapter=adapter)
+    model: Any = load_model(weights, **job.numerics.loading, adapter=adapter)
     words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
     chosen = [
         one
@@ -82,5 +81,5 @@ def _probabilities(
         model = model.unload()
     else:
         del model  # never two whole models in memory
-        model = load_model(folder, precision=precision, device=device)
+        model = load_model(folder, **job.numerics.loading)
     return chosen, own, log_likelihoods_in_batches(model, [one.own for one in chosen], settings.batch, job.progress)

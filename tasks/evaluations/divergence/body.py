@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,7 @@ def run(jobs: Sequence[Job]) -> None:
         answers = read(completions, suite.name, words, turn)  # before a model is loaded
         asked = [one.asked for one in answers]
 
-        load = partial(load_model, precision=job.numerics.precision, device=job.numerics.device)
+        load: Callable[..., Any] = partial(load_model, **job.numerics.loading)
         if base is None or held != (folder, job.numerics):
             base, held = None, (folder, job.numerics)
             base = load(folder)

@@ -70,10 +70,10 @@ def judge_of(job: Job, settings: Settings, loaded: dict[tuple[str, ...], Any]) -
         raise ValueError(f'{job.label}: unknown kind of judge "{settings.kind}"; accepted are local, endpoint')
 
     make_deterministic()
-    folder, precision, device = prepared_folder(job.inputs["model"]), job.numerics.precision, job.numerics.device
-    if (place := (str(folder), precision, device)) not in loaded:
+    folder = prepared_folder(job.inputs["model"])
+    if (place := (str(folder), *job.numerics.loading.values())) not in loaded:
         loaded.clear()  # never two whole models in memory
-        loaded[place] = LocalJudge(load_model(folder, precision=precision, device=device), load_tokenization(folder))
+        loaded[place] = LocalJudge(load_model(folder, **job.numerics.loading), load_tokenization(folder))
     return judge.local_name(read_json(job.inputs["model"] / MODEL_FILE)), loaded[place]
 
 

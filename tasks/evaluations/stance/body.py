@@ -25,8 +25,7 @@ def run(jobs: Sequence[Job]) -> None:
         words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
         turn = words.turn(settings.template)
         read = [_read(words, turn, pair) for pair in pairs]  # before the model is loaded
-        precision, device = job.numerics.precision, job.numerics.device
-        model = load_arm(job.inputs["model"], job.inputs.get("tuned"), precision=precision, device=device)
+        model = load_arm(job.inputs["model"], job.inputs.get("tuned"), **job.numerics.loading)
         held = []
         for done, (pair, (asked, answered)) in enumerate(zip(pairs, read, strict=True)):
             job.progress(done, len(pairs), "pair")
