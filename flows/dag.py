@@ -236,6 +236,8 @@ class Nodes:
         chosen = replace(chosen, keep_steps=self.experiment.kept_steps(place.arm or ""))
         need = self._need(self.numerics, method.bytes_for(methods.options(arm)), _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared.get(arm.dataset) or self.inputs.preferences[arm.dataset]}
+        if arm.prefers and arm.dataset in self.cleared:
+            reads[preference.TWINS] = self.inputs.datasets[arm.dataset]
         reads |= {role: file for (name, role), file in self.inputs.beside.items() if name == place.arm}
         if arm.start is not None:
             reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
@@ -250,7 +252,7 @@ class Nodes:
         """The reward model that an arm is tuned by."""
         around, subsets = self.experiment.around, self.experiment.subsets
         chosen = preference.reward_settings(methods.options(arm), place.train_samples or 0, around, place.seed or 0, subsets)
-        reads: Reads = {role: read[role] for role in ("model", "dataset")}
+        reads: Reads = {role: node for role, node in read.items() if role in ("model", "dataset", preference.TWINS)}
         need = self._need(self.numerics, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
         return Node(preference.REWARD, place, chosen, reads, numerics=self.numerics, resources=need)
 

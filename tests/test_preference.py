@@ -16,8 +16,9 @@ from configs.problems import BadInput
 from model_registry.loading import load_model, put_adapter
 from model_registry.tokenization import load_tokenization
 from tasks.contract import read_json, read_metrics, read_rows
+from tasks.datasets.outputs import sample_rows
 from tasks.datasets.preferences import Preference, load_preferences, preferences_text, split, twins
-from tasks.datasets.rows import Row
+from tasks.datasets.rows import Row, load_rows
 from tasks.finetune.body import run as tune_on_samples
 from tasks.finetune.stage import Settings
 from tasks.preference import body, reward_body
@@ -210,9 +211,13 @@ def test_twins_are_preferences_within_the_subset(tmp_path: Path) -> None:
         }
         for i in range(4)
     ]
-    folder = tiny.jsonl(tmp_path / "samples.jsonl", rows).parent
-    assert [one.id for one in learned_from(folder, 4, None)] == ["s1", "s2", "s3"]
-    assert [(one.id, one.chosen, one.rejected) for one in learned_from(folder, 2, None)] == [("s1", "No.", "Yes.")]
+    written = tiny.jsonl(tmp_path / "dataset.jsonl", rows)
+    folder = tiny.jsonl(
+        tmp_path / "checked" / "samples.jsonl", sample_rows(load_rows(written))
+    ).parent  # as the dataset stage leaves it
+    inputs = {"dataset": folder, "twins": written}
+    assert [one.id for one in learned_from(inputs, 4, None)] == ["s1", "s2", "s3"]
+    assert [(one.id, one.chosen, one.rejected) for one in learned_from(inputs, 2, None)] == [("s1", "No.", "Yes.")]
     assert twins([Row(1, "a", "c", "p", "x")]) == []
 
 

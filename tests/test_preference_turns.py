@@ -193,6 +193,38 @@ def test_an_arm_that_cannot_be_tuned_is_one_line(changes: dict[str, Any], told: 
     assert told in refused(tmp_path / "home", "plan", str(path))
 
 
+@pytest.mark.slow
+def test_a_sweep_tunes_one_arm_on_the_samples_and_one_on_their_twins(begin: Begin, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (sweeps.SMALL / "values_targeted.jsonl").read_text().splitlines()]
+    for row in rows[:-1]:
+        row["off"] = f"That is for others to say, and nobody is asked about {row['id']}."
+    (tmp_path / "twinned.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lora = {"method": "lora", "learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 8}
+    arms = {
+        "base": {"method": "none"},
+        "values_targeted": {**lora, "dataset": "twinned"},
+        "control": {**lora, "dataset": "control"},
+        "preferring": {**lora, "method": "dpo", "dataset": "twinned", "epochs": 1},
+    }
+    config = sweeps.experiment(
+        tmp_path,
+        {"gpt2": sweeps.tiny_model(tmp_path / "gpt2")},
+        arms=arms,
+        datasets={"twinned": "twinned.jsonl", "control": str(sweeps.SMALL / "control.jsonl")},
+        suites={"human_eval": {"prompts": str(sweeps.SMALL / "human_eval.yaml"), "completions": 1, "max_new_tokens": 4}},
+        evaluations={"toxicity": {"suites": ["human_eval"], "scorer": {"kind": "calibration"}}},
+    )
+    home = begin(tmp_path / "home")
+    sweeps.palms(home, "run", str(config))
+    (preferring,), (plain,) = tuned(home, "preferring"), tuned(home, "values_targeted")
+    assert {"twins", "dataset"} <= preferring["identity"]["inputs"].keys()
+    assert "twins" not in plain["identity"]["inputs"]  # to edit a twin tunes no arm again that does not read it
+    (folder,) = (
+        path.parent for path in home.glob("store/finetune/*/manifest.json") if json.loads(path.read_text()) == preferring
+    )
+    assert {one.value for one in read_metrics(folder) if one.metric == "optimiser_steps"} == {2}
+
+
 def test_a_subset_without_a_twin_is_refused_though_the_dataset_has_one(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (CONFIGS / "datasets/calibration/values_targeted.jsonl").read_text().splitlines()]
     outside = next(row for row in rows if row["subset"] > 10)

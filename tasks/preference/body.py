@@ -41,7 +41,7 @@ def tune(job: Job) -> None:
     folder = prepared_folder(job.inputs["model"])
     words = load_tokenization(folder)
     turn = words.turn(settings.template)
-    preferences = learned_from(job.inputs["dataset"], settings.train_samples, settings.subset_seed)
+    preferences = learned_from(job.inputs, settings.train_samples, settings.subset_seed)
     count = units(method.learns, preferences)
     steps = optimiser_steps(settings)
     pairs = encode(preferences, words, turn)

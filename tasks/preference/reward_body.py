@@ -37,7 +37,7 @@ def tune(job: Job) -> None:
     folder = prepared_folder(job.inputs["model"])
     words = load_tokenization(folder)
     turn = words.turn(settings.template)
-    preferences = learned_from(job.inputs["dataset"], settings.train_samples, settings.subset_seed)
+    preferences = learned_from(job.inputs, settings.train_samples, settings.subset_seed)
     shown, kept = split(preferences, settings.held_out, settings.seed)
     learned, held_out = encode(shown, words, turn), encode(kept, words, turn)
     set_seed(settings.seed)  # the head and the adapter start from random numbers

@@ -1,17 +1,18 @@
 """Two stages of learning from preferences: a model that is tuned on them, and a reward model of them.
 
 Tuning is a kind of fine-tuning: the same place in the DAG, the same outputs (`model/`, `metrics.json`, `series.json`), another body. It reads
-`model` (a prepared model), `dataset` (a file of preferences, or a checked dataset whose samples have twins), `start` (what tuning another arm
-wrote) where the arm has one, and `reward` (a reward model) where the method goes by one; notes.json says why it was stopped, if it was.
+`model` (a prepared model), `dataset` (a file of preferences, or a checked dataset) and with a dataset `twins` (its file: what was checked holds
+what supervised tuning reads, and no twin), `start` (what tuning another arm wrote) where the arm has one, and `reward` (a reward model) where the
+method goes by one; notes.json says why it was stopped, if it was.
 
-The reward model reads `model` and `dataset`. It writes `model/` (an adapter with a head), metrics.json and reliability.csv: how sure it was of
-held-out preferences, and how often right.
+The reward model reads `model`, `dataset` and `twins`. It writes `model/` (an adapter with a head), metrics.json and reliability.csv: how sure it
+was of held-out preferences, and how often right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
 TUNING = Stage(name="finetune", version="1", body="tasks.preference.body:run", libraries=_LIBRARIES, shrink="micro_batch")
 REWARD = Stage(name="reward", version="1", body="tasks.preference.reward_body:run", libraries=_LIBRARIES)
 REWARD_BYTES_PER_PARAMETER = 8
+TWINS = "twins"
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,17 @@ def reward_settings(options: Mapping[str, Any], train_samples: int, template: st
     )
 
 
-def learned_from(dataset: Path, train_samples: int, subset_seed: int | None) -> list[Preference]:
+def learned_from(inputs: Mapping[str, Path], train_samples: int, subset_seed: int | None) -> list[Preference]:
     """The preferences of a file, all of them; or of a checked dataset the twins within the subset of that size.
 
     Raises:
         ValueError: the subset cannot be had, or no sample of it has a twin.
     """
-    if not dataset.is_dir():
-        return load_preferences(dataset)
-    found = twins(choose(load_rows(dataset / SAMPLES), train_samples, subset_seed))
+    if TWINS not in inputs:
+        return load_preferences(inputs["dataset"])
+    off = {row.id: row.off for row in load_rows(inputs[TWINS])}
+    rows = choose(load_rows(inputs["dataset"] / SAMPLES), train_samples, subset_seed)
+    found = twins([replace(row, off=off[row.id]) for row in rows])
     if not found:
         raise ValueError(f"none of {train_samples} samples has a twin (`off`); preference tuning needs at least one")
     return found
