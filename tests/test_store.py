@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from configs.problems import BadInput
 from flows.engine import code
 from flows.engine.store import Damaged, Manifest, Store
+from tasks import evaluations
 from tests import toy
 
 
@@ -144,6 +146,39 @@ def test_finding_a_stage_s_code_imports_none_of_it() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
     )
     assert run.stdout == "False\n"
+
+
+def parsed_imports(source: Path) -> set[str]:
+    """This project's modules and packages that a module imports, as Python's own parser finds them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in code.OURS and code.module_file(name)}
+
+
+def test_the_code_of_a_stage_holds_every_module_that_it_imports() -> None:
+    bodies = [evaluation.stage.body for evaluation in evaluations.found()] + ["tasks.finetune.body:run", "tasks.compare.body:run"]
+    for body in bodies:
+        files = code.module_files(body.split(":")[0])
+        for source in files:
+            if source.suffix == ".py":
+                wanted = {
+                    path for name in parsed_imports(source) if (path := code.module_file(name)) and path.name != "__init__.py"
+                }
+                assert wanted <= files, source
+
+
+def test_imports_are_found_however_they_are_written(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text(
+        "import os, tasks.contract as c  # import tasks.prose\n"
+        "from tasks import levels as l, scoring\n"
+        "def later():\n    from configs.read import (  # (as here\n        read_yaml,\n        override as o,  # from tasks.trial\n    )\n"
+    )
+    assert code.imports(source) == ["tasks.contract", "tasks.levels", "tasks.scoring", "configs.read"]
 
 
 @pytest.mark.parametrize("left", ["{}", "[]", "null", "1", '"text"', '{"files": {}}', "NaN", "[" * 50_000])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -14,7 +14,6 @@ from configs.problems import BadInput
 from configs.schema import Tuned
 from flows.commands.estimate import CAPABILITY, Cost, costs, fetched, together
 from flows.commands.fit import needs, unfitting
-from flows.commands.power import Power, powers
 from flows.commands.words import Config, Sets, Strict, Verify, duration, out, plain, plural, show, volume
 from flows.engine.explain import line, nearest
 from flows.engine.home import Home
@@ -32,6 +31,9 @@ from tasks.finetune.rates import stated
 from tasks.finetune.stage import FEW, may_stop, optimiser_steps, tuned_on
 from tasks.finetune.stage import STAGE as FINETUNE
 from tasks.prepare.stage import MODEL, READING, SCORER
+
+if TYPE_CHECKING:
+    from flows.commands.power import Power
 
 MANY, FIRST = 40, 15  # from more stages on they are counted by stage; so many that would run are told all the same
 LEARNED = {"samples": "samples", "pairs": "preferences", "rewards": "prompts"}  # what a pass goes over
@@ -270,6 +272,8 @@ def _print_fit(prepared: Run, unmade: Sequence[Node]) -> None:
 
 
 def _print_power(prepared: Run, difference: float | None, level: float | None) -> None:
+    from flows.commands.power import powers  # with numpy and SciPy, which the plan itself does without
+
     try:
         tables = powers(prepared, difference, level)
     except ValueError as error:

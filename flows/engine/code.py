@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,12 @@ from tasks.contract import Stage
 ROOT = Path(__file__).parents[2]
 OURS = ("tasks", "model_registry", "configs")
 DATA = {".yaml", ".json", ".html", ".j2", ".css", ".js"}
+
+# `from package import (name, name as other)` and `import name, name as other`, at the beginning of a line. Found in the text: parsing the
+# 190 files of a sweep's stages took 0.5 s of every command, and this takes 0.02
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import\b[ \t]*(\((?:[^)#]|#.*)*\)|.*)", re.MULTILINE)
+_COMMENT = re.compile(r"#.*")
+_NAME = re.compile(r"(?:^|,)[\s(]*([\w.]+)")
 
 
 @cache
@@ -26,11 +32,11 @@ def module_files(module: str) -> set[Path]:
     queue = [module]
     while queue:
         name = queue.pop()
-        path = _file(name)
+        path = module_file(name)
         if name in found or path is None:
             continue
         found[name] = path
-        queue += [imported for imported in _imports(path) if imported.split(".")[0] in OURS]
+        queue += imports(path)
     beside = {
         data for path in found.values() if path.parent.name not in OURS for data in path.parent.iterdir() if data.suffix in DATA
     }
@@ -38,21 +44,23 @@ def module_files(module: str) -> set[Path]:
 
 
 @cache
-def _imports(path: Path) -> list[str]:
+def imports(path: Path) -> list[str]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            below = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = [name for name in below if _file(name)]
+    for package, listed in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        imported = _NAME.findall(_COMMENT.sub("", listed))
+        if not package:
+            names += imported
+        elif package.split(".")[0] in OURS:
+            below = [f"{package}.{name}" for name in imported]
+            modules = [name for name in below if module_file(name)]
             names += (
-                modules if len(modules) == len(below) else [node.module, *modules]
+                modules if len(modules) == len(below) else [package, *modules]
             )  # a package that is only gone through holds nothing
-    return names
+    return [name for name in names if name.split(".")[0] in OURS]
 
 
-def _file(module: str) -> Path | None:
+@cache
+def module_file(module: str) -> Path | None:
     """The file of a module; None if there is none (`from package.module import function`: the last part is no module).
 
     Looked up by path: `importlib.util.find_spec` imports the parents, and with them torch into a process that must stay light.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from configs.contrasts import Contrast, is_shown
 from tasks.compare.pairing import Pair, pairs
@@ -301,8 +301,8 @@ def _p_of(interval: Interval) -> float:
     half = (interval.high - interval.low) / 2
     if interval.method.startswith(DEGENERATE) or interval.df is None:
         return 1.0  # no error to judge by bounds nothing
-    error = half / stats.t.ppf(0.975, interval.df)
-    return float(2 * stats.t.sf(abs(interval.value) / error, interval.df))
+    error = half / scipy.stats.t.ppf(0.975, interval.df)
+    return float(2 * scipy.stats.t.sf(abs(interval.value) / error, interval.df))
 
 
 def _detectable(row: Interval | Difference, tests: int) -> float | None:
@@ -310,7 +310,7 @@ def _detectable(row: Interval | Difference, tests: int) -> float | None:
     low, high = (row.low, row.high) if isinstance(row, Interval) else (row.ci_low, row.ci_high)
     if row.df is None or high <= low:
         return None
-    error = (high - low) / 2 / float(stats.t.ppf(0.975, row.df))
+    error = (high - low) / 2 / float(scipy.stats.t.ppf(0.975, row.df))
     return detectable_difference(error, row.df, alpha=0.05 / tests)
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from tasks.statistics.checks import Floats, numbers, share
 from tasks.statistics.interval import Interval, t_interval
@@ -106,7 +106,7 @@ def detectable_difference(error: float, df: float, *, power: float = 0.8, alpha:
     """The same from the standard error of a mean difference and its degrees of freedom, whatever the sizes of the strata:
     (t(1−alpha/2) + t(power))·error. In a family of m tests, alpha/m is Holm's first and hardest step. Unit of the error.
     """
-    return float((stats.t.isf(share("alpha", alpha) / 2, df) + stats.t.ppf(share("power", power), df)) * error)
+    return float((scipy.stats.t.isf(share("alpha", alpha) / 2, df) + scipy.stats.t.ppf(share("power", power), df)) * error)
 
 
 class _PromptMoments:

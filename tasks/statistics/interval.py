@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import stats
+import scipy
 
 from tasks.statistics.checks import share
 
@@ -35,6 +35,6 @@ class Interval:
 
 def t_interval(value: float, variance: float, df: float, n: int, method: str, level: float) -> Interval:
     """value ± t(df)·√variance; zero-width and marked `DEGENERATE` where the variance of the estimate is zero."""
-    reach = float(stats.t.ppf((1 + share("level", level)) / 2, df)) * math.sqrt(variance)
+    reach = float(scipy.stats.t.ppf((1 + share("level", level)) / 2, df)) * math.sqrt(variance)
     named = method if variance > 0 else f"{DEGENERATE} ({method})"
     return Interval(float(value), float(value - reach), float(value + reach), n, df, named)

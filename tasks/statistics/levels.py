@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from tasks.statistics.checks import Floats, numbers, share
 from tasks.statistics.interval import DEGENERATE, Interval
@@ -51,7 +51,7 @@ def score_level(values: ArrayLike, strata: Labels, *, level: float = 0.95, resam
     below, above = float(ratios[rank - 1]), float(ratios[-rank])
     method = design.name("bootstrap-t")
     if not (math.isfinite(below) and math.isfinite(above)):
-        student = float(stats.t.isf(tail, design.df))
+        student = float(scipy.stats.t.isf(tail, design.df))
         finite = ratios[np.isfinite(ratios)]
         below = below if math.isfinite(below) else min(-student, float(np.quantile(finite, tail)))
         above = above if math.isfinite(above) else max(student, float(np.quantile(finite, 1 - tail)))
@@ -91,8 +91,8 @@ def rate_level(values: ArrayLike, completions: ArrayLike, strata: Labels, *, lev
     else:
         sample = _effective_sample(rate, design.variance(shares), counts, design, tail)
     successes, failures = sample * rate, sample * (1 - rate)
-    low = float(stats.beta.ppf(tail, successes, failures + 1)) if successes > 0 else 0.0
-    high = float(stats.beta.isf(tail, successes + 1, failures)) if failures > 0 else 1.0
+    low = float(scipy.stats.beta.ppf(tail, successes, failures + 1)) if successes > 0 else 0.0
+    high = float(scipy.stats.beta.isf(tail, successes + 1, failures)) if failures > 0 else 1.0
     return Interval(rate, low, high, shares.size, float(design.df), method)
 
 
@@ -136,5 +136,5 @@ def _effective_sample(rate: float, variance: float, counts: Floats, design: Stra
     if variance == 0:  # the shares agree better than independent completions would: no credit beyond the actual number
         return actual
     effective = actual * rate * (1 - rate) / (actual - 1) / variance
-    ratio = float(stats.t.isf(tail, actual - 1) / stats.t.isf(tail, design.df))
+    ratio = float(scipy.stats.t.isf(tail, actual - 1) / scipy.stats.t.isf(tail, design.df))
     return min(actual, effective * ratio**2)
