@@ -6,15 +6,16 @@ One Markdown artifact a flow run; all of one experiment share a key, so that the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
-from flows.engine import names, tracking, views
+from flows.engine import names, projected, views
+from flows.engine.home import Home
 from flows.engine.servers import PORTS, running
 from flows.engine.session import Blocked
 from flows.engine.store import Manifest
-from flows.engine.tracked import CALIBRATION_NOTE
+from flows.engine.tracked import CALIBRATION_NOTE, Tracked, place_name
 from flows.prepared import Run
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.compare.summary import LEGEND, read_outcome, tables
@@ -50,7 +51,7 @@ def _comparison(run: Run, compared: Manifest) -> Iterator[str]:
         for row, line in zip(one.rows, one.cells, strict=True):
             seed = int(row.seed) if row.seed is not None and row.seed.isdigit() else None  # `all` is no run
             place = Axes(ladder=row.ladder, size=row.size, arm=row.arm, train_samples=row.train_samples, seed=seed)
-            yield _line(_linked(one.headings, line, addresses.get(tracking.place_name(place))))
+            yield _line(_linked(one.headings, line, addresses.get(place_name(place))))
         yield ""
     if found:
         yield f"{_plain(LEGEND)}\n"
@@ -82,9 +83,18 @@ def tracked_runs(run: Run) -> dict[str, str]:
     tracked = run.tracked()
     server = running(run.home, "mlflow")
     base = tracked.uri if tracked.uri.startswith("http") else server.url if server else f"http://127.0.0.1:{PORTS['mlflow']}"
-    experiment, runs = tracking.run_ids(tracked)
+    experiment, runs = _run_ids(run.home, tracked)
     routes = {place: views.run_route(experiment, run_id) for place, run_id in runs.items()}
     return {place: f"{base}/#{route}" for place, route in (routes | {"comparison": views.route(experiment)}).items()}
+
+
+def _run_ids(home: Home, tracked: Tracked) -> tuple[str, Mapping[str, str]]:
+    """The tracker's experiment, and its run of each place."""
+    if there := projected.shown(home, tracked):
+        return there.experiment, there.runs
+    from flows.engine import tracking  # with MLflow
+
+    return tracking.run_ids(tracked)
 
 
 def _missing(run: Run) -> Iterator[str]:

@@ -26,7 +26,7 @@ from flows.engine.notes import Unreadable, sweep_note
 from flows.engine.processes import Admission
 from flows.engine.room import Ground, require_room
 from flows.engine.session import Blocked, Options, Session
-from flows.engine.store import Store
+from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import BESIDE, Inputs, gather, sweep_id
@@ -223,6 +223,9 @@ def _planned(nodes: Sequence[Node], session: Session) -> list[Planned]:
         if above:
             rows.append(Planned(node.label, node.axes.model, "waits", tuple(f"for {up.label}" for up in above), None))
             unmade.add(node)
+            continue
+        if isinstance(made := session.outcome(node), Manifest):  # it has been asked before
+            rows.append(Planned(node.label, node.axes.model, "cached", (), made.key))
             continue
         inputs = session.inputs(node)
         assert not isinstance(inputs, Blocked)  # everything above is settled

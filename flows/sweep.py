@@ -22,7 +22,7 @@ from prefect.logging import get_run_logger
 
 from flows.artifact import publish
 from flows.claim import note
-from flows.engine import registry, tracking
+from flows.engine import projected
 from flows.engine.moved import settle
 from flows.engine.prefect_tasks import submit, verdict
 from flows.engine.session import Session
@@ -89,15 +89,23 @@ def size(sweep_id: str, model: str) -> State[Any]:
 @task(name="track", persist_result=False)
 def track_size(sweep_id: str, model: str) -> None:
     with _noted(_running[sweep_id]) as run:
-        tracking.project_size(run.tracked(), model)
+        tracked = run.tracked()
+        if projected.shown(run.home, tracked) is None:
+            from flows.engine import tracking  # with MLflow
+
+            tracking.project_size(tracked, model)
 
 
 @task(name="track", persist_result=False)
 def track_sweep(sweep_id: str) -> None:
     with _noted(_running[sweep_id]) as run:
         tracked = run.tracked()
-        tracking.project_sweep(tracked)
-        registry.register(run.home, tracked)
+        if projected.shown(run.home, tracked) is None:
+            from flows.engine import registry, tracking
+
+            tracking.project_sweep(tracked)
+            registry.register(run.home, tracked)
+            projected.keep(run.home, tracked, *tracking.run_ids(tracked))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -197,6 +198,7 @@ def digest_of(document: Any) -> str:
     return hashlib.sha256(canonical(document).encode()).hexdigest()
 
 
+@cache  # a distribution's metadata is parsed whole: 700 times it took a cached sweep a second
 def minor(distribution: str) -> str:
     """`5.23` of an installed `5.23.0`: a patch release is trusted to keep the numbers, a minor one is not."""
     return ".".join(installed_version(distribution).split(".")[:2])
@@ -299,7 +301,9 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table that `write_rows` wrote, with the texts as they were given."""
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        return [{name: unguarded(cell) for name, cell in row.items()} for row in csv.DictReader(stream)]
+        text = stream.read()
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [{name: unguarded(cell) for name, cell in row.items()} for row in rows] if "'" in text else list(rows)
 
 
 # A spreadsheet runs a cell that begins with one of these. What separates cells in some country or row may begin one inside a text too,
@@ -316,7 +320,7 @@ def _harmless(cell: Any) -> Any:
 
 def unguarded(cell: str) -> str:
     """A text of such a table as it was given."""
-    return _AS_IT_WAS.sub(r"\1\2", cell)
+    return _AS_IT_WAS.sub(r"\1\2", cell) if "'" in cell else cell
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from flows.engine.home import Home
 from flows.engine.room import NoRoom
 from flows.engine.screen import BoardFile
 from flows.engine.servers import Server, ServerGone, require_tracker, running
-from flows.prepared import Run, prepare_run
+from flows.prepared import Run, planned, prepare_run
 from flows.request import request
 from flows.results import comparison
 from flows.serving.direct import run_here
@@ -52,7 +52,10 @@ def carry_out(run: Run, there: Server | None = None) -> int:
     if there is None and (given := os.environ.get("PREFECT_API_URL")):
         out.print(f"PREFECT_API_URL={given} is not used: sweeps have the server of PALMS_HOME", style="yellow", highlight=False)
     server = running(run.home, "prefect")
-    handed_over = server is not None and running(run.home, "runner") is not None
+    # the runner starts a process for each sweep, which takes longer than a sweep of which everything is there
+    handed_over = (
+        server is not None and running(run.home, "runner") is not None and any(row.state != "cached" for row in planned(run))
+    )
     try:
         if server is not None and handed_over:
             from flows.serving.submit import submitted

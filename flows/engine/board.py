@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +55,9 @@ class Board:
         self.trouble: OSError | None = None
         self._path, self._lock, self._written = path, threading.RLock(), 0.0
         self._entries = {label: Entry(label) for label in labels}
+        self._texts = {
+            label: _text(entry) for label, entry in self._entries.items()
+        }  # all of 153 anew at each change took a second
         self._made = {entry.key: entry for entry in _left(path) if entry.key and entry.state in MADE}
 
     def entries(self) -> list[Entry]:
@@ -75,7 +78,7 @@ class Board:
                 new = replace(new, seconds=round(time.time() - new.started, 3))
             if new.state == "cached" and (made := self._made.get(new.key or "")):
                 new = replace(new, seconds=new.seconds if made.seconds is None else made.seconds, attempt=made.attempt)
-            self._entries[label] = new
+            self._entries[label], self._texts[label] = new, _text(new)
             if new.state in FINAL or time.monotonic() - self._written > 0.5:
                 self._write()
 
@@ -85,11 +88,15 @@ class Board:
 
     def _write(self) -> None:
         try:
-            replace_file(self._path, canonical([asdict(entry) for entry in self._entries.values()]))
+            replace_file(self._path, f"[{','.join(self._texts.values())}]")
             self.trouble = None
         except OSError as error:
             self.trouble = error
         self._written = time.monotonic()
+
+
+def _text(entry: Entry) -> str:
+    return canonical(vars(entry))
 
 
 def read_board(path: Path) -> list[Entry]:

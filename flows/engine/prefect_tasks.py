@@ -17,6 +17,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import TaskRun
+from prefect.context import TaskRunContext
 from prefect.exceptions import PrefectException
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
@@ -26,6 +27,7 @@ from prefect.tasks import exponential_backoff
 from flows.engine import explain
 from flows.engine.processes import Crash
 from flows.engine.session import Blocked, Session, StageFailed, interrupted
+from flows.engine.store import Manifest
 from tasks.contract import Node
 
 PAGE = 200  # the server's limit for one answer
@@ -44,7 +46,8 @@ def submit(nodes: Sequence[Node], session: Session) -> list[PrefectFuture[Any]]:
     futures: dict[Node, PrefectFuture[Any]] = {}
     for node in nodes:
         waits = [allow_failure(futures[up]) for up in node.upstream.values() if up in futures]
-        with tags(*run_tags(node)):
+        # for each tag a task run asks the server for a slot first: a hit, which needs none, is tagged as it ends
+        with tags(*([] if _is_hit(node, session) else run_tags(node))):
             futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)  # type: ignore[call-overload]
     session.task_runs += [future.task_run_id for future in futures.values()]
     return list(futures.values())
@@ -58,6 +61,11 @@ def run_tags(node: Node) -> list[str]:
     """What the dashboard can be filtered by: `stage:finetune`, `size:gpt2-355m`, `arm:control`."""
     axes = {"stage": node.stage.name, "size": node.axes.model, "arm": node.axes.arm}
     return [f"{axis}:{value}" for axis, value in axes.items() if value is not None]
+
+
+def _is_hit(node: Node, session: Session) -> bool:
+    """Whether its output was found before anything of the sweep was run."""
+    return isinstance(session.outcome(node), Manifest)
 
 
 def _worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -92,6 +100,11 @@ def stage_run(name: str, work: Work) -> State[Any]:
 
 
 def _attempt(node: Node, session: Session) -> State[Any]:
+    if isinstance(found := session.outcome(node), Manifest):
+        context = TaskRunContext.get()
+        assert context is not None  # this is a task
+        context.task_run.tags += run_tags(node)
+        return _cached(node, found, session)
     session.wait_for(list(node.upstream.values()))
     if session.stopped:
         raise interrupted(node.label)
@@ -105,9 +118,8 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         order = session.order(node, inputs)
         found, why = session.look_up(order)
         if found is not None:
-            session.board.update(node.label, state="cached", key=order.key, seconds=found.facts["seconds"])
             session.settle(node, found)
-            return Completed(name="Cached", message=order.key, data=order.key)
+            return _cached(node, found, session)
         session.board.update(node.label, key=order.key, why=explain.line(why))
         get_run_logger().info("%s: %s", node.label, explain.line(why))
         try:
@@ -120,6 +132,11 @@ def _attempt(node: Node, session: Session) -> State[Any]:
         progress.end()
         session.settle(node, made)
         return Completed(message=order.key, data=order.key)
+
+
+def _cached(node: Node, found: Manifest, session: Session) -> State[Any]:
+    session.board.update(node.label, state="cached", key=found.key, seconds=found.facts["seconds"])
+    return Completed(name="Cached", message=found.key, data=found.key)
 
 
 class Progress:

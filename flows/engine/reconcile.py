@@ -27,7 +27,6 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed
 
-from flows.engine import tracking
 from flows.engine.dead import Dead
 from flows.engine.prefect_tasks import PAGE
 
@@ -47,6 +46,8 @@ def reconcile(dead: Sequence[Dead], *, spare: UUID | None = None) -> list[str]:
             flows = [flow for flow in _left_by(client, run) if flow.id != spare]
             crashed = _crash(client, flows, gone)
         marked = f"sweep {run.sweep}: {gone}; marked {crashed} flow and task runs crashed"
+        from flows.engine import tracking  # with MLflow, of which a home without dead runs has no need
+
         try:
             killed = tracking.kill(run.tracking, run.sweep)
         except Exception as error:  # of whatever client the tracker has; another sweep must not wait for this one's

@@ -22,7 +22,7 @@ from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.logged_models import DIGEST, Shown
 from flows.engine.store import Manifest
-from flows.engine.tracked import Tracked
+from flows.engine.tracked import Tracked, place_name
 from model_registry import catalog, registered
 from model_registry.cards import Capability, Effect, Facts, learned
 from model_registry.folders import prepared_folder, stated_licence
@@ -54,7 +54,7 @@ def register(home: Home, *sweeps: Tracked) -> None:
                 if (found := _version(home, tracked, node, compared)) is not None:
                     name = names.file(f"{node.axes.model}-{node.axes.arm}")
                     _write(home, _with(_known(home, name), found))
-                    if run := places.get(tracking.place_name(node.axes)):
+                    if run := places.get(place_name(node.axes)):
                         tuned.setdefault(experiment, {})[run] = name, found.digest
         if home.database.is_file():
             client = MlflowClient(home.tracking_uri())
@@ -148,7 +148,7 @@ def _facts(tracked: Tracked, axes: Axes, tuned: Manifest, prepared: Manifest, co
     sampled = tracked.config["suites"].get(suite)  # None: of what an evaluation brings, nothing is sampled
     return Facts(
         sweep=tracked.sweep,
-        place=tracking.place_name(axes),
+        place=place_name(axes),
         arm=axes.arm or "",
         train_samples=axes.train_samples or 0,
         seed=axes.seed or 0,

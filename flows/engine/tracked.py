@@ -22,6 +22,10 @@ from tasks.drawing.palette import arm_colours
 CALIBRATION_NOTE = "Calibration ladder or scorer: these numbers validate the machinery and say nothing about real models."
 
 
+def place_name(place: Axes) -> str:
+    return "/".join(place.words())
+
+
 @dataclass(frozen=True)
 class Tracked:
     """`nodes` stand in the order of the DAG, the comparison last; `config` is the experiment as JSON."""

@@ -26,7 +26,7 @@ from flows.engine.headline_metrics import Comparison, Point
 from flows.engine.lock import locked
 from flows.engine.marks import MARK, Mark, Marked, current, current_run, runs_of, search
 from flows.engine.store import Manifest
-from flows.engine.tracked import CALIBRATION_NOTE, Tracked
+from flows.engine.tracked import CALIBRATION_NOTE, Tracked, place_name
 from tasks.contract import Axes, Node, digest_of, read_json
 from tasks.prepare.stage import MODEL_FILE, told
 
@@ -95,10 +95,6 @@ def kill(uri: str, sweep: str) -> int:
     for run in dead:
         client.set_terminated(run.info.run_id, "KILLED")
     return len(dead)
-
-
-def place_name(place: Axes) -> str:
-    return "/".join(place.words())
 
 
 @contextmanager
