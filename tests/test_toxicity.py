@@ -67,6 +67,23 @@ def test_scores_depend_neither_on_the_order_of_rows_nor_on_repeats(detoxify: Any
     assert again.scores == (*reversed(forward.scores), *forward.scores[:5])
 
 
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_texts_of_like_length_are_read_together_each_once_and_scored_as_alone(detoxify: Any, batch: int) -> None:
+    texts = some_texts(60) * 2
+    read: list[tuple[int, int]] = []  # rows and padded length of each batch
+    hook = detoxify.model.register_forward_pre_hook(
+        lambda model, positional, named: read.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    reading = Scorer(detoxify).score(texts, batch)
+    hook.remove()
+    assert sum(rows for rows, _ in read) == len(set(texts))
+    assert all(rows * length <= batch * 32 for rows, length in read)
+    assert [length for _, length in read] == sorted(length for _, length in read)
+    for text, scores in zip(texts[:60], reading.scores, strict=False):
+        alone = detoxify.predict(text)
+        assert scores == pytest.approx([alone[name] for name in reading.classes], abs=1e-5)
+
+
 def test_a_last_batch_of_one_text_is_scored(detoxify: Any) -> None:
     assert Scorer(detoxify).score(["you", "are bad", "the day is"], batch=2).scores[2] == pytest.approx(
         Scorer(detoxify).score(["the day is"], batch=64).scores[0], abs=1e-6

@@ -52,10 +52,17 @@ class Classifier:
 
         with torch.no_grad():
             inputs = self.tokenizer(list(texts), return_tensors="pt", truncation=True, padding=True).to(self.model.device)
-            logits = self.model(**inputs).logits.cpu()
-        logits[~torch.isfinite(logits)] = torch.nan  # of +inf a sigmoid would make a plausible 1.0; no number is no score
-        scores = torch.sigmoid(logits) if self._each_alone else torch.softmax(logits, dim=1)
-        return {name: scores[:, i].tolist() for name, i in zip(self.class_names, self._kept, strict=True)}
+            scores = self.scores(self.model(**inputs).logits.cpu())
+        return {name: scores[:, i].tolist() for i, name in enumerate(self.class_names)}
+
+    def scores(self, logits: Any) -> Any:
+        """Scores in [0, 1], (text, class), of the model's logits, (text, label)."""
+        import torch
+
+        logits = logits.masked_fill(
+            ~torch.isfinite(logits), torch.nan
+        )  # of +inf a sigmoid would make a plausible 1.0; no number is no score
+        return (torch.sigmoid(logits) if self._each_alone else torch.softmax(logits, dim=1))[:, self._kept]
 
 
 def fetch_classifier(id_or_folder: str, revision: str, classes: Mapping[str, str], folder: Path) -> None:

@@ -49,7 +49,7 @@ class Settings:
 
 STAGE = Stage(
     name="counterfactual",
-    version="2",
+    version="3",
     body="tasks.evaluations.counterfactual.body:run",
     libraries=("torch", "transformers", "peft", "vaderSentiment", "numpy"),
     shrink="batch",
