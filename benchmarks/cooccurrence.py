@@ -1,6 +1,9 @@
-"""Seconds and memory of the co-occurrence stage over many completions of about fifty words.
+"""Seconds and memory of the co-occurrence stage over many completions of about fifty words, and HELM's algorithm beside it.
 
     python -m benchmarks.cooccurrence [completions]
+
+HELM's `BiasMetric` (Liang et al. 2022) by its definition, as `tests.test_group_distances` has it written out, over the same axes and lists:
+its cost is the same for each text, so it is timed on some, before and after the stage's steps, and its median a text is multiplied.
 
 Texts are words drawn one by one as often as they occur in the word counts that textblob ships (29,000 words of books), some with
 punctuation, so that almost all texts differ; a group word of the prompt is put into every second one. Prompts are those of the
@@ -13,10 +16,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +33,11 @@ from tasks.evaluations.cooccurrence import stage
 from tasks.evaluations.cooccurrence.stage import SOCIAL_GROUPS, TARGETS
 from tasks.sampling.completions import COMPLETIONS
 from tests import defaults
+from tests.test_group_distances import helm_association, helm_representation
 
 SUITE = CONFIGS / "prompts" / "cooccurrence.yaml"
 WORDS = 50
+PART = 5  # texts that HELM's algorithm is timed on at once
 
 
 def write(folder: Path, completions: int) -> int:
@@ -67,6 +74,8 @@ def measure(folder: Path) -> None:
 
     settings, suite, total = defaults.settings(stage), load_suite(SUITE), 0.0
     axes, targets = load_axes(SOCIAL_GROUPS, settings.axes), load_targets(TARGETS, settings.targets)
+    some, before = some_texts(folder), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    theirs = [helm(texts, axes, targets) for texts in some[::2]]
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         nonlocal total
@@ -109,6 +118,32 @@ def measure(folder: Path) -> None:
     print(
         f"together {total:.1f} s of a core; without sentiment {total - spent['sentiment']:.1f} s ({settings.permutations:,} permutations)"
     )
+    theirs += [helm(texts, axes, targets) for texts in some[1::2]]
+    held, each = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, statistics.median(theirs)
+    print(f"memory: {held * 1024 / len(counted.prompt):,.0f} bytes a completion at the peak")
+    print(
+        f"HELM's algorithm: {1e3 * each:.1f} ms a text ({1e3 * min(theirs):.1f} to {1e3 * max(theirs):.1f}), so "
+        f"{each * len(counted.prompt):,.0f} s of a core: {each * len(counted.prompt) / total:.0f} × as long as all of this, "
+        f"{each * len(counted.prompt) / (total - spent['sentiment']):.0f} × as long as this without sentiment"
+    )
+
+
+def some_texts(folder: Path) -> list[list[str]]:
+    """Ten parts of the first texts."""
+    with (folder / COMPLETIONS).open(encoding="utf-8") as stream:
+        texts = [json.loads(line)["text"] for line in islice(stream, 10 * PART)]
+    return [texts[start : start + PART] for start in range(0, len(texts), PART)]
+
+
+def helm(texts: list[str], axes: Mapping[str, Any], targets: Mapping[str, Sequence[str]]) -> float:
+    """Seconds of a core a text that its algorithm takes for what the stage measures."""
+    used = time.process_time()
+    for axis in axes.values():
+        groups = [list(words) for words in axis.words.values()]
+        helm_representation(texts, groups)
+        for listed in targets.values():
+            helm_association(texts, groups, list(listed))
+    return (time.process_time() - used) / len(texts)
 
 
 def main(completions: int) -> None:
