@@ -179,6 +179,9 @@ def test_a_second_run_is_all_cached_and_doubles_nothing(again: Again, home: Path
     assert all(float(seconds) > 0 and tries == "1" for seconds, tries in kept.values())
     assert rows(home) == before
     assert sum(name == "Cached" for _, _, name in sweeps.task_runs(home)) == stages + 1  # and the scorer of the first
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        tagged = database.execute("select tags from task_run where state_name = 'Cached'").fetchall()
+    assert all(any(tag.startswith("stage:") for tag in json.loads(tags)) for (tags,) in tagged)
     client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("small").experiment_id])
     assert len(runs) == 7
@@ -186,6 +189,25 @@ def test_a_second_run_is_all_cached_and_doubles_nothing(again: Again, home: Path
         for name in run.data.metrics:
             history = client.get_metric_history(run.info.run_id, name)
             assert len({point.step for point in history}) == len(history)
+
+
+def test_what_was_deleted_in_mlflow_is_tracked_again_by_a_run_of_which_everything_is_there(
+    again: Again, home: Path, config: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("small").experiment_id
+    arm = next(run for run in client.search_runs([experiment]) if run.data.params.get("arm") == "control")
+    client.delete_run(arm.info.run_id)
+    database = home / "mlflow" / "mlflow.db"
+    sweeps.palms(home, "run", str(config))
+    names = [run.info.run_name for run in client.search_runs([experiment])]
+    assert len(names) == 7
+    assert arm.info.run_name in names
+    written = database.stat().st_mtime_ns
+    sweeps.palms(home, "run", str(config))
+    assert database.stat().st_mtime_ns == written
 
 
 def test_a_stale_address_of_an_orchestrator_is_not_used(again: Again) -> None:

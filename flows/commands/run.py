@@ -52,9 +52,12 @@ def carry_out(run: Run, there: Server | None = None) -> int:
     if there is None and (given := os.environ.get("PREFECT_API_URL")):
         out.print(f"PREFECT_API_URL={given} is not used: sweeps have the server of PALMS_HOME", style="yellow", highlight=False)
     server = running(run.home, "prefect")
-    # the runner starts a process for each sweep, which takes longer than a sweep of which everything is there
+    # the runner starts a process for each sweep, which takes longer than one of which everything is there; where all of the store is
+    # to be read, that is not done here as well
     handed_over = (
-        server is not None and running(run.home, "runner") is not None and any(row.state != "cached" for row in planned(run))
+        server is not None
+        and running(run.home, "runner") is not None
+        and (run.request.verify or any(row.state != "cached" for row in planned(run)))
     )
     try:
         if server is not None and handed_over:
