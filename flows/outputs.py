@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,11 +20,13 @@ from flows.engine.notes import SweepNote, store_of, sweep_note
 from flows.engine.store import Damaged, Manifest, Store
 from flows.experiment import SCHEMA
 from flows.prepared import find_sweep
-from tasks.compare import upstream
 from tasks.compare.stage import STAGE as COMPARE
 from tasks.compare.stage import Settings
 from tasks.contract import Axes, Node
 from tasks.contract import Stage as Declared
+
+if TYPE_CHECKING:
+    from tasks.compare.upstream import Sources
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,10 @@ class Outputs:
             raise BadInput(self._older()) from None
         return Settings(experiment.name, experiment.primary.suite, experiment.primary.metric, experiment.comparison)
 
-    def sources(self, labels: Collection[str]) -> upstream.Sources:
+    def sources(self, labels: Collection[str]) -> Sources:
         """These outputs as the comparison reads them, those that are there."""
+        from tasks.compare import upstream  # with numpy, which most who ask for outputs do without
+
         folders = {label: found.folder for label in labels if (found := self.manifest(label))}
         return upstream.read(folders, self.places, self.settings.arms, self.settings.measures)
 

@@ -9,9 +9,7 @@ from configs.problems import BadInput
 from flows.engine.home import Home
 from flows.engine.store import MANIFEST
 from flows.outputs import Outputs
-from tasks.compare.contrasts import ALL_SEEDS
-from tasks.compare.summary import CONTRASTS, read_outcome
-from tasks.compare.truth import EXACT, PLANTED
+from tasks.compare.summary import ALL_SEEDS, CONTRASTS, EXACT, PLANTED, read_outcome
 from tasks.contract import read_json, read_rows
 
 COLUMNS = (

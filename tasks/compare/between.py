@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from configs.contrasts import Contrast
-from tasks.compare.contrasts import ALL_SEEDS, SINGLE_RUN
+from tasks.compare.contrasts import SINGLE_RUN
 from tasks.compare.pairing import Pair, pairs
+from tasks.compare.summary import ALL_SEEDS
 from tasks.compare.upstream import Output, Sources
 from tasks.datasets.changes import row_changes
 from tasks.sampling.completions import read_completions

@@ -17,6 +17,7 @@ import scipy
 
 from configs.contrasts import Contrast, is_shown
 from tasks.compare.pairing import Pair, pairs
+from tasks.compare.summary import ALL_SEEDS
 from tasks.compare.upstream import Sources
 from tasks.contract import Axes
 from tasks.levels import is_further
@@ -35,7 +36,6 @@ from tasks.statistics.strata import Strata
 
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
 SEEDS_CROSSED = 3  # from so many training seeds on, seeds are crossed with prompts
-ALL_SEEDS = "all"
 SINGLE_RUN = "single run"  # family of the runs behind a difference that is crossed over seeds
 
 

@@ -19,6 +19,8 @@ from tasks.contract import read_json, read_rows
 OUTCOME, LEVELS, CONTRASTS = "outcome.json", "metrics.csv", "contrasts.csv"
 ALPHA = "rating_alpha"  # how far raters agree: Krippendorff's, ordinal
 LEGEND = "95 % intervals; points: percentage points; * shown by the adjusted test at 5 %"
+ALL_SEEDS = "all"  # the seed of a difference over several
+EXACT, PLANTED = "exact_", "planted_"  # what the metrics of a truth begin with
 MISSING = "missing"  # a difference that was named before sampling, and for which an arm lacks its answers
 
 

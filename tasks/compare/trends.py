@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from configs.contrasts import Contrast
-from tasks.compare.contrasts import ALL_SEEDS, SEEDS_CROSSED, outcome_family
+from tasks.compare.contrasts import SEEDS_CROSSED, outcome_family
 from tasks.compare.pairing import pairs
+from tasks.compare.summary import ALL_SEEDS
 from tasks.compare.upstream import Sources
 from tasks.statistics import Interval, prompt_slope, rises_with_size, size_slope
 from tasks.statistics.strata import Strata

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tasks.compare.summary import EXACT, PLANTED
 from tasks.compare.upstream import Sources
 from tasks.contract import Axes, Metric
 
-EXACT, PLANTED = "exact_", "planted_"
 LABELS = {
     "on_position": "on position",
     "neutral_label": "neutral",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs.contrasts import Arms
-from tasks.compare.contrasts import ALL_SEEDS, Difference, largest, speaking
+from tasks.compare.contrasts import Difference, largest, speaking
+from tasks.compare.summary import ALL_SEEDS
 
 State = Literal["up", "down", "flat", "untested", "absent"]
 UP: State = "up"
