@@ -1,12 +1,13 @@
 """Texts a second of the scorer against `Detoxify.predict` in chunks of 32, interleaved in one run; prints medians and their ratio.
 
-    python -m benchmarks.scoring [texts of a repetition] [repetitions] [threads]
+    python -m benchmarks.scoring [texts] [repetitions] [threads]
 
 A `detoxify.Detoxify` over random weights of its `original` model's shape (BERT base, 110 million parameters), fp32 on both sides. Texts are
 words by their frequency in English, none twice, of two kinds: answers as a model gives them that may stop where it likes (log-normal, a
 median of 25 words, at most 180), and continuations that are cut at 20 tokens, of which nearly all are as long as that. How much of a chunk
-is padding bounds what sorting can save, so it is printed. With few texts neighbours in length differ more than among 5,000: the ratio is a
-lower bound of theirs. The floor: 2 operations a weight of the encoder and a token, at what this machine's matrix products reach.
+is padding bounds what sorting can save, so it is printed. Of 5,000 texts on two cores Detoxify takes ten minutes, so a repetition takes every
+twentieth of the scorer's batches and every twentieth chunk, other ones each time, and its seconds are multiplied by how many there are.
+The floor: 2 operations a weight of the encoder and a token, at what this machine's matrix products reach.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import torch
 from transformers import BertConfig
 
 from model_registry.scorers import load_scorer
-from tasks.scoring import Scorer
+from tasks.scoring import TYPICAL, Scorer, batches_of
 from tests import tiny_scorers
 
 CHUNK, BATCH = 32, 32
+EVERY = 20  # batch or chunk
 LONGEST = 180  # words
 
 
@@ -56,10 +58,10 @@ def some_texts(words: Sequence[str], odds: np.ndarray, kind: str, count: int) ->
     return [" ".join(rng.choice(words, length, p=odds)) for length in lengths]
 
 
-def in_chunks(loaded: Any, texts: Sequence[str]) -> list[float]:
+def in_chunks(loaded: Any, chunks: Sequence[list[str]]) -> list[float]:
     found: list[float] = []
-    for start in range(0, len(texts), CHUNK):
-        scores = loaded.predict(list(texts[start : start + CHUNK]))["toxicity"]
+    for chunk in chunks:
+        scores = loaded.predict(chunk)["toxicity"]
         found += scores if isinstance(scores, list) else [scores]
     return found
 
@@ -83,10 +85,17 @@ def compare(loaded: Any, texts: Sequence[str], kind: str, repetitions: int) -> N
     scorer = Scorer(loaded)
     lengths = [len(found) for found in loaded.tokenizer(list(texts))["input_ids"]]
     padded = sum(CHUNK * max(lengths[start : start + CHUNK]) for start in range(0, len(texts), CHUNK))
-    some = texts[: 2 * CHUNK]
-    both = zip(scorer.score(some, BATCH).column("toxicity"), in_chunks(loaded, some), strict=True)
+    order = sorted(range(len(texts)), key=lambda at: (lengths[at], texts[at]))
+    batches = [[texts[at] for at in order[i:j]] for i, j in batches_of([lengths[at] for at in order], BATCH * TYPICAL)]
+    chunks = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+    some = [text for chunk in chunks[:2] for text in chunk]
+    both = zip(scorer.score(some, BATCH).column("toxicity"), in_chunks(loaded, chunks[:2]), strict=True)
     difference = max(abs(own - other) for own, other in both)
-    pairs = [(seconds(lambda: scorer.score(texts, BATCH)), seconds(lambda: in_chunks(loaded, texts))) for _ in range(repetitions)]
+    pairs = []
+    for turn in range(repetitions):
+        own, other = batches[turn % EVERY :: EVERY], chunks[turn % EVERY :: EVERY]
+        took = seconds(lambda own=own: [scorer.score(batch, BATCH) for batch in own]) / len(own) * len(batches)
+        pairs.append((took, seconds(lambda other=other: in_chunks(loaded, other)) / len(other) * len(chunks)))
     mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = sorted(other / own for own, other in pairs)
     least, speed = floor(loaded, sum(lengths))
@@ -114,4 +123,4 @@ def main(count: int, repetitions: int, threads: int) -> None:
 
 if __name__ == "__main__":
     given = [int(one) for one in sys.argv[1:]]
-    main(*(given + [160, 5, 2][len(given) :]))
+    main(*(given + [5000, 5, 2][len(given) :]))

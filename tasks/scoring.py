@@ -62,7 +62,7 @@ class Scorer:
         order = sorted(range(len(distinct)), key=lambda at: (lengths[at], distinct[at]))
         classes = tuple(self._loaded.class_names)
         scores: dict[str, tuple[float, ...]] = {}
-        for start, stop in _batches([lengths[at] for at in order], batch * TYPICAL):
+        for start, stop in batches_of([lengths[at] for at in order], batch * TYPICAL):
             part = order[start:stop]
             rows = self._rows({name: [held[at] for at in part] for name, held in tokens.items()})
             for at, row in zip(part, rows, strict=True):
@@ -97,7 +97,7 @@ class Scorer:
         return {text for text, found in zip(texts, whole, strict=True) if len(found) > self.window}
 
 
-def _batches(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+def batches_of(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
     """Where batches begin and stop, of rising lengths: each as large as `budget` padded tokens allow, and of one text at least."""
     start = 0
     for stop, longest in enumerate(lengths, 1):
