@@ -84,7 +84,8 @@ def floor(loaded: Any, tokens: int) -> tuple[float, float]:
 def compare(loaded: Any, texts: Sequence[str], kind: str, repetitions: int) -> None:
     scorer = Scorer(loaded)
     lengths = [len(found) for found in loaded.tokenizer(list(texts))["input_ids"]]
-    padded = sum(CHUNK * max(lengths[start : start + CHUNK]) for start in range(0, len(texts), CHUNK))
+    parts = [lengths[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+    padded = sum(len(part) * max(part) for part in parts)
     order = sorted(range(len(texts)), key=lambda at: (lengths[at], texts[at]))
     batches = [[texts[at] for at in order[i:j]] for i, j in batches_of([lengths[at] for at in order], BATCH * TYPICAL)]
     chunks = [list(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
