@@ -30,7 +30,7 @@ from tasks.sampling import body as sampling
 from tasks.sampling.engines.decode import Row, decode
 from tasks.sampling.stage import Settings as Sampling
 from tests import tiny
-from tests.jobs import make_job
+from tests.jobs import NUMERICS, make_job
 
 METHODS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -237,7 +237,7 @@ def _refuses(method: str, folder: Path) -> bool:
 
 
 def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str]) -> Iterator[str]:
-    model, words = load_model(folder, precision="fp32", device="cpu"), load_tokenization(folder)
+    model, words = load_model(folder, **NUMERICS.loading), load_tokenization(folder)
     asked = words.of("Question: Who decides? Answer: nobody")
     if not torch.allclose(_logits(model, asked)[:-1], _logits(model, (*asked[:-1], 7))[:-1], atol=1e-5):
         yield "a token's logits depend on a later token"
@@ -258,7 +258,7 @@ def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str]) -> It
         settings = Tuning(**{**TUNING.__dict__, "method": method, "options": METHODS[method]})
         with mock.patch.object(start, "save", noting):
             finetune.run([make_job(tuned, settings, {"model": work / "prepared", "dataset": work / "data"}).job])
-        arm = load_arm(work / "prepared", tuned, precision="fp32", device="cpu")
+        arm = load_arm(work / "prepared", tuned, **NUMERICS.loading)
         reloaded = _logits(arm, asked)
         if not torch.equal(trained[-1], reloaded):
             yield f"{method}: the reloaded model's logits differ by {float((trained[-1] - reloaded).abs().max()):.2g}"

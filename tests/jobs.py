@@ -28,6 +28,9 @@ class Ran:
         return len(self.committed)
 
 
+NUMERICS = Numerics(attention="sdpa")  # as a sweep on a CPU has them, but for the threads
+
+
 def make_job(
     work: Path,
     settings: Any,
@@ -45,7 +48,7 @@ def make_job(
         settings=settings,
         inputs=dict(inputs),
         work=work,
-        numerics=numerics or Numerics(attention="sdpa"),
+        numerics=numerics or NUMERICS,
         commit=lambda volatile=(), requires=(): committed.append(tuple(volatile)),
         places=dict(places or {}),
         progress=lambda done, total, unit: steps.append((done, total, unit)),
