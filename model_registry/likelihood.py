@@ -32,7 +32,8 @@ def log_likelihoods(model: Any, asked: Ids, answered: Sequence[Ids]) -> list[flo
     rows = [[*asked, *answer, *[answer[-1]] * (longest - len(answer))] for answer in answered]
     tokens = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
-        logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=longest).logits.float()  # from the prompt's last token on
+        # of the prompt's last token and all behind it
+        logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=longest).logits.float()
         aimed = tokens[:, len(asked) :]
         logs = logits.gather(-1, aimed[..., None]).squeeze(-1) - logits.logsumexp(-1)
     found = [float(row[: len(answer)].double().sum()) for row, answer in zip(logs.cpu(), answered, strict=True)]
