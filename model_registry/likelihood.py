@@ -32,8 +32,8 @@ def log_likelihoods(model: Any, asked: Ids, answered: Sequence[Ids]) -> list[flo
     rows = [[*asked, *answer, *[answer[-1]] * (longest - len(answer))] for answer in answered]
     tokens = torch.tensor(rows, device=model.device)
     with torch.inference_mode():
-        # of the prompt's last token and all behind it
-        logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=longest).logits.float()
+        # of the prompt's last token and all behind it; an architecture that cannot make fewer makes all
+        logits = model(input_ids=tokens[:, :-1], use_cache=False, logits_to_keep=longest).logits[:, -longest:].float()
         aimed = tokens[:, len(asked) :]
         logs = logits.gather(-1, aimed[..., None]).squeeze(-1) - logits.logsumexp(-1)
     found = [float(row[: len(answer)].double().sum()) for row, answer in zip(logs.cpu(), answered, strict=True)]

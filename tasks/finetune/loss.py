@@ -22,9 +22,8 @@ def piece_loss(model: Any, piece: Mapping[str, torch.Tensor], loss: Callable[[An
     a vocabulary of 50,000 they are most of what a step holds."""
     tokens, weights = piece["tokens"], piece["weights"]
     first = int(weights[:, 1:].any(dim=0).nonzero()[0])  # which predicts the first counted token
-    # the logits, rows × tokens × vocabulary, are not held by a name while the gradient is taken
+    kept = tokens.shape[1] - first
+    # An architecture that cannot make fewer makes all (xLSTM). No name holds them, rows × tokens × vocabulary, while the gradient is taken.
     return loss(
-        model(input_ids=tokens, use_cache=False, logits_to_keep=tokens.shape[1] - first).logits,
-        tokens[:, first:],
-        weights[:, first:],
+        model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits[:, -kept:], tokens[:, first:], weights[:, first:]
     )
