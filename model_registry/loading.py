@@ -114,7 +114,7 @@ def open_weights(auto: Any, folder: Path, precision: str, attention: str = PLAIN
     import torch
 
     quiet()
-    if not _has_fused(auto, folder):
+    if attention != PLAIN and not _has_fused(auto, folder):
         attention = PLAIN
     weights = weight_files(file.name for file in folder.iterdir())
     model, told = auto.from_pretrained(

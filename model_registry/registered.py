@@ -31,6 +31,7 @@ class Version(Section):
     prepared: str
     precision: str
     device: str
+    attention: str = "eager"  # of versions that were registered before there was another
     facts: Facts
     forced: str | None = None
 
@@ -100,7 +101,7 @@ def outputs(home: Path, version: Version) -> tuple[Path, Path]:
 
 
 def load(named: str) -> tuple[Any, Any]:
-    """A registered model, in evaluation mode and in the precision it was sampled in, and its tokenizer.
+    """A registered model, in evaluation mode, in the precision and with the attention that it was sampled with, and its tokenizer.
 
     `named` is `NAME`, `NAME@ALIAS` (latest, champion) or `NAME/VERSION`, as `palms models list` has them, in the home that PALMS_HOME
     names (`.palms` here by default). An adapter comes on its base, as a PEFT model. On a machine without the GPU that it was
@@ -118,4 +119,5 @@ def load(named: str) -> tuple[Any, Any]:
     from model_registry.loading import load_arm, load_tokenizer
 
     device = version.device if version.device == "cpu" or torch.cuda.is_available() else "cpu"
-    return load_arm(prepared, tuned, precision=version.precision, device=device), load_tokenizer(prepared_folder(prepared))
+    model = load_arm(prepared, tuned, precision=version.precision, device=device, attention=version.attention)
+    return model, load_tokenizer(prepared_folder(prepared))

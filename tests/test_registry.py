@@ -239,6 +239,7 @@ def test_an_adapter_is_exported_as_it_is_or_merged_into_the_same_model(home: Hom
         assert done.exit_code == 0, done.output
         assert (tmp_path / form / "README.md").read_text().startswith(f'---\nlibrary_name: "{library}"')
     version = registered.find(home.root, ADAPTER)[1]
+    assert version.attention == model.config._attn_implementation == "sdpa"  # as the sweep sampled
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         assert (tmp_path / "tuned" / name).read_bytes() == (home.place(version.tuned) / "model" / name).read_bytes()
     assert not (tmp_path / "tuned" / "model.safetensors").exists()

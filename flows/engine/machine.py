@@ -35,8 +35,8 @@ def numerics(experiment: Experiment) -> Numerics:
     asked = experiment.numerics
     device = asked.device if asked.device != "auto" else ("cuda" if gpus() else "cpu")
     precision = asked.precision if asked.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
-    # On CPU the fused attention repeats to the bit, and keeps no rows × heads × tokens² for the backward pass. On CUDA its backward pass in fp32
-    # does not repeat.
+    # On CPU the fused attention repeats to the bit (tests/test_loading.py), and keeps no rows × heads × tokens² for the backward pass. On CUDA
+    # whether its backward pass does was not tried.
     attention = "sdpa" if device == "cpu" else "eager"
     return Numerics(device, precision, cores() if asked.threads == "auto" else asked.threads, attention)
 

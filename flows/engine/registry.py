@@ -27,7 +27,7 @@ from model_registry import catalog, registered
 from model_registry.cards import Capability, Effect, Facts, learned
 from model_registry.folders import prepared_folder, stated_licence
 from model_registry.registered import CHAMPION, Registered, Version
-from tasks.contract import Axes, Node, read_json, replace_file
+from tasks.contract import Axes, Node, Numerics, read_json, replace_file
 from tasks.prepare.stage import MODEL_FILE, told
 
 FORCED = "forced"
@@ -129,14 +129,15 @@ def _version(home: Home, tracked: Tracked, node: Node, compared: Comparison) -> 
     tuned, prepared = tracked.manifest(node), tracked.prepared(node.axes)
     if tuned is None or prepared is None:
         return None
-    numerics = tuned.document["identity"]["numerics"]
+    numerics = Numerics(**tuned.document["identity"]["numerics"])
     return Version(
         number=1,
         digest=tuned.digest,
         tuned=home.noted(tuned.folder),
         prepared=home.noted(prepared.folder),
-        precision=numerics["precision"],
-        device=numerics["device"],
+        precision=numerics.precision,
+        device=numerics.device,
+        attention=numerics.attention,
         facts=_facts(tracked, node.axes, tuned, prepared, compared),
     )
 
