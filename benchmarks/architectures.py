@@ -27,7 +27,8 @@ from tasks.finetune import body as finetune
 from tasks.finetune import methods, start
 from tasks.finetune.stage import Settings as Tuning
 from tasks.sampling import body as sampling
-from tasks.sampling.engines.decode import Row, decode
+from tasks.sampling.engines.decode import decode_rows
+from tasks.sampling.engines.rows import Row
 from tasks.sampling.stage import Settings as Sampling
 from tests import tiny
 from tests.jobs import NUMERICS, make_job
@@ -278,7 +279,7 @@ def _agree(model: Any, asked: Sequence[int]) -> bool:
     """Greedy tokens by the cache are those of whole passes."""
     rows = [Row(tuple(asked[:stop]), np.zeros(12)) for stop in (6, 9)]
     for row, one in zip(
-        rows, decode(model, rows, shape=2, prefill=6, ends=frozenset(), filler=0, temperature=0, top_p=1.0), strict=True
+        rows, decode_rows(model, rows, shape=2, ends=frozenset(), filler=0, temperature=0, top_p=1.0), strict=True
     ):
         seen = list(row.prompt)
         for _ in one.tokens:

@@ -1,71 +1,253 @@
-"""Tokens a second of the sampler against transformers' `generate`, interleaved in one run; prints medians and their ratio.
+"""Tokens a second of the sampler against transformers' `generate`, interleaved in one run; prints floors, medians and the median of ratios.
 
-    python -m benchmarks.decode [repetitions]
+    python -m benchmarks.decode arms [--size 5m|135m] [--precision fp32|bf16] [--top-p 1.0] [--repetitions 5] [--threads 2]
+    python -m benchmarks.decode prompt [--size …]     800 samples of one prompt, which end at unlike lengths
+    python -m benchmarks.decode memory [--size …]     peak of resident memory by number of samples, each in a process of its own
 
-Random weights of a calibration rung's shape, one thread, fp32, equal prompts of 12 tokens, no end token, so that both do equal work.
+Random weights, logits spread as a trained model's are. `arms`: three LoRA arms of 40 prompts of 14 to 32 tokens, 3 samples of each; ours in one
+batch on one base, theirs merged into the weights, an arm after the other. Nothing ends early, so both sides do equal work. `prompt`: a set of
+end tokens that holds a fortieth of the vocabulary, and at most 200 tokens. Attention is sdpa and precision equal on both sides. `generate`
+runs at the number of rows that is best for it, found beforehand in the same run, and so do we. Floors: operations of the forward passes over
+what this machine's products reach, and bytes of the weights over its bandwidth, both measured in the run.
 """
 
 from __future__ import annotations
 
+import argparse
+import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.sampling.engines.decode import Row, decode
+from model_registry.loading import make_deterministic
+from tasks.sampling.engines import slots
+from tasks.sampling.engines.rows import Drawn, How, Row, Work
+from tasks.sampling.engines.stacked import Stack
 from tasks.sampling.streams import uniforms
 
-BATCH, PROMPT, NEW = 64, 12, 50
+ARMS, PROMPTS, SAMPLES, NEW = 3, 40, 3, 40
+MANY, LONGEST, ENDING = 800, 200, 40
+SHAPES: dict[str, dict[str, Any]] = {
+    "5m": {
+        **{"vocab_size": 8192, "hidden_size": 256, "intermediate_size": 768},
+        **{"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4},
+    },
+    "135m": {  # SmolLM2's
+        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
+        **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
+    },
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+LORA = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+SPREAD = 3.5  # standard deviation of the logits
 
 
-def model() -> GPTNeoXForCausalLM:
+def model(given: argparse.Namespace) -> Any:
     torch.manual_seed(0)
-    config = GPTNeoXConfig(
-        vocab_size=408,
-        hidden_size=160,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=640,
-        max_position_embeddings=64,
+    shape = SHAPES[given.size]
+    config = LlamaConfig(
+        **shape,
+        max_position_embeddings=512,
         tie_word_embeddings=True,
-        attn_implementation="eager",
+        attn_implementation="sdpa",
+        eos_token_id=None,
+        pad_token_id=0,
     )
-    return GPTNeoXForCausalLM(config).eval()
+    made = LlamaForCausalLM(config)
+    with torch.no_grad():
+        made.get_input_embeddings().weight.mul_(SPREAD / 0.02 / shape["hidden_size"] ** 0.5)
+    return made.to(DTYPES[given.precision]).eval()
 
 
-def ours(network: GPTNeoXForCausalLM, top_p: float) -> None:
-    rows = [Row([5] * PROMPT, uniforms(0, "prompt", i, NEW)) for i in range(BATCH)]
-    decode(network, rows, shape=BATCH, prefill=PROMPT, ends=frozenset(), filler=0, temperature=1.0, top_p=top_p)
+def prompts(given: argparse.Namespace) -> list[tuple[int, ...]]:
+    torch.manual_seed(1)
+    lengths = [14 + 18 * i // (PROMPTS - 1) for i in range(PROMPTS)]
+    return [tuple(torch.randint(1, SHAPES[given.size]["vocab_size"], (length,)).tolist()) for length in lengths]
 
 
-def theirs(network: GPTNeoXForCausalLM, top_p: float) -> None:
-    prompts = torch.full((BATCH, PROMPT), 5)
-    options = {"do_sample": True, "top_k": 0, "top_p": top_p, "min_new_tokens": NEW, "max_new_tokens": NEW, "pad_token_id": 0}
-    network.generate(prompts, attention_mask=torch.ones_like(prompts), **options)
+def ours(
+    stack: Stack,
+    arms: int,
+    asked: Sequence[tuple[int, ...]],
+    samples: int,
+    new: int,
+    ends: frozenset[int],
+    top_p: float,
+    shape: int,
+) -> int:
+    """Tokens drawn."""
+    count = len(asked) * samples
+    tokens = 0
+
+    def done(_: int, drawn: Drawn) -> None:
+        nonlocal tokens
+        tokens += len(drawn.tokens) + drawn.stopped
+
+    def row(i: int) -> Row:
+        return Row(asked[i // samples], uniforms(0, str(i // samples), i % samples, new))
+
+    lengths = [len(prompt) for prompt in asked]
+    how = How(shape, min(lengths), max(lengths), new, ends, 0, 1.0, top_p)
+    if why := slots.misfit(stack, how):
+        raise AssertionError(why)
+    slots.decode(stack, [Work(count, range(count), row, lambda i: asked[i // samples], done) for _ in range(arms)], how)
+    return tokens
 
 
-def rate(work: Callable[[], None]) -> float:
+@torch.inference_mode()
+def theirs(
+    models: Sequence[Any], asked: Sequence[tuple[int, ...]], samples: int, new: int, ends: frozenset[int], top_p: float, rows: int
+) -> int:
+    """Tokens drawn; `rows` at once."""
+    options = {"do_sample": True, "top_k": 0, "top_p": top_p, "max_new_tokens": new, "pad_token_id": 0}
+    options |= {"eos_token_id": sorted(ends)} if ends else {"eos_token_id": None}
+    tokens = 0
+    for one in models:
+        for start in range(0, len(asked) * samples, rows):
+            count = min(rows, len(asked) * samples - start)
+            if len(asked) == 1:
+                ids, mask, options["num_return_sequences"] = (
+                    torch.tensor(asked),
+                    torch.ones(1, len(asked[0]), dtype=torch.long),
+                    count,
+                )
+            else:
+                some = [asked[i // samples] for i in range(start, start + count)]
+                width = max(map(len, some))
+                ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in some])
+                mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in some])
+            said = one.generate(ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+            if ends:
+                over = torch.isin(said, torch.tensor(sorted(ends)))
+                tokens += int((over.cumsum(dim=1) - over.long() == 0).sum())  # up to the first end token and with it
+            else:
+                tokens += said.numel()
+    return tokens
+
+
+def rate(work: Callable[[], int]) -> float:
     began = time.perf_counter()
-    work()
-    return BATCH * NEW / (time.perf_counter() - began)
+    return work() / (time.perf_counter() - began)
 
 
-def main(repetitions: int) -> None:
-    torch.set_num_threads(1)
-    network = model()
-    for top_p in (1.0, 0.9):
-        pairs = [
-            (rate(lambda p=top_p: ours(network, p)), rate(lambda p=top_p: theirs(network, p))) for _ in range(repetitions + 1)
-        ][1:]
-        mine, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-        ratio = statistics.median(a / b for a, b in pairs)
-        print(
-            f"top_p {top_p}: sampler {mine:,.0f} tokens/s, generate {other:,.0f} tokens/s, ratio {ratio:.2f} ({repetitions} pairs)"
-        )
+def best(work: Callable[..., int], rows: Sequence[int]) -> int:
+    """Of these, the number of rows at which tokens come fastest; it also warms both sides up."""
+    work(rows[0])
+    rates = {count: rate(partial(work, count)) for count in rows}
+    print("  tried:", ", ".join(f"{count} rows {tokens:,.0f}/s" for count, tokens in rates.items()), flush=True)
+    return max(rates, key=rates.__getitem__)
+
+
+def floors(given: argparse.Namespace, rows: int) -> tuple[float, float]:
+    """(FLOP/s of products of a layer's shape at so many rows, bytes/s of reading what no cache holds)."""
+    shape, kind = SHAPES[given.size], DTYPES[given.precision]
+    weights = [torch.randn(shape["intermediate_size"], shape["hidden_size"]).to(kind) for _ in range(30)]
+    x, many = torch.randn(rows, shape["hidden_size"]).to(kind), torch.randn(2**26)
+
+    def took(work: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(6):
+            began = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
+
+    with torch.inference_mode():
+        product = took(lambda: [torch.nn.functional.linear(x, weight) for weight in weights])
+        read = took(many.sum)
+    return 2 * rows * sum(weight.numel() for weight in weights) / product, many.nbytes / read
+
+
+def arms(given: argparse.Namespace) -> None:
+    asked, every = prompts(given), PROMPTS * SAMPLES
+    base = model(given)
+    parameters = sum(weight.numel() for weight in base.parameters())
+    merged = []
+    for arm in range(ARMS):
+        torch.manual_seed(arm + 2)
+        merged.append(get_peft_model(model(given), LORA).merge_and_unload())
+    adapted: Any = base
+    for arm in range(ARMS):
+        torch.manual_seed(arm + 2)
+        adapted = get_peft_model(base, LORA, "0") if arm == 0 else adapted
+        if arm:
+            adapted.add_adapter(str(arm), LORA)
+    for layer in adapted.modules():  # small, as adapters are
+        for name in getattr(layer, "lora_B", ()):
+            layer.lora_B[name].weight.data.mul_(0.05)
+    stack = Stack(adapted.eval(), [str(arm) for arm in range(ARMS)])
+    none = frozenset[int]()
+    tokens = ARMS * every * NEW
+    peak, bandwidth = floors(given, ARMS * every)
+    operations = 2 * parameters * (tokens + ARMS * sum(map(len, asked)))
+    floor = max(operations / peak, NEW * (2 if given.precision == "bf16" else 4) * parameters / bandwidth)
+    print(
+        f"{given.size} {given.precision} {given.threads} threads, top_p {given.top_p}: {parameters / 1e6:.1f}M parameters;"
+        f" products {peak / 1e9:,.0f} GFLOP/s, reading {bandwidth / 1e9:.1f} GB/s; floor {floor:.2f} s = {tokens / floor:,.0f} tokens/s"
+    )
+    mine = partial(ours, stack, ARMS, asked, SAMPLES, NEW, none, given.top_p)
+    other = partial(theirs, merged, asked, SAMPLES, NEW, none, given.top_p)
+    compare(given, mine, other, best(mine, (40, 60, 120)), best(other, (40, 60, 120)))
+
+
+def prompt(given: argparse.Namespace) -> None:
+    asked, network = prompts(given)[:1], model(given)
+    ends = frozenset(range(0, SHAPES[given.size]["vocab_size"], ENDING))
+    print(
+        f"{given.size} {given.precision} {given.threads} threads, top_p {given.top_p}: {MANY} samples of one prompt, an end token in {ENDING}"
+    )
+    mine = partial(ours, Stack(network), 1, asked, MANY, LONGEST, ends, given.top_p)
+    other = partial(theirs, [network], asked, MANY, LONGEST, ends, given.top_p)
+    compare(given, mine, other, best(mine, (64, 128, 256)), best(other, (64, 128, 256, 800)))
+
+
+def compare(
+    given: argparse.Namespace, mine: Callable[..., int], other: Callable[..., int], my_rows: int, their_rows: int
+) -> None:
+    pairs = [(rate(partial(mine, my_rows)), rate(partial(other, their_rows))) for _ in range(given.repetitions)]
+    (ours_, theirs_), ratios = (statistics.median(column) for column in zip(*pairs, strict=True)), [a / b for a, b in pairs]
+    print(
+        f"  sampler at {my_rows} rows an arm {ours_:,.0f} tokens/s, generate at {their_rows} rows {theirs_:,.0f} tokens/s,"
+        f" ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {len(pairs)} pairs)",
+        flush=True,
+    )
+
+
+def memory(given: argparse.Namespace) -> None:
+    """Peaks of a process that draws so many samples of one prompt."""
+    if given.samples:
+        network = model(given)
+        drawn = ours(Stack(network), 1, prompts(given)[:1], given.samples, 40, frozenset(), given.top_p, 64)
+        print(f"{drawn} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
+        return
+    for samples in (64, 640, 6400):
+        asked = [sys.executable, "-m", "benchmarks.decode", "memory", "--samples", str(samples), "--size", given.size]
+        tokens, peak = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+        print(f"  {samples} samples, {tokens} tokens: peak {peak} MiB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("arms", "prompt", "memory"))
+    parser.add_argument("--size", choices=SHAPES, default="5m")
+    parser.add_argument("--precision", choices=DTYPES, default="fp32")
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--samples", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    make_deterministic()
+    {"arms": arms, "prompt": prompt, "memory": memory}[given.what](given)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)
+    main()

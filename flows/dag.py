@@ -277,8 +277,19 @@ class Nodes:
         )
         reads: Reads = {"model": prepared, **tuned, "suite": self.inputs.suites[suite]}
         need = self._need(self.numerics, sampling.BYTES_PER_PARAMETER, _params(model))
-        named = self.preregistration.document()
-        return Node(sampling.STAGE, place, chosen, reads, numerics=self.numerics, resources=need, preregistration=named)
+        named, numerics = self.preregistration.document(), self.numerics
+        together = replace(place, arm=None) if self._stacks(place.arm or "") else None
+        return Node(
+            sampling.STAGE, place, chosen, reads, numerics=numerics, resources=need, together=together, preregistration=named
+        )
+
+    def _stacks(self, name: str) -> bool:
+        """Whether an arm can be decoded in one batch with others of its kind, which is worth waiting for them to be tuned."""
+        arm = self.experiment.arms[name]
+        if isinstance(arm, Derived):
+            return self._stacks(arm.of)
+        adapter = arm.adapter if isinstance(arm, Tuned) else None
+        return adapter is not None and adapter["kind"] == "lora" and not adapter["dora"]
 
     def _of_completions(self, model: Model, prepared: Node, tuned: Mapping[str, Node], said: Node) -> Iterator[Node]:
         """Every evaluation that is asked for on the suite that was sampled."""

@@ -114,6 +114,9 @@ class Node:
     numerics: Numerics | None = None  # None: no floating-point result depends on the machine
     resources: Resources = field(default_factory=Resources)
     tolerant: bool = False  # runs with whatever inputs succeeded (the comparison)
+    together: Axes | None = (
+        None  # of its stage, nodes with equal ones wait for one another: their bodies do more in one call; not keyed
+    )
     preregistration: Mapping[str, Any] | None = None  # what it is made for (`flows.engine.preregistration`): noted beside its key
 
     @property

@@ -18,7 +18,7 @@ from configs.problems import BadInput
 from flows.experiment import read_experiment
 from tasks.contract import canonical
 from tasks.evaluations.cooccurrence.log_odds import z_scores
-from tasks.sampling.engines.decode import draw
+from tasks.sampling.engines.draw import draw
 
 WHOLE = """\
 name: demo

@@ -91,6 +91,13 @@ def test_what_nothing_is_known_of_is_estimated_by_the_stated_formulas(
     assert of(found, "datasets").seconds_from.startswith("not known")
 
 
+def test_lora_arms_of_a_size_are_sampled_together_and_wait_for_nothing_else(tmp_path: Path, models: dict[str, Path]) -> None:
+    _, nodes = prepared(tmp_path, models, "arms.lora_too={method: lora, dataset: values_targeted, learning_rate: 1e-3, rank: 2}")
+    together = {node.axes.arm: node.together for node in nodes if node.stage.name == "sampling"}
+    assert together["lora"] == together["lora_too"] is not None
+    assert {arm for arm, place in together.items() if place is None} == {"base", "values_targeted", "dora"}
+
+
 def test_dora_is_held_more_memory_for_than_lora(tmp_path: Path, models: dict[str, Path]) -> None:
     _, nodes = prepared(tmp_path, models)
     held = {node.axes.arm: node.resources.memory_gib - OVERHEAD_GIB for node in nodes if node.stage.name == "finetune"}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from flows.engine.processes import Admission, classify, run
-from flows.engine.session import StageFailed
+from flows.engine.session import Blocked, StageFailed
 from flows.engine.store import Manifest
-from tasks.contract import Node, Resources
+from tasks.contract import Axes, Node, Resources
 from tests import sweeps, toy
 
 
@@ -135,6 +135,25 @@ def together(session: toy.Session, nodes: list[Node]) -> list[object]:
     for thread in threads:
         thread.join()
     return results
+
+
+def test_nodes_that_are_made_together_wait_for_one_another(tmp_path: Path) -> None:
+    """One is ready at once, one late, one fails before; what is of no group or of another waits for nobody."""
+    place = Axes(ladder="toy")
+    first, late, lost = (replace(toy.node(name), together=place) for name in ("first", "late", "lost"))
+    alone, other = toy.node("alone"), replace(toy.node("other"), together=Axes(ladder="other"))
+    session = toy.session(tmp_path, [first, late, lost, alone, other])
+    session.gather(alone)
+    session.gather(other)
+    waits = threading.Thread(target=session.gather, args=(first,))
+    waits.start()
+    session.settle(lost, Blocked("toy/lost", "toy/above"))
+    waits.join(0.2)
+    assert waits.is_alive()
+    session.gather(late)
+    waits.join(10)
+    assert not waits.is_alive()
+    session.gather(first)  # once more, after a failure
 
 
 def test_the_same_key_twice_at_once_runs_once(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from model_registry.loading import load_arm, load_model
 from tasks.contract import read_json, read_jsonl
 from tasks.sampling.beside import Beside, Manner
 from tasks.sampling.body import ends
-from tasks.sampling.engines.decode import Row, decode
+from tasks.sampling.engines.decode import decode_rows
+from tasks.sampling.engines.rows import Row
 from tasks.sampling.streams import uniforms
 from tests import sweeps, tiny
 from tests.begun import Begin
@@ -209,11 +210,12 @@ def test_a_model_that_is_loaded_by_its_alias_says_what_it_said_in_the_sweep(home
     stored = read_jsonl(sampled.folder / "completions.jsonl")
     for row in stored[:3]:
         numbers = uniforms(settings["seed"], row["prompt_id"], row["repeat"], settings["max_new_tokens"])
-        (drawn,) = decode(
+        (drawn,) = decode_rows(
             model,
             [Row(asked[row["prompt_id"]], numbers)],
             shape=settings["decode_batch"],
-            prefill=min(map(len, asked.values())),
+            shortest=min(map(len, asked.values())),
+            longest=max(map(len, asked.values())),
             ends=ends(model, words, turn),
             filler=words.end,
             temperature=settings["temperature"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from configs.suites import load_suite
 from model_registry.loading import load_model, load_tokenizer, put_adapter
 from tasks.contract import read_jsonl
 from tasks.sampling.body import run
-from tasks.sampling.engines import decode as decoding
-from tasks.sampling.engines.decode import Row, decode, draw
+from tasks.sampling.engines import draw as drawing
+from tasks.sampling.engines import slots
+from tasks.sampling.engines.decode import decode_rows
+from tasks.sampling.engines.draw import draw
+from tasks.sampling.engines.rows import Drawn, How, Row, Work
+from tasks.sampling.engines.stacked import Stack
 from tasks.sampling.stage import Settings
 from tasks.sampling.streams import uniforms
 from tests import tiny
@@ -216,15 +221,20 @@ def test_equally_likely_tokens_enter_the_nucleus_in_order_of_their_ids() -> None
     assert drawn.unique().tolist() == [0, 1, 2, 3]
 
 
-def test_looking_at_the_head_first_draws_what_sorting_everything_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_nucleus_cut_out_by_bins_is_that_of_sorting_everything(monkeypatch: pytest.MonkeyPatch, kind: torch.dtype) -> None:
     torch.manual_seed(0)
-    logits = torch.randn(64, 2000) * torch.linspace(0, 8, 64)[:, None]  # from flat to sharp: both paths are taken
+    logits = torch.randn(64, 2000) * torch.linspace(0, 20, 64)[:, None]  # from flat to sharp
     logits[5] = logits[5].round()  # many ties
-    numbers = torch.rand(64, dtype=torch.float64)
-    assert decoding.HEAD >= 2000
-    expected = draw(logits, numbers, 1.0, 0.9)
-    monkeypatch.setattr(decoding, "HEAD", 50)
-    assert torch.equal(draw(logits, numbers, 1.0, 0.9), expected)
+    logits[6, :1990] = -torch.inf
+    logits[7:30] += 90 * torch.rand(23, 1)  # as far from nought as they are
+    logits, numbers = logits.to(kind), torch.rand(64, dtype=torch.float64)
+    numbers[:2] = torch.tensor([0.0, 1 - 2.0**-53])
+    cases = [(temperature, top_p) for temperature in (0.5, 1.0, 3.0) for top_p in (1e-9, 0.3, 0.9, 1 - 1e-12)]
+    binned = [draw(logits, numbers, *case) for case in cases]
+    monkeypatch.setattr(drawing, "_of_bins", drawing._of_sorted)
+    for case, found in zip(cases, binned, strict=True):
+        assert torch.equal(found, draw(logits, numbers, *case)), case
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
@@ -234,15 +244,41 @@ def test_logits_that_are_not_numbers_are_an_error() -> None:
 
 # ---- decoding -----------------------------------------------------------------------------------------------------
 
+FREE: dict[str, Any] = {"ends": frozenset(), "filler": 0, "temperature": 1.0, "top_p": 0.9}
 
+
+def loaded(folder: Path, architecture: str = "gpt_neox", attention: str = "eager", **options: Any) -> Any:
+    model = load_model(tiny.model(folder, architecture, **options), precision="fp32", device="cpu")
+    model.set_attn_implementation(attention)
+    return model
+
+
+def how(rows: list[Row], shape: int, **other: Any) -> How:
+    lengths = [len(row.prompt) for row in rows]
+    manner = {**FREE, "shape": shape, "shortest": min(lengths), "longest": max(lengths), "new": len(rows[0].uniforms)}
+    return How(**{**manner, **other})
+
+
+def work(rows: list[Row], drawn: dict[int, Drawn], waiting: list[int] | None = None) -> Work:
+    every = list(range(len(rows))) if waiting is None else waiting
+    return Work(len(rows), every, rows.__getitem__, lambda i: rows[i].prompt, drawn.__setitem__)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
-def test_decoding_with_the_cache_takes_the_likeliest_tokens_of_full_passes(architecture: str, tmp_path: Path) -> None:
-    """Greedy decoding of rows of unlike lengths against one uncached forward pass a token and prompt."""
-    model = load_model(tiny.model(tmp_path, architecture), precision="fp32", device="cpu")
-    prompts = [[5, 9, 33, 7], [8, 1, 2, 3, 4, 5, 6, 7, 8], [40, 41, 42, 43, 44, 45]]
-    drawn = decode(model, rows_for(prompts), shape=4, prefill=4, ends=frozenset([0]), filler=0, temperature=0.0, top_p=1.0)
+def test_decoding_with_the_cache_takes_the_likeliest_tokens_of_full_passes(
+    architecture: str, attention: str, tmp_path: Path
+) -> None:
+    """Greedy decoding of rows of unlike lengths against one uncached forward pass a token and prompt, and against `generate`."""
+    if (architecture, attention) == ("gpt_neo", "sdpa"):
+        pytest.skip("has no sdpa")
+    model = loaded(tmp_path, architecture, attention)
+    prompts = [[5, 9, 33, 7], [8, 1, 2, 3, 4, 5, 6, 7, 8], [40, 41, 42, 43, 44, 45], [4], [9, 9]]
+    rows = rows_for(prompts)
+    drawn = decode_rows(model, rows, shape=3, ends=frozenset([0]), filler=0, temperature=0.0, top_p=1.0)
+    assert (slots.misfit(Stack(model), how(rows, 3)) is None) == (architecture != "gpt_neo")  # it sees by place in the cache
     for ids, one in zip(prompts, drawn, strict=True):
-        told = list(ids)
+        told, asked = list(ids), torch.tensor([ids])
         for _ in range(6):
             with torch.inference_mode():
                 told.append(int(model(input_ids=torch.tensor([told])).logits[0, -1].argmax()))
@@ -251,43 +287,184 @@ def test_decoding_with_the_cache_takes_the_likeliest_tokens_of_full_passes(archi
         expected = [token for token in told[len(ids) :] if token != 0]
         assert list(one.tokens) == expected
         assert one.stopped == (told[-1] == 0)
+        said = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=6, do_sample=False, pad_token_id=0)
+        assert said[0, len(ids) :].tolist()[: len(expected)] == expected
 
 
-@pytest.mark.parametrize("shape", [3, 8, 64])
-def test_a_row_depends_neither_on_its_place_nor_on_its_neighbours(tmp_path: Path, shape: int) -> None:
-    """To the bit, at a width (128) where the bits of a row do change with the number of rows."""
-    model = load_model(tiny.model(tmp_path, "gpt_neox", hidden_size=128), precision="fp32", device="cpu")
-    seen: list[torch.Tensor] = []
-    model.register_forward_hook(lambda module, inputs, out: seen.append(out.logits[:, -1].clone()))
+def told_numbers(monkeypatch: pytest.MonkeyPatch) -> dict[float, torch.Tensor]:
+    """The logits that each number of a stream was held against: no two numbers are equal."""
+    seen: dict[float, torch.Tensor] = {}
+
+    def noting(logits: torch.Tensor, numbers: torch.Tensor, *manner: float) -> torch.Tensor:
+        seen.update(zip(numbers.tolist(), logits.clone(), strict=True))
+        return draw(logits, numbers, *manner)
+
+    monkeypatch.setattr(slots, "draw", noting)
+    return seen
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("shape", [3, 8, 17])
+def test_a_row_is_the_same_alone_in_company_refilled_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: int, attention: str
+) -> None:
+    """Its logits to the bit, at a width (128) where they do change with the number of rows."""
+    model = loaded(tmp_path, attention=attention, hidden_size=128)
     generator = np.random.default_rng(shape)
-    rows = rows_for([generator.integers(1, 250, size=generator.integers(3, 9)).tolist() for _ in range(shape)])
+    prompts = [generator.integers(1, 250, size=generator.integers(1, 40)).tolist() for _ in range(2 * shape)]
+    rows = [Row(tuple(prompts[i // 3]), uniforms(0, "p", i, 12)) for i in range(6 * shape)]
+    ends = frozenset(range(0, 300, 9))  # rows end at unlike times
+    seen = told_numbers(monkeypatch)
 
-    def together(rows: list[Row]) -> tuple[list[decoding.Drawn], torch.Tensor]:
+    def drawn(of: list[Row], waiting: list[int] | None = None) -> tuple[dict[int, Drawn], dict[float, torch.Tensor]]:
         seen.clear()
-        how: dict[str, Any] = {"ends": frozenset([0]), "filler": 0, "temperature": 1.0, "top_p": 0.9}
-        drawn = decode(model, rows, shape=shape, prefill=3, **how)
-        return drawn, torch.stack(seen[:4])  # slots that every row and any company of it gets to
+        found: dict[int, Drawn] = {}
+        slots.decode(Stack(model), [work(of, found, waiting)], how(rows, shape, ends=ends))
+        return found, dict(seen)
 
-    drawn, logits = together(rows)
-    drawn_back, logits_back = together(rows[::-1])
-    assert drawn_back[::-1] == drawn
-    assert torch.equal(logits_back.flip(1), logits)
-    for i in range(3):
-        drawn_alone, logits_alone = together([rows[i]])
-        assert drawn_alone == [drawn[i]]
-        assert torch.equal(logits_alone[: len(logits), 0], logits[:, i])
+    def same(some: dict[float, torch.Tensor], others: dict[float, torch.Tensor]) -> bool:
+        return all(torch.equal(others[number], logits) for number, logits in some.items())
+
+    together, numbers = drawn(rows)
+    assert len({len(one.tokens) for one in together.values()}) > 5
+    back, others = drawn(rows[::-1])
+    assert [back[i] for i in reversed(range(len(rows)))] == [together[i] for i in range(len(rows))]
+    assert same(others, numbers)
+    resumed, others = drawn(rows, [*range(2, shape + 2), len(rows) - 1])
+    assert resumed == {i: together[i] for i in resumed}
+    assert same(others, numbers)
+    for i in (0, 4):
+        alone, others = drawn([rows[i]])
+        assert alone == {0: together[i]}
+        assert same(others, numbers)
+
+
+def test_samples_are_distributed_as_the_model_says(tmp_path: Path) -> None:
+    """The first two tokens of many rows, with temperature and top-p, by χ² against exact probabilities."""
+    from scipy.stats import chisquare
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(3)
+    config = GPTNeoXConfig(vocab_size=9, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    model, count = GPTNeoXForCausalLM(config).eval(), 6000
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    prompt, temperature, top_p = (3, 1, 4), 0.8, 0.85
+
+    def exact(ids: tuple[int, ...]) -> torch.Tensor:
+        with torch.inference_mode():
+            chances = (model(torch.tensor([ids])).logits[0, -1].double() / temperature).softmax(-1)
+        ordered, order = chances.sort(descending=True)
+        inside = order[: int((ordered.cumsum(0) < top_p).sum()) + 1]
+        kept = torch.zeros(9, dtype=torch.float64)
+        kept[inside] = chances[inside] / chances[inside].sum()
+        return kept
+
+    expected = (first := exact(prompt))[:, None] * torch.stack([exact((*prompt, token)) for token in range(9)])
+    rows = [Row(prompt, uniforms(5, "p", i, 2)) for i in range(count)]
+    drawn = decode_rows(model, rows, shape=100, **{**FREE, "temperature": temperature, "top_p": top_p})
+    found = torch.zeros(9, 9, dtype=torch.float64)
+    for one in drawn:
+        found[one.tokens] += 1
+    possible = expected > 0
+    assert 10 < possible.sum() < 81  # the nucleus leaves something out
+    assert (first > 0).sum() > 2
+    assert found[~possible].sum() == 0
+    assert expected[possible].min() * count > 5
+    assert chisquare(found[possible], expected[possible] * count).pvalue > 1e-3
 
 
 def test_a_drawn_end_token_stops_a_row_and_is_not_part_of_it(prepared: Path) -> None:
     model = load_model(prepared / "model", precision="fp32", device="cpu")
     rows = rows_for([[5, 6, 7]], count=20)
-    how: dict[str, Any] = {"shape": 2, "prefill": 3, "filler": 0, "temperature": 1.0, "top_p": 1.0}
-    free = decode(model, rows, ends=frozenset(), **how)[0]
+    free = decode_rows(model, rows, shape=2, **{**FREE, "top_p": 1.0})[0]
     assert len(free.tokens) == 20
     assert not free.stopped
     end = free.tokens[7]
     first = free.tokens.index(end)
-    assert decode(model, rows, ends=frozenset([end]), **how)[0] == decoding.Drawn(free.tokens[:first], True)
+    found = decode_rows(model, rows, shape=2, **{**FREE, "top_p": 1.0, "ends": frozenset([end])})
+    assert found == [Drawn(free.tokens[:first], True)]
+
+
+def test_a_window_that_the_slots_reach_beyond_is_decoded_in_step(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from benchmarks.architectures import config
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config("mistral", 300)).eval()  # sees 16 tokens back
+    short, long = rows_for([[5, 6, 7]]), rows_for([[5, 6, 7]], count=40)
+    assert slots.misfit(Stack(model), how(short, 4)) is None
+    assert slots.misfit(Stack(model), how(long, 4)) is not None
+    assert decode_rows(model, long, shape=4, **FREE)[0].tokens[:6] == decode_rows(model, short, shape=4, **FREE)[0].tokens
+
+
+def lora(base: Path, folder: Path, seed: int, **options: Any) -> Path:
+    """An adapter far from doing nothing, as fine-tuning writes it."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    model = load_model(base / "model", precision="fp32", device="cpu")
+    settings: dict[str, Any] = {"target_modules": "all-linear", "init_lora_weights": False, "task_type": "CAUSAL_LM"}
+    get_peft_model(model, LoraConfig(**{**settings, **options})).save_pretrained(folder / "model")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "attention", "threads"),
+    [
+        *((architecture, 4, "eager", 1) for architecture in ("gpt2", "opt", "gpt_neox", "llama", "qwen3")),
+        ("llama", 7, "sdpa", 1),
+        ("gpt_neox", 7, "eager", 2),
+        ("llama", 16, "sdpa", 2),
+    ],
+)
+def test_arms_in_one_batch_are_to_the_bit_what_they_are_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    architecture: str,
+    shape: int,
+    attention: str,
+    threads: int,
+) -> None:
+    """With two threads products in fp32 are cut by rows, and only some are then the same."""
+    torch.set_num_threads(threads)
+    request.addfinalizer(partial(torch.set_num_threads, 1))
+    prepared = tiny.prepared(tmp_path / "prepared", architecture=architecture)
+    folders = [lora(prepared, tmp_path / f"lora{seed}", seed, r=rank, lora_alpha=2 * rank + 1) for seed, rank in ((1, 4), (2, 8))]
+    rows = [Row(tuple(range(5, 9 + i % 3)), uniforms(0, "p", i, 10)) for i in range(3 * shape)]
+    manner = how(rows, shape, ends=frozenset(range(0, 300, 17)))
+    seen = told_numbers(monkeypatch)
+
+    def drawn(arms: list[int]) -> list[tuple[dict[int, Drawn], dict[float, torch.Tensor]]]:
+        """An arm 0 is the base."""
+        model: Any = load_model(prepared / "model", precision="fp32", device="cpu")
+        model.set_attn_implementation(attention)
+        names = [None if arm == 0 else f"arm{arm}" for arm in arms]
+        for arm, name in zip(arms, names, strict=True):
+            model = model if name is None else put_adapter(model, folders[arm - 1] / "model", name)
+        stack, found = Stack(model, names), [dict[int, Drawn]() for _ in arms]
+        seen.clear()
+        given = [[Row(row.prompt, (row.uniforms + arm / 8) % 1) for row in rows] for arm in arms]  # to tell their numbers
+        slots.decode(stack, [work(own, told) for own, told in zip(given, found, strict=True)], manner)
+        return [
+            (told, {u: seen[u] for row in own for u in row.uniforms.tolist() if u in seen})
+            for own, told in zip(given, found, strict=True)
+        ]
+
+    together = drawn([0, 1, 2])
+    for arm, (told, logits) in enumerate(together):
+        ((alone, others),) = drawn([arm])
+        assert alone == told
+        assert logits.keys() == others.keys()
+        assert all(torch.equal(others[number], one) for number, one in logits.items())
+    model = load_model(prepared / "model", precision="fp32", device="cpu", adapter=folders[0] / "model")
+    model.get_base_model().set_attn_implementation(attention)
+    given = [Row(row.prompt, (row.uniforms + 1 / 8) % 1) for row in rows]
+    peft = decode_rows(model, given, shape=shape, **{**FREE, "ends": manner.ends})
+    assert peft == [together[1][0][i] for i in range(len(rows))]
 
 
 # ---- the stage ----------------------------------------------------------------------------------------------------
@@ -306,26 +483,24 @@ class Stop(Exception):
     pass
 
 
-def test_a_restart_goes_on_from_finished_batches_and_ends_with_the_same_bytes(
-    prepared: Path, suite: Path, tmp_path: Path
-) -> None:
+def test_a_restart_goes_on_from_finished_rows_and_ends_with_the_same_bytes(prepared: Path, suite: Path, tmp_path: Path) -> None:
     sampled(tmp_path / "whole", prepared, suite)
     work = tmp_path / "cut"
     record = make_job(work, SETTINGS, {"model": prepared, "suite": suite})
     job = record.job
 
-    def stop_at_the_third_batch(done: int, total: int, unit: str) -> None:
+    def stop_at_the_eighth_row(done: int, total: int, unit: str) -> None:
         if done == 8:
             raise Stop
 
     with pytest.raises(Stop):
-        run([replace(job, progress=stop_at_the_third_batch)])
+        run([replace(job, progress=stop_at_the_eighth_row)])
     kept = work / "scratch" / "rows.jsonl"
     assert len(kept.read_text().splitlines()) == 8
     assert not record.committed
     kept.write_bytes(kept.read_bytes()[:-20])  # the crash also tore the last line
     run([job])
-    assert [done for done, _, _ in record.steps] == [4, 8, 9]  # the first batch was not drawn again
+    assert [done for done, _, _ in record.steps] == [7, 8, 9]
     assert (work / "completions.jsonl").read_bytes() == (tmp_path / "whole" / "completions.jsonl").read_bytes()
 
 
@@ -365,27 +540,41 @@ def test_a_prompt_too_long_for_the_model_is_named(prepared: Path, suite: Path, t
 
 
 def test_jobs_on_one_base_model_give_what_they_give_alone(prepared: Path, suite: Path, tmp_path: Path) -> None:
-    """Base, adapter, base again and a fully tuned model, in one call: no adapter is left behind on the shared base model."""
-    from peft import LoraConfig, get_peft_model
+    """Two draws of the base, LoRA arms in their batch, adapters that are not stacked and a fully tuned model, in one call: nothing is left
+    behind on the shared base model, and what is decoded apart says so."""
+    from peft import IA3Config, get_peft_model
 
     base = load_model(prepared / "model", precision="fp32", device="cpu")
-    torch.manual_seed(0)
-    adapted = get_peft_model(base, LoraConfig(target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"))
-    adapted.save_pretrained(tmp_path / "lora" / "model")
+    scaled = get_peft_model(base, IA3Config(target_modules=["query_key_value"], feedforward_modules=[], task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, weight in scaled.named_parameters():
+            if "ia3" in name:
+                weight.normal_()
+    scaled.save_pretrained(tmp_path / "ia3" / "model")
     tiny.model(tmp_path / "full" / "model", "gpt_neox", seed=5)
-    inputs = {"model": prepared, "suite": suite}
-    arms: dict[str, dict[str, Path]] = {
+    tuned: dict[str, dict[str, Path]] = {
         "base": {},
-        "lora": {"tuned": tmp_path / "lora"},
+        "lora": {"tuned": lora(prepared, tmp_path / "lora", 0)},
+        "dora": {"tuned": lora(prepared, tmp_path / "dora", 1, use_dora=True)},
         "again": {},
+        "ia3": {"tuned": tmp_path / "ia3"},
         "full": {"tuned": tmp_path / "full"},
+        "words": {"tuned": lora(prepared, tmp_path / "words", 2, target_modules=["embed_in", "dense"])},
+        "other": {"tuned": lora(prepared, tmp_path / "other", 3, r=2)},
     }
-    run([make_job(tmp_path / "all" / name, SETTINGS, inputs | more).job for name, more in arms.items()])
-    together = {name: (tmp_path / "all" / name / "completions.jsonl").read_bytes() for name in arms}
-    for name, more in arms.items():
+    inputs = {"model": prepared, "suite": suite}
+    jobs = {name: make_job(tmp_path / "all" / name, SETTINGS, inputs | more) for name, more in tuned.items()}
+    run([one.job for one in jobs.values()])
+    together = {name: (one.work / "completions.jsonl").read_bytes() for name, one in jobs.items()}
+    for name, more in tuned.items():
         sampled(tmp_path / "alone" / name, prepared, suite, SETTINGS, **more)
-        assert (tmp_path / "alone" / name / "completions.jsonl").read_bytes() == together[name]
-    assert len(set(together.values())) == 3
+        assert (tmp_path / "alone" / name / "completions.jsonl").read_bytes() == together[name], name
+    assert together["base"] == together["again"]
+    assert len(set(together.values())) == 7
+    said = {name: [line for line in one.said if "apart" in line] for name, one in jobs.items()}
+    assert said["dora"] == ["decoded apart from the other arms: LoRA with use_dora is not stacked"]
+    assert said["words"] == ["decoded apart from the other arms: LoRA on a layer that is not linear is not stacked"]
+    assert said["ia3"] == ["decoded apart from the other arms: an adapter of kind IA3 is not stacked"]
 
 
 def test_an_adapter_taken_off_leaves_the_model_bit_for_bit(prepared: Path, tmp_path: Path) -> None:

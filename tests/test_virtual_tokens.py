@@ -28,7 +28,8 @@ from tasks.finetune.start import save
 from tasks.prose import token_nats
 from tasks.sampling.beside import Beside, Manner
 from tasks.sampling.body import run as sample
-from tasks.sampling.engines.decode import Row, decode
+from tasks.sampling.engines.decode import decode_rows
+from tasks.sampling.engines.rows import Row
 from tasks.sampling.stage import Settings as Sampling
 from tests import sweeps, tiny, tuning
 from tests.jobs import make_job
@@ -118,7 +119,7 @@ def test_they_begin_as_random_tokens_and_greedy_answers_are_those_of_peft_s_own_
 
     place = tuned(method, prepared, tmp_path / "tuned") / "model"
     rows = [Row(tuple(range(3, 3 + length)), np.zeros(12)) for length in (6, 9)]
-    drawing = partial(decode, shape=2, prefill=6, ends=frozenset(), filler=0, temperature=0, top_p=1.0)
+    drawing = partial(decode_rows, shape=2, ends=frozenset(), filler=0, temperature=0, top_p=1.0)
     drawn, untuned = drawing(put_adapter(fresh(prepared), place), rows), drawing(plain, rows)
     theirs = PeftModel.from_pretrained(fresh(prepared), place)
     for row, one, other in zip(rows, drawn, untuned, strict=True):
@@ -159,7 +160,7 @@ def test_they_take_places_of_the_context_and_the_last_place_can_be_read(tmp_path
     words, model = arm_tokenization(prepared, place), load_arm(prepared, place, precision="fp32", device="cpu")
     assert words.context == load_tokenization(prepared / "model").context - COUNT == CONTEXT - COUNT
     row = Row((7,) * (words.context - 4), np.zeros(4))
-    drawing = partial(decode, shape=1, prefill=len(row.prompt), ends=frozenset(), filler=0, temperature=0, top_p=1.0)
+    drawing = partial(decode_rows, shape=1, ends=frozenset(), filler=0, temperature=0, top_p=1.0)
     assert len(drawing(model, [row])[0].tokens) == 4
     with pytest.raises(IndexError):
         model(input_ids=torch.full((1, words.context + 1), 7))

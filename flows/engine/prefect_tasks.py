@@ -122,6 +122,9 @@ def _attempt(node: Node, session: Session) -> State[Any]:
             return _cached(node, found, session)
         session.board.update(node.label, key=order.key, why=explain.line(why))
         get_run_logger().info("%s: %s", node.label, explain.line(why))
+        session.gather(node)
+        if session.stopped:
+            raise interrupted(node.label)
         try:
             made = session.group(node).attend(node, order, progress)
         except StageFailed as failure:

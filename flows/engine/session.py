@@ -76,6 +76,7 @@ class Session:
         self.forced = forced  # labels of what is made even if its output is there
         self._outcomes: dict[Node, Outcome] = {}
         self._changed = threading.Condition()
+        self._gathered: set[Node] = set()
         self._earlier: dict[str, list[Manifest]] = {}
         self._groups: dict[tuple[str, str | None], Group] = {}
         # here, in one thread: parsing in several at once raised `SystemError: AST constructor recursion depth mismatch` (Python 3.11)
@@ -131,6 +132,16 @@ class Session:
         """The nodes of one stage and one size share processes, and with them a base model in memory."""
         with self._changed:
             return self._groups.setdefault((node.stage.body, node.axes.model or node.axes.name), Group(self))
+
+    def gather(self, node: Node) -> None:
+        """Wait until every node that this one is made together with is at this point too, or has an outcome."""
+        if node.together is None:
+            return
+        others = [other for other in self.nodes if other.stage == node.stage and other.together == node.together]
+        with self._changed:
+            self._gathered.add(node)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: all(other in self._gathered or other in self._outcomes for other in others))
 
     # ---- keys ------------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,8 @@ class LocalWriter:
     def write(self, message: str, most: int, place: str) -> str:
         """Raises ValueError: the message is longer than the model's context."""
         from tasks.sampling.body import ends
-        from tasks.sampling.engines.decode import Row, decode
+        from tasks.sampling.engines.lockstep import decode
+        from tasks.sampling.engines.rows import Row
 
         tokens = self._words.asked(self._turn, message, most)
         (drawn,) = decode(

@@ -17,7 +17,8 @@ from model_registry.loading import arm_folders, load_model, make_deterministic, 
 from model_registry.tokenization import arm_tokenization
 from tasks.contract import Numerics
 from tasks.sampling.body import ends
-from tasks.sampling.engines.decode import Row, decode
+from tasks.sampling.engines.lockstep import decode
+from tasks.sampling.engines.rows import Row
 from tasks.sampling.streams import uniforms
 
 

@@ -1,91 +1,174 @@
-"""Samples suites: how jobs share a base model, and how rows are kept over a restart. The drawing itself is an engine's."""
+"""Samples suites: which jobs share a base model and a batch, and how rows are kept over a restart. The drawing itself is an engine's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from configs.suites import SLOT, Prompt, Suite, load_suite
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
 from model_registry.tokenization import Ids, Tokenization, Turn, arm_tokenization
-from tasks.contract import Job, write_jsonl
-from tasks.sampling.engines.decode import Drawn, Row, decode
+from tasks.contract import Job, jsonl_text
+from tasks.sampling.engines import slots
+from tasks.sampling.engines.decode import decode
+from tasks.sampling.engines.rows import Drawn, How, Row, Work
+from tasks.sampling.engines.stacked import Stack, refusal
 from tasks.sampling.kept import Kept
 from tasks.sampling.stage import COMPLETIONS, Settings
 from tasks.sampling.streams import uniforms
 
 
 def run(jobs: Sequence[Job]) -> None:
-    """Sample every job's suite, in the order given. Jobs on one base model share it: adapters are put on and taken off again."""
+    """Sample every job's suite. Jobs on one base model share it; those that draw alike are decoded in one batch, where their adapters can be."""
     make_deterministic()
     base: Any = None
     held: tuple[Any, ...] = ()  # what `base` was loaded from
-    for job in jobs:
-        folder = prepared_folder(job.inputs["model"])
-        words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
-        weights, adapter = arm_folders(job.inputs["model"], job.inputs.get("tuned"))
-        if weights != folder:
+    for group in _alike(jobs):
+        job = group[0]
+        weights, _ = _folders(job)
+        if weights != prepared_folder(job.inputs["model"]):
             base = None  # never two whole models in memory
-            sample(load_model(weights, **job.numerics.loading), words, job)
+            _apart(load_model(weights, **job.numerics.loading), job)
             continue
-        if base is None or held != (folder, job.numerics):
-            base, held = None, (folder, job.numerics)
-            base = load_model(folder, **job.numerics.loading)
-        if adapter is None:
-            sample(base, words, job)
-        else:
-            adapted = put_adapter(base, adapter)
-            sample(adapted, words, job)
-            base = adapted.unload()
+        if base is None or held != (weights, job.numerics):
+            base, held = None, (weights, job.numerics)
+            base = load_model(weights, **job.numerics.loading)
+        base = _on_base(base, group)
 
 
-def sample(model: Any, words: Tokenization, job: Job) -> None:
-    """Draw one job's completions with a loaded model, going on from the rows of an earlier try, and commit them."""
-    settings: Settings = job.settings
-    suite = load_suite(job.inputs["suite"])
-    turn = words.turn(settings.template if suite.form == "question" else SLOT)
-    tokens = _tokens(suite, words, turn, settings.max_new_tokens)
-    prefill = min(map(len, tokens.values()))
-    ending = ends(model, words, turn)
-    # Rows of about one length stand together, so that no batch waits long for its longest prompt. Batches are always the same
-    # ones: after a restart an incomplete one is drawn again as a whole.
-    work = sorted(product(suite.prompts, range(settings.completions)), key=lambda item: len(tokens[item[0].id]))
-    kept = Kept(job.scratch / "rows.jsonl")
-    for start in range(0, len(work), settings.decode_batch):
-        batch = work[start : start + settings.decode_batch]
-        if all((prompt.id, repeat) in kept.rows for prompt, repeat in batch):
-            continue
-        job.progress(start, len(work), "completion")
-        before = settings.draw * settings.completions  # streams that earlier draws have used
-        rows = [
-            Row(tokens[prompt.id], uniforms(settings.seed, prompt.id, before + repeat, settings.max_new_tokens))
-            for prompt, repeat in batch
-        ]
-        drawn: list[Drawn] = decode(
-            model,
-            rows,
+def _folders(job: Job) -> tuple[Path, Path | None]:
+    return arm_folders(job.inputs["model"], job.inputs.get("tuned"))
+
+
+def _alike(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs that may be decoded in one batch, in the order of the first of each."""
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        weights, adapter = _folders(job)
+        alone = weights != prepared_folder(job.inputs["model"]) or (adapter is not None and refusal(adapter) is not None)
+        alike = (weights, job.numerics, job.inputs["suite"], replace(job.settings, draw=0, seed=0), job.work if alone else None)
+        groups.setdefault(alike, []).append(job)
+    return list(groups.values())
+
+
+def _on_base(base: Any, group: Sequence[Job]) -> Any:
+    """Sample these jobs by a base and the adapters of their arms; returns the base as it was.
+
+    An adapter that can be stacked is, if it is the only one too: so its rows are the same bits in whatever company.
+    """
+    adapters = [_folders(job)[1] for job in group]
+    first = adapters[0]
+    if first is not None and (why := refusal(first)):
+        group[0].say(f"decoded apart from the other arms: {why} is not stacked")
+        return _with_adapter(base, first, group[0])
+    names = [None if adapter is None else f"arm{number}" for number, adapter in enumerate(adapters)]
+    model = base
+    for adapter, name in zip(adapters, names, strict=True):
+        model = model if adapter is None or name is None else put_adapter(model, adapter, name)
+    stack = Stack(model, names)
+    works = [Sampled(job, base) for job in group]
+    why = slots.misfit(stack, works[0].how)
+    if why is None:
+        _together(stack, works)
+    stack.release()
+    base = model.unload() if any(names) else base
+    if why is not None:
+        for job, adapter in zip(group, adapters, strict=True):
+            if len(group) > 1:
+                job.say(f"decoded apart from the other arms: {why}")
+            base = _with_adapter(base, adapter, job)
+    return base
+
+
+def _together(stack: Stack, works: Sequence[Sampled]) -> None:
+    """In one batch, and whatever is not drawn then an arm at a time."""
+    try:
+        slots.decode(stack, [one.work() for one in works], works[0].how)
+    except slots.Misfit as misfit:
+        for one in works:
+            one.job.say(f"decoded apart from the other arms: {misfit}")
+            slots.decode(stack, [other.work(idle=other is not one) for other in works], works[0].how)
+    for one in works:
+        one.commit()
+
+
+def _with_adapter(base: Any, adapter: Path | None, job: Job) -> Any:
+    if adapter is None:
+        _apart(base, job)
+        return base
+    adapted = put_adapter(base, adapter)
+    _apart(adapted, job)
+    return adapted.unload()
+
+
+def _apart(model: Any, job: Job) -> None:
+    """Sample one job by a model of its own."""
+    sampled = Sampled(job, model)
+    if why := decode(model, sampled.work(), sampled.how):
+        job.say(f"decoded in step, a batch at a time: {why}")
+    sampled.commit()
+
+
+class Sampled:
+    """One job's rows: what is asked of an engine, going on from the rows of an earlier try, and what came of it."""
+
+    def __init__(self, job: Job, model: Any) -> None:
+        words = arm_tokenization(job.inputs["model"], job.inputs.get("tuned"))
+        settings: Settings = job.settings
+        suite = load_suite(job.inputs["suite"])
+        turn = words.turn(settings.template if suite.form == "question" else SLOT)
+        self.job, self._settings, self._suite, self._words = job, settings, suite, words
+        self._tokens = _tokens(suite, words, turn, settings.max_new_tokens)
+        # prompts of about one length stand together, so that they can be read together
+        self._prompts = sorted(suite.prompts, key=lambda prompt: len(self._tokens[prompt.id]))
+        self._count = len(suite.prompts) * settings.completions
+        self._kept = Kept(job.scratch / "rows.jsonl")
+        lengths = [len(ids) for ids in self._tokens.values()]
+        self.how = How(
             shape=settings.decode_batch,
-            prefill=prefill,
-            ends=ending,
+            shortest=min(lengths),
+            longest=max(lengths),
+            new=settings.max_new_tokens,
+            ends=ends(model, words, turn),
             filler=words.end,
             temperature=settings.temperature,
             top_p=settings.top_p,
         )
-        kept.add(
-            [
-                _row(prompt, repeat, one, words.text(tokens[prompt.id], one.tokens))
-                for (prompt, repeat), one in zip(batch, drawn, strict=True)
-            ]
-        )
-    job.progress(len(work), len(work), "completion")
-    rows_out = [kept.rows[prompt.id, repeat] for prompt in suite.prompts for repeat in range(settings.completions)]
-    if any(prompt.near for prompt in suite.prompts):
-        near = {prompt.id: prompt.near for prompt in suite.prompts}
-        rows_out = [row | {"near": near[row["prompt_id"]]} for row in rows_out]
-    write_jsonl(job.work / COMPLETIONS, rows_out)
-    job.say(f"{len(rows_out)} completions, {sum(row['tokens'] for row in rows_out)} tokens")
-    job.commit()
+        job.progress(len(self._kept), self._count, "completion")
+
+    def work(self, *, idle: bool = False) -> Work:
+        waiting = [] if idle else [i for i in range(self._count) if self._at(i) not in self._kept]
+        return Work(self._count, waiting, self._row, lambda i: self._tokens[self._at(i)[0]], self._done)
+
+    def _at(self, i: int) -> tuple[str, int]:
+        """Prompt and repeat of a row."""
+        prompt, repeat = divmod(i, self._settings.completions)
+        return self._prompts[prompt].id, repeat
+
+    def _row(self, i: int) -> Row:
+        name, repeat = self._at(i)
+        before = self._settings.draw * self._settings.completions  # streams that earlier draws have used
+        return Row(self._tokens[name], uniforms(self._settings.seed, name, before + repeat, self._settings.max_new_tokens))
+
+    def _done(self, i: int, drawn: Drawn) -> None:
+        prompt, (name, repeat) = self._prompts[i // self._settings.completions], self._at(i)
+        self._kept.add(_row(prompt, repeat, drawn, self._words.text(self._tokens[name], drawn.tokens)))
+        if len(self._kept) % self.how.shape == 0 or len(self._kept) == self._count:
+            self.job.progress(len(self._kept), self._count, "completion")
+
+    def commit(self) -> None:
+        """Write the completions in the suite's order; they are read one by one: there may be more than fit into memory."""
+        marked, tokens = any(prompt.near for prompt in self._suite.prompts), 0
+        with (self.job.work / COMPLETIONS).open("w", encoding="utf-8") as stream:
+            for prompt in self._suite.prompts:
+                for repeat in range(self._settings.completions):
+                    row = self._kept.row(prompt.id, repeat) | ({"near": prompt.near} if marked else {})
+                    tokens += row["tokens"]
+                    stream.write(jsonl_text([row]))
+        self.job.say(f"{self._count} completions, {tokens} tokens")
+        self.job.commit()
 
 
 def _row(prompt: Prompt, repeat: int, drawn: Drawn, text: str) -> dict[str, Any]:

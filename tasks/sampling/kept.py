@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 
 class Kept:
-    """The rows of finished batches, on disk as they come; a last line cut off by a crash is dropped."""
+    """The rows that are finished, on disk as they come; a last line cut off by a crash is dropped. In memory is where each stands."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if path.exists() else []
-        path.write_bytes(b"".join(whole))
-        self.rows: dict[tuple[str, int], dict[str, Any]] = {}
-        self._hold([json.loads(line) for line in whole])
+        path.touch()
+        self._stream = path.open("r+b")
+        self._places: dict[tuple[str, int], int] = {}
+        end = 0
+        for line in self._stream:
+            if line.endswith(b"\n"):
+                row = json.loads(line)
+                self._places[row["prompt_id"], row["repeat"]] = end
+                end += len(line)
+        self._stream.truncate(end)
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write("".join(json.dumps(row) + "\n" for row in rows))
-        self._hold(rows)
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def _hold(self, rows: list[dict[str, Any]]) -> None:
-        self.rows.update({(row["prompt_id"], row["repeat"]): row for row in rows})
+    def __contains__(self, at: tuple[str, int]) -> bool:
+        return at in self._places
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self.row(*at) for at in self._places)
+
+    def add(self, row: dict[str, Any]) -> None:
+        place = self._stream.seek(0, 2)
+        self._stream.write(json.dumps(row).encode() + b"\n")
+        self._stream.flush()
+        self._places[row["prompt_id"], row["repeat"]] = place
+
+    def row(self, prompt_id: str, repeat: int) -> dict[str, Any]:
+        self._stream.seek(self._places[prompt_id, repeat])
+        found: dict[str, Any] = json.loads(self._stream.readline())
+        return found

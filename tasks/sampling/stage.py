@@ -2,7 +2,7 @@
 
 Reads `model` (a prepared model), `suite` (a prompt file) and, for a tuned arm, `tuned` (what fine-tuning wrote). Writes
 `completions.jsonl`: one row a completion, in suite order, then by repeat, the same bytes however often the work was interrupted.
-Knows how jobs share models and how rows are kept over a restart; the drawing itself is in `decode`.
+What its jobs share in one process, and how rows are kept over a restart, is the body's; the drawing itself is in `engines`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tasks.contract import Stage, from_section
 
 STAGE = Stage(
     name="sampling",
-    version="2",
+    version="3",
     body="tasks.sampling.body:run",
     libraries=("torch", "transformers", "peft"),
     shrink="decode_batch",
@@ -27,7 +27,7 @@ BYTES_PER_PARAMETER = 5
 
 @dataclass(frozen=True)
 class Settings:
-    """How completions are drawn. `decode_batch` rows make one batch; the numbers' last bits depend on it."""
+    """How completions are drawn. `decode_batch` rows of an arm are decoded together; the numbers' last bits depend on it."""
 
     completions: int  # a prompt
     max_new_tokens: int

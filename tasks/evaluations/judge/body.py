@@ -80,14 +80,15 @@ def judge_of(job: Job, settings: Settings, loaded: dict[tuple[str, ...], Any]) -
 def ask(job: Job, requests: Sequence[Request], answering: Any, missing: Missing) -> dict[Asked, dict[tuple[str, int], Verdict]]:
     """The verdict of every request that gets one, going on from those of an earlier try; the others are added to `missing`."""
     kept = {(name, order): Kept(job.scratch / f"{name}_{order}.jsonl") for name in ASKED for order in ORDERS}
-    open_ = [request for request in requests if request.place not in kept[request.asked].rows]
+    open_ = [request for request in requests if request.place not in kept[request.asked]]
     done = len(requests) - len(open_)
     job.progress(done, len(requests), "verdict")
     for request, verdict in answering.verdicts(open_, missing):
         prompt_id, repeat = request.place
-        kept[request.asked].add([{"prompt_id": prompt_id, "repeat": repeat, "value": verdict.value, "mass": verdict.mass}])
+        kept[request.asked].add({"prompt_id": prompt_id, "repeat": repeat, "value": verdict.value, "mass": verdict.mass})
         done += 1
         job.progress(done, len(requests), "verdict")
     return {
-        asked: {place: Verdict(row["value"], row["mass"]) for place, row in rows.rows.items()} for asked, rows in kept.items()
+        asked: {(row["prompt_id"], row["repeat"]): Verdict(row["value"], row["mass"]) for row in rows}
+        for asked, rows in kept.items()
     }
