@@ -12,6 +12,7 @@ import torch
 # everything takes 230 to 310, and transformers' own top-p with its draw 325.
 BINS = 2048
 NATS = 32.0  # below the likeliest, over which the bins lie: what is beyond has 1e-9 of the probability, and the last bin
+BLOCK = 128  # tokens whose probabilities are summed before a draw from the whole vocabulary looks into one such block: a quarter of a running sum
 AT_ONCE = 2**20  # probabilities held in float64: as many rows are drawn together as stay in the processor's cache
 
 
@@ -44,9 +45,20 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float, top_p
 
 def _of_everything(logs: torch.Tensor, uniforms: torch.Tensor, _top_p: float) -> torch.Tensor:
     """`logs`: log-probabilities less that of the likeliest, here and below; overwritten."""
-    cumulative = logs.exp_().cumsum(dim=-1)
-    index = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)[:, 0]
-    return index.clamp_(max=logs.shape[-1] - 1)
+    weights, whole = logs.exp_(), logs.shape[-1] // BLOCK * BLOCK
+    blocks = torch.cat(
+        [weights[:, :whole].unflatten(1, (-1, BLOCK)).sum(dim=-1), weights[:, whole:].sum(dim=-1, keepdim=True)], dim=1
+    )
+    before = blocks.cumsum(dim=-1)
+    numbers = uniforms[:, None] * before[:, -1:]
+    block = torch.searchsorted(before, numbers, right=True).clamp_(max=blocks.shape[-1] - 1)
+    ids = block * BLOCK + torch.arange(BLOCK, device=logs.device)
+    inside = torch.where(ids < logs.shape[-1], weights.gather(1, ids.clamp(max=logs.shape[-1] - 1)), 0.0).cumsum(dim=-1)
+    rest = numbers - torch.where(block > 0, before.gather(1, (block - 1).clamp(min=0)), 0.0)
+    index = torch.searchsorted(inside, rest, right=True)
+    # where rounding leaves nothing above, the last token of the block that is likelier than nothing
+    last = torch.searchsorted(inside, inside[:, -1:].contiguous())
+    return (block * BLOCK + torch.minimum(index, last))[:, 0]
 
 
 def _of_sorted(logs: torch.Tensor, uniforms: torch.Tensor, top_p: float) -> torch.Tensor:
