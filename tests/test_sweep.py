@@ -104,7 +104,7 @@ def test_stages_can_be_filtered_and_the_comparison_runs_when_all_else_is_there(
     finished = [
         json.loads(m.read_text())["facts"]["finished"]
         for m in (home / "store").glob("*/*/manifest.json")
-        if "compare" not in m.parts
+        if not {"compare", "human_eval"} & {*m.parts}  # the sheets for raters are read by nothing that is compared
     ]
     assert max(finished).rstrip("Z") <= compared[1].replace(
         " ", "T"
