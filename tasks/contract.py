@@ -114,9 +114,7 @@ class Node:
     numerics: Numerics | None = None  # None: no floating-point result depends on the machine
     resources: Resources = field(default_factory=Resources)
     tolerant: bool = False  # runs with whatever inputs succeeded (the comparison)
-    together: Axes | None = (
-        None  # of its stage, nodes with equal ones wait for one another: their bodies do more in one call; not keyed
-    )
+    together: Axes | None = None  # a stage's nodes with equal ones wait for one another: one call does them all; not keyed
     preregistration: Mapping[str, Any] | None = None  # what it is made for (`flows.engine.preregistration`): noted beside its key
 
     @property
@@ -174,9 +172,8 @@ class Job:
     inputs: Mapping[str, Path]
     work: Path
     numerics: Numerics
-    commit: Callable[
-        ..., None
-    ]  # commit(volatile=(files whose bytes may differ between equal runs,), requires={place elsewhere: sha256})
+    # volatile=(files whose bytes may differ between equal runs,), requires={place elsewhere: sha256}, among=jobs that share the seconds
+    commit: Callable[..., None]
     places: Mapping[str, Axes] = field(default_factory=dict)  # where each input stands in this sweep
     progress: Callable[[int, int, str], None] = lambda done, total, unit: None
     say: Callable[[str], None] = lambda text: None

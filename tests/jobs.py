@@ -49,7 +49,7 @@ def make_job(
         inputs=dict(inputs),
         work=work,
         numerics=numerics or NUMERICS,
-        commit=lambda volatile=(), requires=(): committed.append(tuple(volatile)),
+        commit=lambda volatile=(), requires=(), among=1: committed.append(tuple(volatile)),
         places=dict(places or {}),
         progress=lambda done, total, unit: steps.append((done, total, unit)),
         say=said.append,

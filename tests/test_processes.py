@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flows.engine.processes import Admission, classify, run
+from flows.engine import processes
+from flows.engine.processes import Admission, Stopwatch, classify, run
 from flows.engine.session import Blocked, StageFailed
 from flows.engine.store import Manifest
 from tasks.contract import Axes, Node, Resources
@@ -154,6 +156,15 @@ def test_nodes_that_are_made_together_wait_for_one_another(tmp_path: Path) -> No
     waits.join(10)
     assert not waits.is_alive()
     session.gather(first)  # once more, after a failure
+
+
+def test_results_that_were_made_together_have_an_equal_share_of_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 104.0, 116.0, 116.5, 117.0, 120.0])
+    monkeypatch.setattr(
+        processes, "time", types.SimpleNamespace(monotonic=lambda: next(times), strftime=time.strftime, gmtime=time.gmtime)
+    )
+    watch = Stopwatch()
+    assert [watch.facts(among)["seconds"] for among in (1, 3, 2, 1, 1)] == [4.0, 4.0, 4.25, 4.75, 3.0]
 
 
 def test_the_same_key_twice_at_once_runs_once(tmp_path: Path) -> None:

@@ -577,6 +577,55 @@ def test_jobs_on_one_base_model_give_what_they_give_alone(prepared: Path, suite:
     assert said["ia3"] == ["decoded apart from the other arms: an adapter of kind IA3 is not stacked"]
 
 
+def test_an_arm_that_cannot_be_decoded_takes_none_with_it_and_is_the_one_that_failed(
+    prepared: Path, suite: Path, tmp_path: Path
+) -> None:
+    """Logits of one arm in a batch of three are not numbers. Jobs before it end; it fails in its turn; those after it have not begun."""
+    from safetensors.torch import load_file, save_file
+
+    names = ("first", "broken", "last")
+    folders = {name: lora(prepared, tmp_path / name, seed) for seed, name in enumerate(names)}
+    weights = folders["broken"] / "model" / "adapter_model.safetensors"
+    save_file({name: weight * torch.nan for name, weight in load_file(weights).items()}, weights, {"format": "pt"})
+    inputs = {"model": prepared, "suite": suite}
+    jobs = {name: make_job(tmp_path / "all" / name, SETTINGS, inputs | {"tuned": folders[name]}) for name in names}
+    with pytest.raises(ValueError, match="logits are not numbers"):
+        run([one.job for one in jobs.values()])
+    assert [one.commits for one in jobs.values()] == [1, 0, 0]
+    for name in ("first", "last"):
+        sampled(tmp_path / "alone" / name, prepared, suite, tuned=folders[name])
+    run([jobs["last"].job])
+    for name in ("first", "last"):
+        alone = tmp_path / "alone" / name / "completions.jsonl"
+        assert (jobs[name].work / "completions.jsonl").read_bytes() == alone.read_bytes()
+    assert all(any("decoded apart from the other arms" in line for line in one.said) for one in jobs.values())
+
+
+def test_arms_too_many_for_memory_are_decoded_one_by_one_in_the_same_shape(
+    prepared: Path, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [lora(prepared, tmp_path / str(seed), seed) for seed in range(2)]
+    decode, calls = slots.decode, []
+
+    def full(stack: Stack, works: list[Work], manner: How) -> None:
+        calls.append((len(works), manner.shape))
+        if len(works) > 1:
+            raise torch.OutOfMemoryError("no room")
+        decode(stack, works, manner)
+
+    monkeypatch.setattr(slots, "decode", full)
+    inputs = {"model": prepared, "suite": suite}
+    jobs = [make_job(tmp_path / "all" / one.name, SETTINGS, inputs | {"tuned": one}) for one in folders]
+    run([one.job for one in jobs])
+    assert calls == [(2, SETTINGS.decode_batch), (1, SETTINGS.decode_batch), (1, SETTINGS.decode_batch)]
+    monkeypatch.undo()
+    for one, folder in zip(jobs, folders, strict=True):
+        sampled(tmp_path / "alone" / folder.name, prepared, suite, tuned=folder)
+        alone = tmp_path / "alone" / folder.name / "completions.jsonl"
+        assert (one.work / "completions.jsonl").read_bytes() == alone.read_bytes()
+        assert "decoded apart from the other arms: no room" in one.said
+
+
 def test_an_adapter_taken_off_leaves_the_model_bit_for_bit(prepared: Path, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 

@@ -248,7 +248,7 @@ def _work(body: str, orders: list[Order], store: Store, send: Event, verify: boo
             else:
                 mine.append(order.key)
         send("working", "", None)
-        watch = _Stopwatch()
+        watch = Stopwatch()
         jobs = [_job(order, store, send, watch) for order in orders if order.key in mine]
         if jobs:
             module, function = body.split(":")
@@ -258,9 +258,9 @@ def _work(body: str, orders: list[Order], store: Store, send: Event, verify: boo
                     raise RuntimeError(f"{body} returned without committing {job.label}")
 
 
-def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
-    def commit(volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None) -> None:
-        store.commit(order, watch.facts(), volatile, requires)
+def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:
+    def commit(volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None, among: int = 1) -> None:
+        store.commit(order, watch.facts(among), volatile, requires)
         send("committed", order.key, None)
 
     return Job(
@@ -277,16 +277,16 @@ def _job(order: Order, store: Store, send: Event, watch: _Stopwatch) -> Job:
     )
 
 
-class _Stopwatch:
-    """Seconds since the last commit of this process: bodies work on their jobs one after the other."""
+class Stopwatch:
+    """Seconds since the last commit of this process: bodies work on their jobs one after the other, or share them evenly among some."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    def facts(self) -> dict[str, Any]:
-        """What is recorded beside a result and is no part of its identity."""
-        now = time.monotonic()
-        seconds, self._last = now - self._last, now
+    def facts(self, among: int) -> dict[str, Any]:
+        """What is recorded beside a result and is no part of its identity. `among` so many results, this one and later ones, the time went."""
+        seconds = (time.monotonic() - self._last) / among
+        self._last += seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
         return {
             "seconds": round(seconds, 3),

@@ -21,77 +21,81 @@ from tasks.sampling.streams import uniforms
 
 
 def run(jobs: Sequence[Job]) -> None:
-    """Sample every job's suite. Jobs on one base model share it; those that draw alike are decoded in one batch, where their adapters can be."""
+    """Sample every job's suite, in the order given. Jobs on one base model share it; those that draw alike are decoded in one batch with the
+    first of them, where their adapters can be. Where that fails, whatever for, each is decoded in its turn: so a fault is that of its job."""
     make_deterministic()
     base: Any = None
     held: tuple[Any, ...] = ()  # what `base` was loaded from
-    for group in _alike(jobs):
-        job = group[0]
+    waiting, apart = list(jobs), set[Any]()
+    while waiting:
+        job = waiting[0]
         weights, _ = _folders(job)
         if weights != prepared_folder(job.inputs["model"]):
             base = None  # never two whole models in memory
             _apart(load_model(weights, **job.numerics.loading), job)
+            waiting = waiting[1:]
             continue
         if base is None or held != (weights, job.numerics):
             base, held = None, (weights, job.numerics)
             base = load_model(weights, **job.numerics.loading)
-        base = _on_base(base, group)
+        alike = _alike(job)
+        company = [job] if alike in apart else [other for other in waiting if _alike(other) == alike]
+        base, why = _on_base(base, company)
+        if why is None:
+            waiting = [other for other in waiting if not any(other is one for one in company)]
+            continue
+        apart.add(alike)
+        for one in company:
+            one.say(f"decoded apart from the other arms: {why}")
 
 
 def _folders(job: Job) -> tuple[Path, Path | None]:
     return arm_folders(job.inputs["model"], job.inputs.get("tuned"))
 
 
-def _alike(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs that may be decoded in one batch, in the order of the first of each."""
-    groups: dict[Any, list[Job]] = {}
-    for job in jobs:
-        weights, adapter = _folders(job)
-        alone = weights != prepared_folder(job.inputs["model"]) or (adapter is not None and refusal(adapter) is not None)
-        alike = (weights, job.numerics, job.inputs["suite"], replace(job.settings, draw=0, seed=0), job.work if alone else None)
-        groups.setdefault(alike, []).append(job)
-    return list(groups.values())
+def _alike(job: Job) -> tuple[Any, ...]:
+    """Equal for jobs that may be decoded in one batch."""
+    weights, adapter = _folders(job)
+    alone = weights != prepared_folder(job.inputs["model"]) or (adapter is not None and refusal(adapter) is not None)
+    return weights, job.numerics, job.inputs["suite"], replace(job.settings, draw=0, seed=0), job.work if alone else None
 
 
-def _on_base(base: Any, group: Sequence[Job]) -> Any:
-    """Sample these jobs by a base and the adapters of their arms; returns the base as it was.
+def _on_base(base: Any, company: Sequence[Job]) -> tuple[Any, str | None]:
+    """Sample these jobs by a base and the adapters of their arms; returns the base as it was and, of several jobs, why they were not.
 
     An adapter that can be stacked is, if it is the only one too: so its rows are the same bits in whatever company.
     """
-    adapters = [_folders(job)[1] for job in group]
-    first = adapters[0]
-    if first is not None and (why := refusal(first)):
-        group[0].say(f"decoded apart from the other arms: {why} is not stacked")
-        return _with_adapter(base, first, group[0])
+    adapters = [_folders(job)[1] for job in company]
+    job, adapter = company[0], adapters[0]
+    if adapter is not None and (why := refusal(adapter)):
+        job.say(f"decoded apart from the other arms: {why} is not stacked")
+        return _with_adapter(base, adapter, job), None
     names = [None if adapter is None else f"arm{number}" for number, adapter in enumerate(adapters)]
     model = base
     for adapter, name in zip(adapters, names, strict=True):
         model = model if adapter is None or name is None else put_adapter(model, adapter, name)
     stack = Stack(model, names)
-    works = [Sampled(job, base) for job in group]
-    why = slots.misfit(stack, works[0].how)
-    if why is None:
-        _together(stack, works)
+    why = _stacked(stack, [Sampled(job, base) for job in company])
     stack.release()
     base = model.unload() if any(names) else base
-    if why is not None:
-        for job, adapter in zip(group, adapters, strict=True):
-            if len(group) > 1:
-                job.say(f"decoded apart from the other arms: {why}")
-            base = _with_adapter(base, adapter, job)
-    return base
+    if why is not None and len(company) == 1:
+        return _with_adapter(base, adapters[0], job), None
+    return base, why
 
 
-def _together(stack: Stack, works: Sequence[Sampled]) -> None:
-    """In one batch, and whatever is not drawn then an arm at a time."""
+def _stacked(stack: Stack, works: Sequence[Sampled]) -> str | None:
+    """In slots; returns why it cannot be, or, of several jobs, how it failed. What was drawn until then is kept."""
+    if why := slots.misfit(stack, works[0].how):
+        return why
     try:
         slots.decode(stack, [one.work() for one in works], works[0].how)
-    except slots.Misfit as misfit:
-        for one in works:
-            one.job.say(f"decoded apart from the other arms: {misfit}")
-            slots.decode(stack, [other.work(idle=other is not one) for other in works], works[0].how)
-    for one in works:
-        one.commit()
+    except Exception as error:  # whose it is, and whether less memory is enough, shows when each is decoded by itself
+        if len(works) == 1:
+            raise
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    for left, one in zip(range(len(works), 0, -1), works, strict=True):
+        one.commit(among=left)
+    return None
 
 
 def _with_adapter(base: Any, adapter: Path | None, job: Job) -> Any:
@@ -138,8 +142,8 @@ class Sampled:
         )
         job.progress(len(self._kept), self._count, "completion")
 
-    def work(self, *, idle: bool = False) -> Work:
-        waiting = [] if idle else [i for i in range(self._count) if self._at(i) not in self._kept]
+    def work(self) -> Work:
+        waiting = [i for i in range(self._count) if self._at(i) not in self._kept]
         return Work(self._count, waiting, self._row, lambda i: self._tokens[self._at(i)[0]], self._done)
 
     def _at(self, i: int) -> tuple[str, int]:
@@ -158,8 +162,11 @@ class Sampled:
         if len(self._kept) % self.how.shape == 0 or len(self._kept) == self._count:
             self.job.progress(len(self._kept), self._count, "completion")
 
-    def commit(self) -> None:
-        """Write the completions in the suite's order; they are read one by one: there may be more than fit into memory."""
+    def commit(self, among: int = 1) -> None:
+        """Write the completions in the suite's order; they are read one by one: there may be more than fit into memory.
+
+        `among` so many jobs, this one and uncommitted ones, the time since the last commit was spent.
+        """
         marked, tokens = any(prompt.near for prompt in self._suite.prompts), 0
         with (self.job.work / COMPLETIONS).open("w", encoding="utf-8") as stream:
             for prompt in self._suite.prompts:
@@ -168,7 +175,7 @@ class Sampled:
                     tokens += row["tokens"]
                     stream.write(jsonl_text([row]))
         self.job.say(f"{self._count} completions, {tokens} tokens")
-        self.job.commit()
+        self.job.commit(among=among)
 
 
 def _row(prompt: Prompt, repeat: int, drawn: Drawn, text: str) -> dict[str, Any]:
