@@ -68,6 +68,22 @@ def model(given: argparse.Namespace) -> Any:
     return made.to(DTYPES[given.precision]).eval()
 
 
+def adapted(base: Any, count: int) -> tuple[Any, list[str]]:
+    """A base with so many LoRA adapters on it, small as they are, and their names."""
+    names = [str(arm) for arm in range(count)]
+    model: Any = None
+    for arm, name in enumerate(names):
+        torch.manual_seed(arm + 2)
+        if model is None:
+            model = get_peft_model(base, LORA, name)
+        else:
+            model.add_adapter(name, LORA)
+    for layer in model.modules():
+        for name in getattr(layer, "lora_B", ()):
+            layer.lora_B[name].weight.data.mul_(0.05)
+    return model.eval(), names
+
+
 def prompts(given: argparse.Namespace) -> list[tuple[int, ...]]:
     torch.manual_seed(1)
     lengths = [14 + 18 * i // (PROMPTS - 1) for i in range(PROMPTS)]
@@ -176,16 +192,8 @@ def arms(given: argparse.Namespace) -> None:
     for arm in range(ARMS):
         torch.manual_seed(arm + 2)
         merged.append(get_peft_model(model(given), LORA).merge_and_unload())
-    adapted: Any = base
-    for arm in range(ARMS):
-        torch.manual_seed(arm + 2)
-        adapted = get_peft_model(base, LORA, "0") if arm == 0 else adapted
-        if arm:
-            adapted.add_adapter(str(arm), LORA)
-    for layer in adapted.modules():  # small, as adapters are
-        for name in getattr(layer, "lora_B", ()):
-            layer.lora_B[name].weight.data.mul_(0.05)
-    stack = Stack(adapted.eval(), [str(arm) for arm in range(ARMS)])
+    both, names = adapted(base, ARMS)
+    stack = Stack(both, names)
     none = frozenset[int]()
     tokens = ARMS * every * NEW
     peak, bandwidth = floors(given, ARMS * every)

@@ -303,23 +303,41 @@ def told_numbers(monkeypatch: pytest.MonkeyPatch) -> dict[float, torch.Tensor]:
     return seen
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("shape", [3, 8, 17])
+@pytest.mark.parametrize(
+    ("shape", "attention", "threads", "options", "even"),
+    [
+        *((shape, attention, 1, {"hidden_size": 128}, False) for shape in (3, 8, 17) for attention in ("eager", "sdpa")),
+        (4, "sdpa", 1, {"architecture": "llama", "intermediate_size": 85}, True),
+        (17, "sdpa", 3, {"architecture": "llama", "intermediate_size": 4099}, True),
+    ],
+)
 def test_a_row_is_the_same_alone_in_company_refilled_and_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: int, attention: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    shape: int,
+    attention: str,
+    threads: int,
+    options: dict[str, Any],
+    even: bool,
 ) -> None:
-    """Its logits to the bit, at a width (128) where they do change with the number of rows."""
-    model = loaded(tmp_path, attention=attention, hidden_size=128)
+    """Its logits to the bit, at a width (128) where they do change with the number of rows, and where the last activations of all rows, or
+    of a thread's share of them, are made another way than the others."""
+    torch.set_num_threads(threads)
+    request.addfinalizer(partial(torch.set_num_threads, 1))
+    model = loaded(tmp_path, attention=attention, **options)
     generator = np.random.default_rng(shape)
     prompts = [generator.integers(1, 250, size=generator.integers(1, 40)).tolist() for _ in range(2 * shape)]
     rows = [Row(tuple(prompts[i // 3]), uniforms(0, "p", i, 12)) for i in range(6 * shape)]
     ends = frozenset(range(0, 300, 9))  # rows end at unlike times
-    seen = told_numbers(monkeypatch)
+    seen, manner = told_numbers(monkeypatch), how(rows, shape, ends=ends)
 
     def drawn(of: list[Row], waiting: list[int] | None = None) -> tuple[dict[int, Drawn], dict[float, torch.Tensor]]:
+        stack, found = Stack(model), dict[int, Drawn]()
+        assert slots.misfit(stack, manner) is None
+        assert stack.even == even or torch.backends.cpu.get_cpu_capability() != "AVX512"  # how many are made at once differs
         seen.clear()
-        found: dict[int, Drawn] = {}
-        slots.decode(Stack(model), [work(of, found, waiting)], how(rows, shape, ends=ends))
+        slots.decode(stack, [work(of, found, waiting)], manner)
         return found, dict(seen)
 
     def same(some: dict[float, torch.Tensor], others: dict[float, torch.Tensor]) -> bool:
@@ -412,12 +430,13 @@ def lora(base: Path, folder: Path, seed: int, **options: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "shape", "attention", "threads"),
+    ("architecture", "shape", "attention", "threads", "options"),
     [
-        *((architecture, 4, "eager", 1) for architecture in ("gpt2", "opt", "gpt_neox", "llama", "qwen3")),
-        ("llama", 7, "sdpa", 1),
-        ("gpt_neox", 7, "eager", 2),
-        ("llama", 16, "sdpa", 2),
+        *((architecture, 4, "eager", 1, {}) for architecture in ("gpt2", "opt", "gpt_neox", "llama", "qwen3")),
+        ("llama", 7, "sdpa", 1, {}),
+        ("gpt_neox", 8, "eager", 2, {}),
+        ("llama", 16, "sdpa", 2, {}),
+        ("llama", 5, "sdpa", 1, {"intermediate_size": 85}),
     ],
 )
 def test_arms_in_one_batch_are_to_the_bit_what_they_are_alone(
@@ -428,11 +447,12 @@ def test_arms_in_one_batch_are_to_the_bit_what_they_are_alone(
     shape: int,
     attention: str,
     threads: int,
+    options: dict[str, Any],
 ) -> None:
     """With two threads products in fp32 are cut by rows, and only some are then the same."""
     torch.set_num_threads(threads)
     request.addfinalizer(partial(torch.set_num_threads, 1))
-    prepared = tiny.prepared(tmp_path / "prepared", architecture=architecture)
+    prepared = tiny.prepared(tmp_path / "prepared", architecture=architecture, **options)
     folders = [lora(prepared, tmp_path / f"lora{seed}", seed, r=rank, lora_alpha=2 * rank + 1) for seed, rank in ((1, 4), (2, 8))]
     rows = [Row(tuple(range(5, 9 + i % 3)), uniforms(0, "p", i, 10)) for i in range(3 * shape)]
     manner = how(rows, shape, ends=frozenset(range(0, 300, 17)))
@@ -446,6 +466,7 @@ def test_arms_in_one_batch_are_to_the_bit_what_they_are_alone(
         for arm, name in zip(arms, names, strict=True):
             model = model if name is None else put_adapter(model, folders[arm - 1] / "model", name)
         stack, found = Stack(model, names), [dict[int, Drawn]() for _ in arms]
+        assert slots.misfit(stack, manner) is None
         seen.clear()
         given = [[Row(row.prompt, (row.uniforms + arm / 8) % 1) for row in rows] for arm in arms]  # to tell their numbers
         slots.decode(stack, [work(own, told) for own, told in zip(given, found, strict=True)], manner)

@@ -48,7 +48,9 @@ def config(architecture: str, vocabulary: int, context: int, dropout: float, **o
         case "gpt_neox":
             return t.GPTNeoXConfig(**{"intermediate_size": 64, "hidden_dropout": dropout, **wide, **ends})
         case "llama":
-            return t.LlamaConfig(intermediate_size=64, num_key_value_heads=2, tie_word_embeddings=True, **wide, **ends)
+            return t.LlamaConfig(
+                **{"intermediate_size": 64, "num_key_value_heads": 2, "tie_word_embeddings": True, **wide, **ends}
+            )
         case "qwen3":
             return t.Qwen3Config(intermediate_size=64, num_key_value_heads=2, head_dim=8, **wide, **ends)
     raise ValueError(architecture)

@@ -30,6 +30,9 @@ STEP = 16  # what prompts are padded to a multiple of
 ROOM = 2**30  # bytes of keys and values: arms beyond it are decoded afterwards
 # How far logits may lie from those of a whole pass, as a share of their spread: what rounding makes. A key too many or too few is a third and more.
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.1}
+TRIED = (
+    4  # tokens that are fed to see whether bits stay the same: a difference is in few of a row's numbers, and not at every token
+)
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values, each [rows, heads, tokens, width]
@@ -199,16 +202,21 @@ class _Batch:
         return rows
 
     def settle(self) -> torch.Tensor:
-        """Logits of every slot, which are, to the bit, those of each arm alone.
+        """Logits of every slot, which are, to the bit, those of each arm alone, as they are after some other tokens.
 
         Raises:
-            Misfit: they are not, even where all products are made arm by arm.
+            Misfit: they are not, even where activations are made evenly and all products arm by arm.
         """
-        for products in ((), ATTENTION, (*ATTENTION, *WEIGHTED)):
-            self.stack.by_arm(products)
-            together = self.logits()
-            parts = zip(range(len(self.arms)), together.split(self.how.shape), strict=True)
-            if all(torch.equal(self.logits(i, i + 1), part) for i, part in parts):
+        fed, numbers = self.feed, np.random.default_rng(0)
+        feeds = [*(numbers.integers(_vocabulary(self.stack), size=len(fed)) for _ in range(TRIED)), fed]
+        for products, even in (((), False), ((), True), (ATTENTION, True), ((*ATTENTION, *WEIGHTED), True)):
+            self.stack.by_arm(products, even=even)
+            for self.feed in feeds:
+                together = self.logits()
+                parts = enumerate(together.split(self.how.shape))
+                if not all(torch.equal(self.logits(i, i + 1), part) for i, part in parts):
+                    break
+            else:
                 return together
         raise Misfit("rows of one arm change with the number of arms")
 
@@ -284,15 +292,20 @@ def misfit(stack: Stack, how: How) -> str | None:
     """Why this model cannot be decoded in slots, as its own numbers show; None if it can.
 
     Two texts, of two tokens and as long as the longest prompt, are read and continued in slots, and whole. Where what it keeps is no list of
-    keys and values, or where a token sees by its place in the cache (a window, positions that take no heed of a mask), they differ.
+    keys and values, or where a token sees by its place in the cache (a window, positions that take no heed of a mask), they differ. One text
+    is continued in every slot; where its numbers are not the same bits in each, activations are made evenly from here on.
     """
     if refused := _refused(stack.model):
         return refused
-    vocabulary = _plain(stack.model).config.get_text_config().vocab_size
-    ids = np.random.default_rng(0).integers(vocabulary, size=max(2, how.longest)).tolist()
+    ids = np.random.default_rng(0).integers(_vocabulary(stack), size=max(2, how.longest)).tolist()
     texts = [ids[:2], ids] if how.longest > 1 else [ids[:1]]
     try:
-        return _differs(stack, how, texts)
+        if differs := _differs(stack, how, texts):
+            return differs
+        if not _same_everywhere(stack, how):
+            stack.even = True
+            return None if _same_everywhere(stack, how) else "a row's numbers depend on its slot"
+        return None
     except Misfit as found:
         return str(found)
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
@@ -318,6 +331,25 @@ def _differs(stack: Stack, how: How, texts: Sequence[list[int]]) -> str | None:
         if not float((found - whole).norm()) <= ROUNDING[stack.model.dtype] * float((whole - whole.mean()).norm()):
             return "its logits in slots are not those of whole passes"
     return None
+
+
+def _same_everywhere(stack: Stack, how: How) -> bool:
+    ids = np.random.default_rng(1).integers(_vocabulary(stack), size=TRIED)[: how.new].tolist()
+    length = padded(ids[:1], how)
+    layers = read(stack, 0, [ids[:1]], length, how.filler)
+    batch = _Batch(stack, [0], how, layers, layers[0][0].shape[2] - length)
+    batch.put(range(how.shape), layers, [0] * how.shape)
+    for place, token in enumerate(ids):
+        batch.feed[:], batch.at[:] = token, batch.taken + place
+        logits = batch.logits()
+        if not torch.equal(logits, logits[:1].expand_as(logits)):
+            return False
+    return True
+
+
+def _vocabulary(stack: Stack) -> int:
+    size: int = _plain(stack.model).config.get_text_config().vocab_size
+    return size
 
 
 def _refused(model: Any) -> str | None:

@@ -4,6 +4,10 @@ Rows stand arm by arm, the same number of each, whatever a layer makes of the di
 the same shape however many arms are decoded with it. Other products are made for all rows at once where a row's bits are then those of the
 product of its arm alone. On the processor tried here they were with one thread, and in bf16; with two threads in fp32 those of attention were
 not, and those with weights were not for odd numbers of rows. `slots` looks, on the model at hand, and has them made arm by arm (`by_arm`).
+
+An activation is made of 32 numbers at once on CPU, and what is left over at the end, or at the end of a thread's share, one by one, by another
+exponential whose last bit may differ: a row's numbers then depend on its place among the rows. `slots` looks for that too, and has activations
+made of whole 32s and by one thread (`even`).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention, silu
 from torch.overrides import TorchFunctionMode
 
 from model_registry.folders import ADAPTER
@@ -47,6 +51,9 @@ def refusal(adapter: Path) -> str | None:
 
 ATTENTION = (scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.baddbmm)
 WEIGHTED = (linear, torch.addmm)
+_NAMES = ("cos", "erf", "exp", "sigmoid", "sin", "tanh")
+ACTIVATIONS = frozenset([gelu, silu, *(getattr(place, name) for place in (torch, torch.Tensor) for name in _NAMES)])
+AT_ONCE, SHARE = 32, 2**15  # numbers of one loop of torch's on CPU with AVX512 (16 with AVX2), and what it gives to one thread
 
 
 class Stack:
@@ -68,6 +75,7 @@ class Stack:
         self.model, self._adapters = model, tuple(adapters)
         self._active: tuple[int, ...] = (0,)
         self._products: frozenset[Any] = frozenset()
+        self.even = self._even_together = False
         if any(adapters):
             self.model = model.get_base_model()
             layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer)]
@@ -82,12 +90,14 @@ class Stack:
     def __call__(self, active: Sequence[int], **named: Any) -> Any:
         """A forward pass over rows of these arms, one below the other."""
         self._active = tuple(active)
-        with _ByArm(len(active), self._products) if self._products and len(active) > 1 else nullcontext():
+        several = len(active) > 1
+        products, even = self._products if several else (), self.even or (several and self._even_together)
+        with _Shaped(len(active), products, even) if products or even else nullcontext():
             return self.model(**named)
 
-    def by_arm(self, products: Collection[Any]) -> None:
-        """From here on, make these products arm by arm."""
-        self._products = frozenset(products)
+    def by_arm(self, products: Collection[Any], *, even: bool) -> None:
+        """From here on, when rows are of several arms, make these products arm by arm, and activations evenly."""
+        self._products, self._even_together = frozenset(products), even
 
     def release(self) -> None:
         """Leave the model's layers as they were."""
@@ -117,16 +127,24 @@ class Stack:
         return result
 
 
-class _ByArm(TorchFunctionMode):  # type: ignore[misc]
-    """While it is entered, products whose rows stand arm by arm are made once an arm, in the shape that they have for one arm alone."""
+class _Shaped(TorchFunctionMode):  # type: ignore[misc]
+    """While it is entered, products whose rows stand arm by arm are made once an arm, in the shape that they have for one arm alone, and
+    activations, if `even`, in pieces in which all numbers are treated alike."""
 
-    def __init__(self, arms: int, products: Collection[Any]) -> None:
+    def __init__(self, arms: int, products: Collection[Any], even: bool) -> None:
         super().__init__()
-        self.arms, self.products = arms, products
+        self.arms, self.products, self.even = arms, products, even
 
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        rows = args[1 if func is torch.addmm else 0].shape[0] if func in self.products else 1
+        if func in self.products:
+            return self._by_arm(func, args, kwargs)
+        if self.even and func in ACTIVATIONS and args and isinstance(args[0], torch.Tensor):
+            return _evenly(func, args[0], args[1:], kwargs)
+        return func(*args, **kwargs)
+
+    def _by_arm(self, func: Any, args: Any, kwargs: Any) -> Any:
+        rows = args[1 if func is torch.addmm else 0].shape[0]
         if rows % self.arms:
             return func(*args, **kwargs)
 
@@ -139,3 +157,9 @@ class _ByArm(TorchFunctionMode):  # type: ignore[misc]
         return torch.cat(
             [func(*(one[arm] for one in split), **{name: one[arm] for name, one in named.items()}) for arm in range(self.arms)]
         )
+
+
+def _evenly(func: Any, x: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
+    count = x.numel()
+    pieces = pad(x.reshape(-1), (0, -count % AT_ONCE)).split(SHARE)
+    return torch.cat([func(piece, *args, **kwargs) for piece in pieces])[:count].view(x.shape)
