@@ -10,7 +10,8 @@ stage, size and, of tuning, method held.
 Time, measured: the median of the same stage, size, suite and, of tuning, method on a machine of this name; of tuning scaled by the optimiser steps.
 Estimated, of tuning and sampling: START_S + steps × the larger of STEP_S and FLOP ÷ speed. FLOP of a token: 2 a parameter forward; in tuning 4 more
 backward, or 2 where the base stays as it is (Kaplan et al. 2020; an adapter's own parameters are neglected). A decoding step takes the rows of a
-whole batch; a word has WORD_TOKENS. Speed: EFFICIENCY of what one thread does in a product of two matrices (timed: 0.1 s), times the threads.
+whole batch, each prompt is read once; a word has WORD_TOKENS. Speed: EFFICIENCY of what one thread does in a product of two matrices (timed:
+0.1 s), times the threads.
 Where the store has the same stage and method of another size or suite, the formula is scaled by what the nearest one took beside it. Of all other
 stages nothing is estimated: they are measured, or not known. Runs, fetches and loads nothing.
 """
@@ -19,8 +20,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -33,7 +34,7 @@ from flows.engine.store import Manifest
 from flows.prepared import Run
 from model_registry import catalog
 from model_registry.folders import prepared_folder
-from tasks.contract import Node, read_json
+from tasks.contract import Node, read_json, read_jsonl
 from tasks.datasets.rows import load_rows
 from tasks.finetune import methods
 from tasks.finetune.stage import STAGE as FINETUNE
@@ -246,10 +247,8 @@ def _work(run: Run, node: Node) -> Work | None:
         tokens = fmean(_lengths(run, node)) * WORD_TOKENS * settings.batch
         return Work(optimiser_steps(settings), _tuning_flop(settings.method) * params * tokens)
     if node.stage == SAMPLING:
-        suite = load_suite(run.inputs.suites[node.axes.suite or ""].path)
-        longest = max(len(prompt.text.split()) for prompt in suite.prompts) * WORD_TOKENS
-        batches = math.ceil(len(suite.prompts) * settings.completions / settings.decode_batch)
-        return Work(round(batches * (longest + settings.max_new_tokens)), 2 * params * settings.decode_batch)
+        prompts = [prompt.text for prompt in load_suite(run.inputs.suites[node.axes.suite or ""].path).prompts]
+        return _sampling(prompts, len(prompts) * settings.completions, asdict(settings), params)
     return None
 
 
@@ -260,9 +259,15 @@ def _work_of(node: Node, made: Manifest, params: int) -> Work:
     if node.stage == FINETUNE:
         steps = round(numbers.get("stopped_after_steps", numbers["optimiser_steps"]))
         return Work(steps, _tuning_flop(settings["method"]) * params * numbers["tokens_seen"] / steps)
-    rows = sum(1 for _ in (made.folder / "completions.jsonl").open(encoding="utf-8"))
-    batches = math.ceil(rows / settings["decode_batch"])
-    return Work(batches * settings["max_new_tokens"], 2 * params * settings["decode_batch"])
+    rows = read_jsonl(made.folder / "completions.jsonl")
+    return _sampling(list({row["prompt_id"]: row["prompt"] for row in rows}.values()), len(rows), settings, params)
+
+
+def _sampling(prompts: Sequence[str], rows: int, settings: Mapping[str, Any], params: int) -> Work:
+    """At most, as if no completion ended early. Each prompt is read once."""
+    steps = math.ceil(rows / settings["decode_batch"]) * settings["max_new_tokens"]
+    read = sum(len(text.split()) for text in prompts) * WORD_TOKENS
+    return Work(steps, 2 * params * (settings["decode_batch"] + read / steps))
 
 
 def _tuning_flop(method: str) -> int:
