@@ -9,7 +9,7 @@ batch on one base, theirs merged into the weights, an arm after the other. Nothi
 25th word of the vocabulary ends a completion, which has at most 100 tokens; the best number of rows is looked for with 256 samples. Attention
 is sdpa and precision equal on both sides. `generate` runs at the number of rows that is best for it, found beforehand in the same run, and so do
 we. Floors: operations of the forward passes over what this machine's products reach, and bytes of the weights over its bandwidth, both measured
-in the run. With one thread, rates are by processor time, which work beside it disturbs less.
+in the run. Both sides keep freed memory, as a stage's process does. With one thread, rates are by processor time, which work beside it disturbs less.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from flows.engine.processes import keep_freed_memory
 from model_registry.loading import make_deterministic
 from tasks.sampling.engines import slots
 from tasks.sampling.engines.rows import Drawn, How, Row, Work
@@ -264,6 +265,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     make_deterministic()
+    keep_freed_memory()
     {"arms": arms, "prompt": prompt, "memory": memory}[given.what](given)
 
 

@@ -7,6 +7,7 @@ Everything below the line "in the child" runs in the stage's process, which impo
 from __future__ import annotations
 
 import atexit
+import ctypes
 import errno
 import importlib
 import multiprocessing as mp
@@ -44,6 +45,7 @@ PRELOAD = [
 
 LONGER, ALONE = "--set limits.stage_timeout_s=null", "--set limits.memory_gib=1"  # to `palms rerun`
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 Kind = Literal["transient", "memory", "deterministic", "killed", "timeout"]
 
 
@@ -224,6 +226,7 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
     try:
         _divert_output(log)
         _set_threads(resources.threads)
+        keep_freed_memory()
         _work(body, orders, Store(root), send, verify)
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
         trace = traceback.format_exc()
@@ -320,6 +323,15 @@ def classify(error: BaseException) -> Kind:
     }:
         return "transient"
     return "deterministic"
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed, in blocks of up to 32 MiB, instead of giving it back and asking for it anew: a draw of 192 tokens from a
+    vocabulary of 49,152 met 72,000 page faults and took 160 ms, and takes 60. Other C libraries have no such setting."""
+    with suppress(AttributeError):
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_MMAP_THRESHOLD, 2**25)
+        set_option(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _set_threads(threads: int) -> None:

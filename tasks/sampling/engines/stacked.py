@@ -5,15 +5,18 @@ the same shape however many arms are decoded with it. Other products are made fo
 product of its arm alone. On the processor tried here they were with one thread, and in bf16; with two threads in fp32 those of attention were
 not, and those with weights were not for odd numbers of rows. `slots` looks, on the model at hand, and has them made arm by arm (`by_arm`).
 
-An activation is made of 32 numbers at once on CPU, and what is left over at the end, or at the end of a thread's share, one by one, by another
-exponential whose last bit may differ: a row's numbers then depend on its place among the rows. `slots` looks for that too, and has activations
-made of whole 32s and by one thread (`even`).
+On CPU an activation is made of many numbers at once, and what is left over at the end, or at the end of a thread's share, one by one, by
+another exponential whose last bit may differ: a row's numbers would then depend on its place among the rows. Where something would be left over,
+activations are made in shares with nothing left over. Both exponentials give the same for most numbers, so that a trial does not tell.
+
+The fused attention of a single token is slow on CPU: two batched products take half the time in fp32 and a third in bf16 (192 rows of
+SmolLM2's shape over 100 tokens, two threads: 1.7 against 3.0 ms a layer, and 0.75 against 2.0). So steps of one token have those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +56,8 @@ ATTENTION = (scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, to
 WEIGHTED = (linear, torch.addmm)
 _NAMES = ("cos", "erf", "exp", "sigmoid", "sin", "tanh")
 ACTIVATIONS = frozenset([gelu, silu, *(getattr(place, name) for place in (torch, torch.Tensor) for name in _NAMES)])
-AT_ONCE, SHARE = 32, 2**15  # numbers of one loop of torch's on CPU with AVX512 (16 with AVX2), and what it gives to one thread
+AT_ONCE = 64  # numbers of one loop of torch's on CPU with AVX512 in bf16; 32 in fp32, and half as many with AVX2
+SHARE = 2**15  # what torch gives to a thread at least
 
 
 class Stack:
@@ -75,7 +79,6 @@ class Stack:
         self.model, self._adapters = model, tuple(adapters)
         self._active: tuple[int, ...] = (0,)
         self._products: frozenset[Any] = frozenset()
-        self.even = self._even_together = False
         if any(adapters):
             self.model = model.get_base_model()
             layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer)]
@@ -90,14 +93,22 @@ class Stack:
     def __call__(self, active: Sequence[int], **named: Any) -> Any:
         """A forward pass over rows of these arms, one below the other."""
         self._active = tuple(active)
-        several = len(active) > 1
-        products, even = self._products if several else (), self.even or (several and self._even_together)
-        with _Shaped(len(active), products, even) if products or even else nullcontext():
+        with self._shaped(self._products if len(active) > 1 else frozenset(), single=named["input_ids"].shape[1] == 1):
             return self.model(**named)
 
-    def by_arm(self, products: Collection[Any], *, even: bool) -> None:
-        """From here on, when rows are of several arms, make these products arm by arm, and activations evenly."""
-        self._products, self._even_together = frozenset(products), even
+    def read(self, arm: int, ids: torch.Tensor) -> Any:
+        """What the model makes of prompts of one arm, [rows, tokens], and keeps; no logits, which are the dearest and not needed."""
+        self._active = (arm,)
+        with self._shaped(frozenset(), single=False):
+            return self.model.base_model(input_ids=ids, use_cache=True)
+
+    def by_arm(self, products: Collection[Any]) -> None:
+        """From here on, when rows are of several arms, make these products arm by arm."""
+        self._products = frozenset(products)
+
+    def _shaped(self, products: frozenset[Any], *, single: bool) -> AbstractContextManager[Any]:
+        cpu = self.model.device.type == "cpu"
+        return _Shaped(len(self._active), products, cpu, single and cpu) if products or cpu else nullcontext()
 
     def release(self) -> None:
         """Leave the model's layers as they were."""
@@ -128,25 +139,24 @@ class Stack:
 
 
 class _Shaped(TorchFunctionMode):  # type: ignore[misc]
-    """While it is entered, products whose rows stand arm by arm are made once an arm, in the shape that they have for one arm alone, and
-    activations, if `even`, in pieces in which all numbers are treated alike."""
+    """While it is entered, products whose rows stand arm by arm are made once an arm, in the shape that they have for one arm alone;
+    activations, if `even`, with nothing left over; and fused attention, if of `single` tokens, by batched products."""
 
-    def __init__(self, arms: int, products: Collection[Any], even: bool) -> None:
+    def __init__(self, arms: int, products: frozenset[Any], even: bool, single: bool) -> None:
         super().__init__()
-        self.arms, self.products, self.even = arms, products, even
+        self.arms, self.products = arms, products
+        self.ways: dict[Any, Callable[..., Any]] = dict(EVEN) if even else {}
+        if single:
+            self.ways[scaled_dot_product_attention] = _of_single_tokens
 
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in self.products:
-            return self._by_arm(func, args, kwargs)
-        if self.even and func in ACTIVATIONS and args and isinstance(args[0], torch.Tensor):
-            return _evenly(func, args[0], args[1:], kwargs)
-        return func(*args, **kwargs)
+        way = self.ways.get(func, func)
+        return self._by_arm(func, way, args, kwargs or {}) if func in self.products else way(*args, **(kwargs or {}))
 
-    def _by_arm(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _by_arm(self, func: Any, way: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         rows = args[1 if func is torch.addmm else 0].shape[0]
         if rows % self.arms:
-            return func(*args, **kwargs)
+            return way(*args, **kwargs)
 
         def parts(given: Any) -> Any:
             mine = isinstance(given, torch.Tensor) and given.ndim > 1 and given.shape[0] == rows and given is not weight
@@ -155,11 +165,48 @@ class _Shaped(TorchFunctionMode):  # type: ignore[misc]
         weight = args[1] if func is linear else args[2] if func is torch.addmm else None
         split, named = [parts(one) for one in args], {name: parts(one) for name, one in kwargs.items()}
         return torch.cat(
-            [func(*(one[arm] for one in split), **{name: one[arm] for name, one in named.items()}) for arm in range(self.arms)]
+            [way(*(one[arm] for one in split), **{name: one[arm] for name, one in named.items()}) for arm in range(self.arms)]
         )
 
 
-def _evenly(func: Any, x: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
+def _evenly(func: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     count = x.numel()
+    if x.is_contiguous() and not (count % AT_ONCE or _share(count) % AT_ONCE):
+        made: torch.Tensor = func(x, *args, **kwargs)
+        return made
     pieces = pad(x.reshape(-1), (0, -count % AT_ONCE)).split(SHARE)
     return torch.cat([func(piece, *args, **kwargs) for piece in pieces])[:count].view(x.shape)
+
+
+def _share(count: int) -> int:
+    """How many of so many numbers torch gives to each thread but the last."""
+    return -(-count // max(1, min(torch.get_num_threads(), -(-count // SHARE))))
+
+
+EVEN = {one: partial(_evenly, one) for one in ACTIVATIONS}
+
+
+def _of_single_tokens(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor:
+    """`scaled_dot_product_attention` of one token a row; heads that share keys may stand as further tokens, [rows, heads, sharing, width]."""
+    rows, heads, sharing, width = query.shape
+    if enable_gqa or is_causal or dropout_p or key.shape[:2] != (rows, heads):
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    scaled = query * (width**-0.5 if scale is None else scale)
+    scores = torch.bmm(scaled.reshape(rows * heads, sharing, width), key.reshape(rows * heads, -1, width).transpose(1, 2))
+    scores = scores.view(rows, heads, sharing, -1).float()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
+    weights = scores.softmax(dim=-1).to(value.dtype)
+    made = torch.bmm(weights.view(rows * heads, sharing, -1), value.reshape(rows * heads, -1, value.shape[-1]))
+    return made.view(rows, heads, sharing, -1)
