@@ -206,7 +206,8 @@ def arms(given: argparse.Namespace) -> None:
     )
     mine = partial(ours, stack, ARMS, asked, SAMPLES, NEW, none, given.top_p)
     other = partial(theirs, merged, asked, SAMPLES, NEW, none, given.top_p)
-    compare(given, mine, other, best(mine, (40, 60, 120)), best(other, (40, 60, 120)))
+    rows = given.rows or (best(mine, (40, 60, 120)), best(other, (40, 60, 120)))
+    compare(given, mine, other, *rows)
 
 
 def prompt(given: argparse.Namespace) -> None:
@@ -225,7 +226,8 @@ def prompt(given: argparse.Namespace) -> None:
 
     print(f"  tokens a sample, of at most {LONGEST}: {ours(stack, 1, asked, TRIED, LONGEST, ends, given.top_p, 64) / TRIED:.1f}")
     few = {"samples": TRIED}
-    compare(given, mine, other, best(partial(mine, **few), (64, 128)), best(partial(other, **few), (64, 128, 256)))
+    rows = given.rows or (best(partial(mine, **few), (64, 128)), best(partial(other, **few), (64, 128, 256)))
+    compare(given, mine, other, *rows)
 
 
 def compare(
@@ -261,6 +263,9 @@ def main() -> None:
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--rows", type=int, nargs=2, metavar=("OURS", "THEIRS"), help="rows that are known to be best: none are tried"
+    )
     parser.add_argument("--samples", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
