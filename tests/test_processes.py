@@ -12,6 +12,7 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.engine import processes
@@ -165,6 +166,21 @@ def test_results_that_were_made_together_have_an_equal_share_of_the_seconds(monk
     )
     watch = Stopwatch()
     assert [watch.facts(among)["seconds"] for among in (1, 3, 2, 1, 1)] == [4.0, 4.0, 4.25, 4.75, 3.0]
+
+
+def test_a_result_has_the_peak_of_its_own_work_and_not_of_what_was_made_before() -> None:
+    watch = Stopwatch()
+    held = np.ones(2**25)  # 256 MiB
+    with_it = watch.facts(1)["peak_memory_gib"]
+    del held
+    between, shared, last = (
+        watch.facts(1)["peak_memory_gib"],
+        watch.facts(2)["peak_memory_gib"],
+        watch.facts(1)["peak_memory_gib"],
+    )
+    assert between == pytest.approx(with_it, abs=0.01)  # it was still held as this began
+    assert shared < with_it - 0.2
+    assert last == pytest.approx(shared, abs=0.01)
 
 
 def test_the_same_key_twice_at_once_runs_once(tmp_path: Path) -> None:

@@ -281,22 +281,42 @@ def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:
 
 
 class Stopwatch:
-    """Seconds since the last commit of this process: bodies work on their jobs one after the other, or share them evenly among some."""
+    """Seconds and the peak of memory since the last commit of this process: bodies work on their jobs one after the other, or share both
+    among some, the seconds evenly."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._peak = time.monotonic(), 0.0
+        _forget_peak()
 
     def facts(self, among: int) -> dict[str, Any]:
         """What is recorded beside a result and is no part of its identity. `among` so many results, this one and later ones, the time went."""
         seconds = (time.monotonic() - self._last) / among
         self._last += seconds
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+        self._peak = max(self._peak, _peak_gib())
+        peak, self._peak = self._peak, self._peak if among > 1 else 0.0
+        _forget_peak()
         return {
             "seconds": round(seconds, 3),
             "peak_memory_gib": round(peak, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **machine.facts(),
         }
+
+
+def _peak_gib() -> float:
+    """The most memory that this process held, since it was forgotten where the system can forget it."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+
+
+def _forget_peak() -> None:
+    """Give free memory back, and begin the peak anew from what is held now (proc(5), clear_refs)."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _no_room(error: BaseException, root: Path) -> str:
