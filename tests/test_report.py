@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,30 @@ def test_effects_are_drawn_against_what_was_trained_where_that_differs_enough(co
     assert len(panels) == drawn
     for panel in panels:
         assert [said for said in ("ia3, 100", "lora, 2k", "full, 30k") if said not in panel.svg] == []
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(3, 1), (11, 1), (8, 3)])
+def test_on_the_first_screen_every_arm_has_its_name_inside_its_drawing(count: int, sizes: int) -> None:
+    """However many there are, at one size or at several."""
+    names = [f"way{at}" for at in range(count)]
+    made = found({BASE: "+"}, arms=ARMS)
+    suite, metric = made.outcome
+    places = [Axes("calibration", size, name, 80, 0, suite) for size in ("30k", "100k", "300k")[:sizes] for name in names]
+    nodes = [
+        Output(Path(), f"p{size}", "prepare", Axes("calibration", size), "k", ()) for size in ("30k", "100k", "300k")[:sizes]
+    ]
+    nodes += [
+        Output(Path(), str(place.words()), "lexicon", place, "k", (Metric(metric, 0.1 + at / 1000, 40, "all", 0.05, 0.2),))
+        for at, place in enumerate(places)
+    ]
+    arms = Arms(("base", *names), "base", tuple(Contrast(name, "base") for name in names), ())
+    (panel, *_) = first.charts(replace(made, sources=replace(made.sources, nodes=tuple(nodes), arms=arms)))
+    high = float(re.search(r'viewBox="0 0 [0-9.]+ ([0-9.]+)"', panel.svg).group(1))  # type: ignore[union-attr]
+    heights = {name: float(y) for y, name in re.findall(r'<text [^>]*y="(-?[0-9.]+)"[^>]*>(way[0-9]+)', panel.svg)}
+    assert sorted(heights) == sorted(names)
+    assert all(8 < y < high for y in heights.values())
+    ordered = sorted(heights.values())
+    assert all(b - a > 10 for a, b in pairwise(ordered))
 
 
 def test_suites_have_a_name_for_people() -> None:

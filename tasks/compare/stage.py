@@ -91,7 +91,7 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="5",
+    version="6",
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )

@@ -16,10 +16,11 @@ from tasks.drawing.figures import spread
 from tasks.drawing.palette import GRID, MARKS, MUTED, PAPER
 from tasks.drawing.panel import margins, panel, svg
 
-WIDTH, HEIGHT = 5.0, 2.75  # inches at 72 points
+WIDTH, HEIGHT = 5.0, 2.75  # inches at 72 points, or as high as the names are
 LETTER = 0.103  # inches that a letter takes
 NAME, NOTE = 12.6, 12.2
 APART = 0.38  # inches between two names with their notes
+TOP, BOTTOM = 0.12, 0.56  # inches above and below what is drawn in
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Band:
 
 def bands(lines: Sequence[Band], ticks: Sequence[tuple[float, str]], xlabel: str, *, percent: bool, log: bool, alt: str) -> str:
     """`ticks`: where the sizes stand on x, and their names; percent: y is in percent, from 0 to at most 100."""
-    with panel(WIDTH, HEIGHT) as (figure, axes):
+    with panel(WIDTH, max(HEIGHT, TOP + APART * len(lines) + BOTTOM)) as (figure, axes):
         names = LETTER * max(len(text) for line in lines for text in (line.label, line.note))
-        margins(figure, left=0.56, right=0.14 + names, top=0.12, bottom=0.56)
+        margins(figure, left=0.56, right=0.14 + names, top=TOP, bottom=BOTTOM)
         axes.tick_params(labelsize=NOTE)
         axes.yaxis.grid(True, color=GRID, linewidth=0.9)
         if log:

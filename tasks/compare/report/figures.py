@@ -53,7 +53,7 @@ def outcome(
     percent = kind == "rate"
     for ladder in sources.sizes:
         stem = f"{metric}-{suite}-{ladder}"
-        if rows := _level_rows(sources, ladder, suite, metric):
+        if rows := level_rows(sources, ladder, suite, metric):
             svg = forest(
                 rows,
                 f"{name}, %" if percent else name,
@@ -311,7 +311,7 @@ def _levels(sources: Sources, ladder: str, size: str, suite: str, metric: str) -
     return held
 
 
-def _level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[Row]:
+def level_rows(sources: Sources, ladder: str, suite: str, metric: str) -> list[Row]:
     """One row an arm. Several seeds: their mean without an interval, and each run as a tick."""
     kind, painted = sources.kinds.get(metric), colours(sources)
     rows: list[Row] = []

@@ -14,13 +14,15 @@ from tasks.compare.capability import MEASURES, PLAIN, PROSE, TASKS, Verdict
 from tasks.compare.comparison import Comparison
 from tasks.compare.contrasts import Difference, largest, one_run, speaking
 from tasks.compare.report import figures, wording
-from tasks.compare.report.figures import Panel
+from tasks.compare.report.figures import Panel, level_rows
 from tasks.compare.report.headline import outcomes, title
 from tasks.compare.report.standing import compared_with
 from tasks.compare.upstream import Output
 from tasks.drawing.bands import Band, bands
+from tasks.drawing.figures import forest
 
 UNTOUCHED = "untouched"
+STACKED = 4  # arms that may stand above one another at a single size; more stand in rows
 ROWS = {PROSE: "Neutral prose", PLAIN: "Plain prose", TASKS: "Tasks"}
 
 
@@ -80,19 +82,28 @@ def _chart(found: Comparison, ladder: str, suite: str, metric: str) -> Panel | N
     arms = [name for name in figures.colours(sources) if any(node.axes.arm == name for node in nodes)]
     lines = [_line([node for node in nodes if node.axes.arm == name], name, metric, at, found) for name in arms]
     name, of = sources.words(metric), suite_words(suite)
-    says = "; ".join(
-        f"{wording.arm_words(arm)} {', '.join(f'{y:.3g} at {size}' for y, size in zip(line.y, _sizes(line, at), strict=True))}"
-        for arm, line in zip(arms, lines, strict=True)
-    )
-    heading = title(found, suite, metric)
-    drawn = bands(
-        lines,
-        [(place, size) for size, place in at.items()],
-        "parameters (log scale)" if known else "model size",
-        percent=kind == "rate",
-        log=known and len(sizes) > 1,
-        alt=f"{heading}. {name} on {of}{', in percent' if kind == 'rate' else ''}: {says}.",
-    )
+    heading, percent = title(found, suite, metric), kind == "rate"
+    if len(sizes) == 1 and len(arms) > STACKED:
+        drawn = forest(
+            level_rows(sources, ladder, suite, metric),
+            f"{name}, %" if percent else name,
+            zero=False,
+            percent=percent,
+            alt=heading,
+        )
+    else:
+        says = "; ".join(
+            f"{wording.arm_words(arm)} {', '.join(f'{y:.3g} at {size}' for y, size in zip(line.y, _sizes(line, at), strict=True))}"
+            for arm, line in zip(arms, lines, strict=True)
+        )
+        drawn = bands(
+            lines,
+            [(place, size) for size, place in at.items()],
+            "parameters (log scale)" if known else "model size",
+            percent=percent,
+            log=known and len(sizes) > 1,
+            alt=f"{heading}. {name} on {of}{', in percent' if percent else ''}: {says}.",
+        )
     several = f"{ladder}: " if len(sources.sizes) > 1 else ""
     return Panel(f"first-{metric}-{suite}-{ladder}", f"{several}{heading}", drawn, note=f"{name} on {of}, with 95% intervals")
 
