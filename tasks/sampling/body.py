@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +144,7 @@ class Sampled:
         job.progress(len(self._kept), self._count, "completion")
 
     def work(self) -> Work:
-        waiting = [i for i in range(self._count) if self._at(i) not in self._kept]
+        waiting = array("q", (i for i in range(self._count) if self._at(i) not in self._kept))
         return Work(self._count, waiting, self._row, lambda i: self._tokens[self._at(i)[0]], self._done)
 
     def _at(self, i: int) -> tuple[str, int]:
