@@ -11,11 +11,11 @@ stage takes beyond a plain call of its body: toy stages one after another throug
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -80,5 +80,9 @@ def main(home: Path, repetitions: int, other: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    home, repetitions, *other = [*sys.argv[1:], *([] if len(sys.argv) > 2 else ["5"])]
-    main(Path(home).absolute(), int(repetitions), Path(other[0]).absolute() if other else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("home", type=Path)
+    parser.add_argument("repetitions", type=int, nargs="?", default=5)
+    parser.add_argument("checkout", type=Path, nargs="?")
+    given = parser.parse_args()
+    main(given.home.absolute(), given.repetitions, given.checkout and given.checkout.absolute())
