@@ -115,10 +115,17 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
+def _short(value: float, _: Any) -> str:
+    """1M, 10k, 100, 0.1: a tick of these scales."""
+    of, unit = next(((of, unit) for of, unit in ((1e6, "M"), (1e3, "k")) if value >= of), (1.0, ""))
+    return f"{value / of:g}{unit}"
+
+
 def draw(found: dict[str, list[tuple[float, float, float]]]) -> str:
     """Two rows of panels, seconds above memory, a column a kind; both scales logarithmic."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.6), dpi=72)
@@ -130,9 +137,13 @@ def draw(found: dict[str, list[tuple[float, float, float]]]) -> str:
                 axes.plot(x, y, color=colour, marker="o", markersize=5)
                 axes.grid(True, color=GRID, linewidth=0.8)
                 axes.minorticks_off()
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_major_formatter(FuncFormatter(_short))
                 axes.set_ylim(min(y) / 1.5, max(y) * 1.5 if max(y) / min(y) > 10 else min(y) * 10)
                 axes.set_title(f"{what}, exponent {exponent(x, y):.2f}", fontsize=11.5, loc="left")
                 axes.spines[["top", "right"]].set_visible(False)
+                if kind == "arms":
+                    axes.set_xticks(x)
                 axes.set_xlabel(kind if row else "")
         figure.patch.set_alpha(0)
         figure.tight_layout()
