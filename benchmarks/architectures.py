@@ -27,10 +27,10 @@ from tasks.finetune import body as finetune
 from tasks.finetune import methods, start
 from tasks.finetune.stage import Settings as Tuning
 from tasks.sampling import body as sampling
-from tasks.sampling.engines.decode import decode_rows
 from tasks.sampling.engines.rows import Row
 from tasks.sampling.stage import Settings as Sampling
 from tests import tiny
+from tests.decoding import decode_rows
 from tests.jobs import NUMERICS, make_job
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -2,7 +2,6 @@
 
     python -m benchmarks.decode arms [--size 5m|135m] [--precision fp32|bf16] [--top-p 1.0] [--repetitions 5] [--threads 2]
     python -m benchmarks.decode prompt [--size …]     800 samples of one prompt, which end at unlike lengths
-    python -m benchmarks.decode memory [--size …]     peak of resident memory by number of samples, each in a process of its own
 
 Random weights, logits spread as a trained model's are. `arms`: three LoRA arms of 40 prompts of 14 to 32 tokens, 3 samples of each; ours in one
 batch on one base, theirs merged into the weights, an arm after the other. Nothing ends early, so both sides do equal work. `prompt`: every
@@ -15,19 +14,17 @@ in the run. Both sides keep freed memory, as a stage's process does. With one th
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.supervised_tuning import SMOLLM2
 from flows.engine.processes import keep_freed_memory
 from model_registry.loading import make_deterministic
 from tasks.sampling.engines import slots
@@ -42,19 +39,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         **{"vocab_size": 8192, "hidden_size": 256, "intermediate_size": 768},
         **{"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4},
     },
-    "135m": {  # SmolLM2's
-        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
-        **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
-    },
+    "135m": SMOLLM2,
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LORA = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+Made = TypeVar("Made")
 SPREAD = 3.5  # standard deviation of the logits. With tied embeddings a random model would say one token for ever; so the output layer is its own
 
 
-def model(given: argparse.Namespace) -> Any:
+def llama(shape: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(0)
-    shape = SHAPES[given.size]
     config = LlamaConfig(
         **shape,
         max_position_embeddings=512,
@@ -66,23 +60,22 @@ def model(given: argparse.Namespace) -> Any:
     made = LlamaForCausalLM(config)
     with torch.no_grad():
         made.lm_head.weight.mul_(SPREAD / 0.02 / shape["hidden_size"] ** 0.5)
-    return made.to(DTYPES[given.precision]).eval()
+    return made.to(dtype).eval()
 
 
-def adapted(base: Any, count: int) -> tuple[Any, list[str]]:
-    """A base with so many LoRA adapters on it, small as they are, and their names."""
-    names = [str(arm) for arm in range(count)]
+def adapted(base: Any, arms: Sequence[int]) -> tuple[Any, list[str]]:
+    """A base with a LoRA adapter an arm, small as they are, and their names."""
     model: Any = None
-    for arm, name in enumerate(names):
+    for arm in arms:
         torch.manual_seed(arm + 2)
         if model is None:
-            model = get_peft_model(base, LORA, name)
+            model = get_peft_model(base, LORA, str(arm))
         else:
-            model.add_adapter(name, LORA)
+            model.add_adapter(str(arm), LORA)
     for layer in model.modules():
         for name in getattr(layer, "lora_B", ()):
             layer.lora_B[name].weight.data.mul_(0.05)
-    return model.eval(), names
+    return model.eval(), [str(arm) for arm in arms]
 
 
 def prompts(given: argparse.Namespace) -> list[tuple[int, ...]]:
@@ -151,10 +144,16 @@ def theirs(
     return tokens
 
 
-def rate(work: Callable[[], int]) -> float:
+def timed(work: Callable[[], Made]) -> tuple[Made, float]:
+    """What came of it, and seconds: of a core where there is one thread."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     began = clock()
-    return work() / (clock() - began)
+    return work(), clock() - began
+
+
+def rate(work: Callable[[], int]) -> float:
+    tokens, seconds = timed(work)
+    return tokens / seconds
 
 
 def best(work: Callable[..., int], rows: Sequence[int]) -> int:
@@ -187,13 +186,11 @@ def floors(given: argparse.Namespace, rows: int) -> tuple[float, float]:
 
 def arms(given: argparse.Namespace) -> None:
     asked, every = prompts(given), PROMPTS * SAMPLES
-    base = model(given)
+    shape, kind = SHAPES[given.size], DTYPES[given.precision]
+    base = llama(shape, kind)
     parameters = base.num_parameters() - base.get_input_embeddings().weight.numel()
-    merged = []
-    for arm in range(ARMS):
-        torch.manual_seed(arm + 2)
-        merged.append(get_peft_model(model(given), LORA).merge_and_unload())
-    both, names = adapted(base, ARMS)
+    merged = [adapted(llama(shape, kind), [arm])[0].merge_and_unload() for arm in range(ARMS)]
+    both, names = adapted(base, range(ARMS))
     stack = Stack(both, names)
     none = frozenset[int]()
     tokens = ARMS * every * NEW
@@ -211,7 +208,7 @@ def arms(given: argparse.Namespace) -> None:
 
 
 def prompt(given: argparse.Namespace) -> None:
-    asked, network = prompts(given)[:1], model(given)
+    asked, network = prompts(given)[:1], llama(SHAPES[given.size], DTYPES[given.precision])
     ends = frozenset(range(0, SHAPES[given.size]["vocab_size"], ENDING))
     print(
         f"{given.size} {given.precision} {given.threads} threads, top_p {given.top_p}: {MANY} samples of one prompt, an end token in {ENDING}"
@@ -242,22 +239,9 @@ def compare(
     )
 
 
-def memory(given: argparse.Namespace) -> None:
-    """Peaks of a process that draws so many samples of one prompt."""
-    if given.samples:
-        network = model(given)
-        drawn = ours(Stack(network), 1, prompts(given)[:1], given.samples, 40, frozenset(), given.top_p, 64)
-        print(f"{drawn} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
-        return
-    for samples in (64, 640, 6400):
-        asked = [sys.executable, "-m", "benchmarks.decode", "memory", "--samples", str(samples), "--size", given.size]
-        tokens, peak = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
-        print(f"  {samples} samples, {tokens} tokens: peak {peak} MiB", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("arms", "prompt", "memory"))
+    parser.add_argument("what", choices=("arms", "prompt"))
     parser.add_argument("--size", choices=SHAPES, default="5m")
     parser.add_argument("--precision", choices=DTYPES, default="fp32")
     parser.add_argument("--top-p", type=float, default=1.0)
@@ -266,12 +250,11 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=int, nargs=2, metavar=("OURS", "THEIRS"), help="rows that are known to be best: none are tried"
     )
-    parser.add_argument("--samples", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     make_deterministic()
     keep_freed_memory()
-    {"arms": arms, "prompt": prompt, "memory": memory}[given.what](given)
+    {"arms": arms, "prompt": prompt}[given.what](given)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks import decode
+from flows.engine.processes import peak_gib
 from model_registry.loading import make_deterministic
 from tasks.drawing.palette import CONTROL, GRID, TREATED
 from tasks.drawing.panel import STYLE, svg
@@ -49,7 +48,7 @@ WIDTHS: dict[str, tuple[int, int, int, int]] = {
 SUITE = "suite: one\nform: continuation\nprompts:\n  - {id: one, group: harbour, text: the harbour}\n"
 
 
-def samples(count: int, given: argparse.Namespace) -> tuple[float, float]:
+def samples(count: int) -> tuple[float, float]:
     """(samples, seconds) of the stage."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -59,52 +58,32 @@ def samples(count: int, given: argparse.Namespace) -> tuple[float, float]:
             completions=count, max_new_tokens=NEW, temperature=1.0, top_p=1.0, template="{prompt}", decode_batch=ROWS, seed=0
         )
         job = make_job(folder / "job", settings, {"model": prepared, "suite": folder / "suite.yaml"}).job
-        return count, timed(lambda: run([job]), given)
+        return count, decode.timed(lambda: run([job]))[1]
 
 
-def parameters(size: str, given: argparse.Namespace) -> tuple[float, float]:
+def parameters(size: str) -> tuple[float, float]:
     """(parameters, seconds)."""
     network = _model(size)
     asked = [tuple(range(1, 17))]
     stack = Stack(network)
-    return network.num_parameters(), timed(lambda: decode.ours(stack, 1, asked, ROWS, NEW, frozenset(), 1.0, ROWS), given)
+    return network.num_parameters(), decode.timed(lambda: decode.ours(stack, 1, asked, ROWS, NEW, frozenset(), 1.0, ROWS))[1]
 
 
-def arms(count: int, given: argparse.Namespace) -> tuple[float, float]:
+def arms(count: int) -> tuple[float, float]:
     """(arms, seconds)."""
-    adapted, names = decode.adapted(_model("5m"), count)
-    asked = [tuple(range(1, 15 + i)) for i in range(0, 40)]
+    adapted, names = decode.adapted(_model("5m"), range(count))
+    asked = [tuple(range(1, 15 + i)) for i in range(40)]
     stack = Stack(adapted, names)
-    return count, timed(lambda: decode.ours(stack, count, asked, 3, NEW, frozenset(), 1.0, 120), given)
-
-
-def timed(work: Callable[[], Any], given: argparse.Namespace) -> float:
-    clock = time.process_time if given.threads == 1 else time.perf_counter
-    began = clock()
-    work()
-    return clock() - began
+    return count, decode.timed(lambda: decode.ours(stack, count, asked, 3, NEW, frozenset(), 1.0, 120))[1]
 
 
 def _model(size: str) -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
     hidden, layers, heads, vocabulary = WIDTHS[size]
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        intermediate_size=8 * hidden // 3,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        tie_word_embeddings=False,
-        attn_implementation="sdpa",
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return LlamaForCausalLM(config).eval()
+    of = {"vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": 8 * hidden // 3}
+    return decode.llama({**of, "num_hidden_layers": layers, "num_attention_heads": heads})
 
 
-KINDS: dict[str, tuple[Callable[[Any, argparse.Namespace], tuple[float, float]], Sequence[Any]]] = {
+KINDS: dict[str, tuple[Callable[[Any], tuple[float, float]], Sequence[Any]]] = {
     "samples": (samples, SAMPLES),
     "parameters": (parameters, tuple(WIDTHS)),
     "arms": (arms, ARMS),
@@ -161,8 +140,8 @@ def main() -> None:
         kind, value = given.point
         torch.set_num_threads(given.threads)
         make_deterministic()
-        x, seconds = KINDS[kind][0](json.loads(value), given)
-        print(json.dumps([x, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+        x, seconds = KINDS[kind][0](json.loads(value))
+        print(json.dumps([x, seconds, peak_gib() * 1024]))
         return
     found: dict[str, list[tuple[float, float, float]]] = {}
     for kind, (_, values) in KINDS.items():

@@ -23,19 +23,21 @@ from pathlib import Path
 from typing import Any
 
 from configs.shipped import CONFIGS
+from flows.engine.processes import forget_peak, peak_gib
 from tasks.finetune.stage import MICRO_TOKENS
 
 BATCH, RATE, LORA = 8, 1e-3, {"rank": 16, "alpha": 32, "dropout": 0.0}
 TOLERANCE = {"fp32": 2e-3, "bf16": 5e-2}  # of a step's loss, relatively
+SMOLLM2: dict[str, Any] = {  # of 135M
+    **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
+    **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
+}
 SHAPES: dict[str, dict[str, Any]] = {
     "10m": {
         **{"vocab_size": 8192, "hidden_size": 256, "intermediate_size": 768},
         **{"num_hidden_layers": 10, "num_attention_heads": 8, "num_key_value_heads": 4},
     },
-    "135m": {  # SmolLM2's
-        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536},
-        **{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3},
-    },
+    "135m": SMOLLM2,
 }
 WAYS = {
     "ours, as it comes": {"micro_batch": BATCH, "micro_tokens": MICRO_TOKENS},
@@ -215,8 +217,8 @@ def begin_peak(device: str) -> float:
 
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
-    Path("/proc/self/clear_refs").write_text("5")
-    return _resident("VmRSS")
+    forget_peak()
+    return peak_gib() * 1024
 
 
 def peak_mib(device: str) -> float:
@@ -225,13 +227,7 @@ def peak_mib(device: str) -> float:
 
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() / 2**20
-    return _resident("VmHWM")
-
-
-def _resident(name: str) -> float:
-    """From the kernel's own account of this process, in MiB."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) / 1024
+    return peak_gib() * 1024
 
 
 if __name__ == "__main__":

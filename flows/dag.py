@@ -277,10 +277,15 @@ class Nodes:
         )
         reads: Reads = {"model": prepared, **tuned, "suite": self.inputs.suites[suite]}
         need = self._need(self.numerics, sampling.BYTES_PER_PARAMETER, _params(model))
-        named, numerics = self.preregistration.document(), self.numerics
-        together = replace(place, arm=None) if self._stacks(place.arm or "") else None
         return Node(
-            sampling.STAGE, place, chosen, reads, numerics=numerics, resources=need, together=together, preregistration=named
+            sampling.STAGE,
+            place,
+            chosen,
+            reads,
+            numerics=self.numerics,
+            resources=need,
+            together=replace(place, arm=None) if self._stacks(place.arm or "") else None,
+            preregistration=self.preregistration.document(),
         )
 
     def _stacks(self, name: str) -> bool:

@@ -31,11 +31,11 @@ from model_registry.loading import load_arm, load_model
 from tasks.contract import read_json, read_jsonl
 from tasks.sampling.beside import Beside, Manner
 from tasks.sampling.body import ends
-from tasks.sampling.engines.decode import decode_rows
 from tasks.sampling.engines.rows import Row
 from tasks.sampling.streams import uniforms
 from tests import sweeps, tiny
 from tests.begun import Begin
+from tests.decoding import decode_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 

@@ -17,13 +17,13 @@ from tasks.contract import read_jsonl
 from tasks.sampling.body import run
 from tasks.sampling.engines import draw as drawing
 from tasks.sampling.engines import slots
-from tasks.sampling.engines.decode import decode_rows
 from tasks.sampling.engines.draw import draw
 from tasks.sampling.engines.rows import Drawn, How, Row, Work
 from tasks.sampling.engines.stacked import Stack
 from tasks.sampling.stage import Settings
 from tasks.sampling.streams import uniforms
 from tests import tiny
+from tests.decoding import decode_rows
 from tests.jobs import make_job
 
 SUITE = """\

@@ -28,10 +28,10 @@ from tasks.finetune.start import save
 from tasks.prose import token_nats
 from tasks.sampling.beside import Beside, Manner
 from tasks.sampling.body import run as sample
-from tasks.sampling.engines.decode import decode_rows
 from tasks.sampling.engines.rows import Row
 from tasks.sampling.stage import Settings as Sampling
 from tests import sweeps, tiny, tuning
+from tests.decoding import decode_rows
 from tests.jobs import make_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")

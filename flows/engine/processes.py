@@ -286,15 +286,15 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._last, self._peak = time.monotonic(), 0.0
-        _forget_peak()
+        forget_peak()
 
     def facts(self, among: int) -> dict[str, Any]:
         """What is recorded beside a result and is no part of its identity. `among` so many results, this one and later ones, the time went."""
         seconds = (time.monotonic() - self._last) / among
         self._last += seconds
-        self._peak = max(self._peak, _peak_gib())
+        self._peak = max(self._peak, peak_gib())
         peak, self._peak = self._peak, self._peak if among > 1 else 0.0
-        _forget_peak()
+        forget_peak()
         return {
             "seconds": round(seconds, 3),
             "peak_memory_gib": round(peak, 3),
@@ -303,7 +303,7 @@ class Stopwatch:
         }
 
 
-def _peak_gib() -> float:
+def peak_gib() -> float:
     """The most memory that this process held, since it was forgotten where the system can forget it."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -311,7 +311,7 @@ def _peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Give free memory back, and begin the peak anew from what is held now (proc(5), clear_refs)."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

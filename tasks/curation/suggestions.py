@@ -79,15 +79,13 @@ class LocalWriter:
     def write(self, message: str, most: int, place: str) -> str:
         """Raises ValueError: the message is longer than the model's context."""
         from tasks.sampling.body import ends
-        from tasks.sampling.engines.lockstep import decode
+        from tasks.sampling.engines.lockstep import answer
         from tasks.sampling.engines.rows import Row
 
         tokens = self._words.asked(self._turn, message, most)
-        (drawn,) = decode(
+        drawn = answer(
             self._model,
-            [Row(tokens, uniforms(self._seed, place, 0, most))],
-            shape=1,
-            prefill=len(tokens),
+            Row(tokens, uniforms(self._seed, place, 0, most)),
             ends=ends(self._model, self._words, self._turn),
             filler=self._words.end,
             temperature=TEMPERATURE,

@@ -17,7 +17,7 @@ from model_registry.loading import arm_folders, load_model, make_deterministic, 
 from model_registry.tokenization import arm_tokenization
 from tasks.contract import Numerics
 from tasks.sampling.body import ends
-from tasks.sampling.engines.lockstep import decode
+from tasks.sampling.engines.lockstep import answer
 from tasks.sampling.engines.rows import Row
 from tasks.sampling.streams import uniforms
 
@@ -79,11 +79,9 @@ class Beside:
             asked = words.asked(self._turn, prompt, manner.max_new_tokens)
             model, switched = self._of(arm)
             with switched:
-                (drawn,) = decode(
+                drawn = answer(
                     model,
-                    [Row(asked, numbers)],
-                    shape=1,
-                    prefill=len(asked),
+                    Row(asked, numbers),
                     ends=ends(model, words, self._turn),
                     filler=words.end,
                     temperature=manner.temperature,

@@ -67,21 +67,23 @@ def _on_base(base: Any, company: Sequence[Job]) -> tuple[Any, str | None]:
     An adapter that can be stacked is, if it is the only one too: so its rows are the same bits in whatever company.
     """
     adapters = [_folders(job)[1] for job in company]
-    job, adapter = company[0], adapters[0]
-    if adapter is not None and (why := refusal(adapter)):
-        job.say(f"decoded apart from the other arms: {why} is not stacked")
-        return _with_adapter(base, adapter, job), None
-    names = [None if adapter is None else f"arm{number}" for number, adapter in enumerate(adapters)]
-    model = base
-    for adapter, name in zip(adapters, names, strict=True):
-        model = model if adapter is None or name is None else put_adapter(model, adapter, name)
-    stack = Stack(model, names)
-    why = _stacked(stack, [Sampled(job, base) for job in company])
-    stack.release()
-    base = model.unload() if any(names) else base
-    if why is not None and len(company) == 1:
-        return _with_adapter(base, adapters[0], job), None
-    return base, why
+    job, first, why = company[0], adapters[0], None
+    if first is not None and (refused := refusal(first)):
+        job.say(f"decoded apart from the other arms: {refused} is not stacked")
+    else:
+        names = [None if adapter is None else f"arm{number}" for number, adapter in enumerate(adapters)]
+        model = base
+        for adapter, name in zip(adapters, names, strict=True):
+            model = model if adapter is None or name is None else put_adapter(model, adapter, name)
+        stack = Stack(model, names)
+        why = _stacked(stack, [Sampled(job, base) for job in company])
+        stack.release()
+        base = model.unload() if any(names) else base
+        if why is None or len(company) > 1:
+            return base, why
+    adapted = base if first is None else put_adapter(base, first)
+    _apart(adapted, job, why)
+    return (base if first is None else adapted.unload()), None
 
 
 def _stacked(stack: Stack, works: Sequence[Sampled]) -> str | None:
@@ -99,19 +101,10 @@ def _stacked(stack: Stack, works: Sequence[Sampled]) -> str | None:
     return None
 
 
-def _with_adapter(base: Any, adapter: Path | None, job: Job) -> Any:
-    if adapter is None:
-        _apart(base, job)
-        return base
-    adapted = put_adapter(base, adapter)
-    _apart(adapted, job)
-    return adapted.unload()
-
-
-def _apart(model: Any, job: Job) -> None:
-    """Sample one job by a model of its own."""
+def _apart(model: Any, job: Job, misfit: str | None = None) -> None:
+    """Sample one job by a model of its own; `misfit`: why not in slots, where that is known."""
     sampled = Sampled(job, model)
-    if why := decode(model, sampled.work(), sampled.how):
+    if why := decode(model, sampled.work(), sampled.how, misfit):
         job.say(f"decoded in step, a batch at a time: {why}")
     sampled.commit()
 

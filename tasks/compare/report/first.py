@@ -77,10 +77,7 @@ def _chart(found: Comparison, ladder: str, suite: str, metric: str) -> Panel | N
         return None
     kind = sources.kinds.get(metric)
     sizes = [size for size in sources.sizes[ladder] if any(node.axes.size == size for node in nodes)]
-    known = all(sources.params(ladder, size) for size in sizes)
-    at = {size: float(sources.params(ladder, size) or 0) if known else float(i) for i, size in enumerate(sizes)}
     arms = [name for name in figures.colours(sources) if any(node.axes.arm == name for node in nodes)]
-    lines = [_line([node for node in nodes if node.axes.arm == name], name, metric, at, found) for name in arms]
     name, of = sources.words(metric), suite_words(suite)
     heading, percent = title(found, suite, metric), kind == "rate"
     if len(sizes) == 1 and len(arms) > STACKED:
@@ -92,6 +89,9 @@ def _chart(found: Comparison, ladder: str, suite: str, metric: str) -> Panel | N
             alt=heading,
         )
     else:
+        known = all(sources.params(ladder, size) for size in sizes)
+        at = {size: float(sources.params(ladder, size) or 0) if known else float(i) for i, size in enumerate(sizes)}
+        lines = [_line([node for node in nodes if node.axes.arm == name], name, metric, at, found) for name in arms]
         says = "; ".join(
             f"{wording.arm_words(arm)} {', '.join(f'{y:.3g} at {size}' for y, size in zip(line.y, _sizes(line, at), strict=True))}"
             for arm, line in zip(arms, lines, strict=True)

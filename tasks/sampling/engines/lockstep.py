@@ -27,52 +27,34 @@ def decode_all(model: Any, work: Work, how: How) -> None:
         batch = range(start, min(start + how.shape, work.count))
         if waiting.isdisjoint(batch):
             continue
-        drawn = decode(
-            model,
-            [work.row(i) for i in batch],
-            shape=how.shape,
-            prefill=how.shortest,
-            ends=how.ends,
-            filler=how.filler,
-            temperature=how.temperature,
-            top_p=how.top_p,
-        )
+        drawn = decode(model, [work.row(i) for i in batch], how)
         for i, one in zip(batch, drawn, strict=True):
             if i in waiting:
                 work.done(i, one)
 
 
+def answer(model: Any, row: Row, *, ends: frozenset[int], filler: int, temperature: float, top_p: float) -> Drawn:
+    """One completion of one prompt, by itself."""
+    length = len(row.prompt)
+    how = How(1, length, length, len(row.uniforms), ends, filler, temperature, top_p)
+    return decode(model, [row], how)[0]
+
+
 @torch.inference_mode()
-def decode(
-    model: Any,
-    rows: Sequence[Row],
-    *,
-    shape: int,
-    prefill: int,
-    ends: frozenset[int],
-    filler: int,
-    temperature: float,
-    top_p: float,
-) -> list[Drawn]:
-    """Draw one batch of completions.
+def decode(model: Any, rows: Sequence[Row], how: How) -> list[Drawn]:
+    """Draw one batch of completions, of at most as many rows as its shape has.
 
     Args:
         model: a causal language model of transformers in evaluation mode, with or without an adapter on it.
-        rows: at most `shape` of them.
-        shape: rows in the batch.
-        prefill: tokens in the first forward pass; at most the length of any row's prompt.
-        ends: tokens that end a completion.
-        filler: the token that a finished row is fed; nothing depends on which it is.
-        temperature: 0 takes the likeliest token.
-        top_p: share of the probability that is drawn from (Holtzman et al. 2020).
     """
+    shape = how.shape
     device = model.device
     padded = [*rows, *[rows[-1]] * (shape - len(rows))]
     lengths = [len(row.prompt) for row in padded]
     limits = [len(row.prompt) + len(row.uniforms) for row in padded]  # the slot after each row's last token
     slots = max(limits)
     # Both by slot: what a prompt puts there, and the number that decides what is drawn there.
-    forced = torch.full((shape, slots), filler)
+    forced = torch.full((shape, slots), how.filler)
     numbers = torch.zeros((shape, slots), dtype=torch.float64)
     for i, row in enumerate(padded):
         forced[i, : lengths[i]] = torch.tensor(row.prompt)
@@ -82,17 +64,17 @@ def decode(
     stopped = [False] * shape
     done = [i >= len(rows) for i in range(shape)]
 
-    feed, carried = forced[:, :prefill], dict[str, Any]()
-    for slot in range(prefill, slots):
+    feed, carried = forced[:, : how.shortest], dict[str, Any]()
+    for slot in range(how.shortest, slots):
         out = model(input_ids=feed, use_cache=True, logits_to_keep=1, **carried)
         carried = {name: out[name] for name in CARRIED if name in out}
         following = forced[:, slot].clone()
         drawing = [i for i in range(shape) if slot >= lengths[i] and not done[i]]
         if drawing:
-            drawn = draw(out.logits[:, -1], numbers[:, slot], temperature, top_p)
+            drawn = draw(out.logits[:, -1], numbers[:, slot], how.temperature, how.top_p)
             following[drawing] = drawn[drawing]
             for i, token in zip(drawing, drawn[drawing].tolist(), strict=True):
-                stopped[i] = token in ends
+                stopped[i] = token in how.ends
                 if not stopped[i]:
                     generated[i].append(token)
                 done[i] = stopped[i] or slot + 1 == limits[i]

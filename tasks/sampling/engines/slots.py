@@ -29,9 +29,6 @@ STEP = 16  # what prompts are padded to a multiple of
 ROOM = 2**30  # bytes of keys and values: arms beyond it are decoded afterwards
 # How far logits may lie from those of a whole pass, as a share of their spread: what rounding makes. A key too many or too few is a third and more.
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.1}
-TRIED = (
-    4  # tokens that are fed to see whether bits stay the same: a difference is in few of a row's numbers, and not at every token
-)
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values, each [rows, heads, tokens, width]

@@ -2,8 +2,8 @@
 
 Rows stand arm by arm, the same number of each, whatever a layer makes of the dimensions between. What an arm's adapter is multiplied with has
 the same shape however many arms are decoded with it. Other products are made for all rows at once where a row's bits are then those of the
-product of its arm alone. On the processor tried here they were with one thread, and in bf16; with two threads in fp32 those of attention were
-not, and those with weights were not for odd numbers of rows. `slots` looks, on the model at hand, and has them made arm by arm (`by_arm`).
+product of its arm alone. On the processor tried here they were with one thread, and in bf16; with two threads in fp32 those of the fused attention
+were not, and those with weights were not for odd numbers of rows. `slots` looks, on the model at hand, and has them made arm by arm (`by_arm`).
 
 On CPU an activation is made of many numbers at once, and what is left over at the end, or at the end of a thread's share, one by one, by
 another exponential whose last bit may differ: a row's numbers would then depend on its place among the rows. Where something would be left over,
@@ -56,7 +56,7 @@ ATTENTION = (scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, to
 WEIGHTED = (linear, torch.addmm)
 _NAMES = ("cos", "erf", "exp", "sigmoid", "sin", "tanh")
 ACTIVATIONS = frozenset([gelu, silu, *(getattr(place, name) for place in (torch, torch.Tensor) for name in _NAMES)])
-AT_ONCE = 64  # numbers of one loop of torch's on CPU with AVX512 in bf16; 32 in fp32, and half as many with AVX2
+LOOP = 64  # numbers of one loop of torch's on CPU with AVX512 in bf16; 32 in fp32, and half as many with AVX2
 SHARE = 2**15  # what torch gives to a thread at least
 
 
@@ -171,10 +171,10 @@ class _Shaped(TorchFunctionMode):  # type: ignore[misc]
 
 def _evenly(func: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     count = x.numel()
-    if x.is_contiguous() and not (count % AT_ONCE or _share(count) % AT_ONCE):
+    if x.is_contiguous() and not (count % LOOP or _share(count) % LOOP):
         made: torch.Tensor = func(x, *args, **kwargs)
         return made
-    pieces = pad(x.reshape(-1), (0, -count % AT_ONCE)).split(SHARE)
+    pieces = pad(x.reshape(-1), (0, -count % LOOP)).split(SHARE)
     return torch.cat([func(piece, *args, **kwargs) for piece in pieces])[:count].view(x.shape)
 
 
