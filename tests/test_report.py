@@ -15,7 +15,7 @@ from configs.contrasts import Arms, Contrast
 from configs.shipped import shipped
 from flows.experiment import read_experiment
 from tasks.compare.comparison import Comparison
-from tasks.compare.report import favoured, figures, first, identity, subjects, tables
+from tasks.compare.report import favoured, figures, first, identity, subjects, tables, ways
 from tasks.compare.report.scale import within_scale
 from tasks.compare.upstream import Output, PromptValue, Sources
 from tasks.contract import Axes, Measure, Metric, write_rows
@@ -122,29 +122,44 @@ def test_cost_tells_seconds_and_memory_by_stage() -> None:
 
 
 @pytest.mark.parametrize(("counts", "drawn"), [((100, 2_000, 30_000), 1), ((100, 100, 30_000), 0)])
-def test_effects_are_drawn_against_what_was_trained_where_that_differs_enough(counts: tuple[int, ...], drawn: int) -> None:
-    ways = ("ia3", "lora", "full")
-    arms = Arms(("base", *ways), "base", tuple(Contrast(way, "base") for way in ways), ())
+def test_effects_are_drawn_against_what_was_trained_and_what_it_took_where_that_differs_enough(
+    counts: tuple[int, ...], drawn: int
+) -> None:
+    names = ("ia3", "lora", "full")
+    arms = Arms(("base", *names), "base", tuple(Contrast(name, "base") for name in names), ())
     made = found({BASE: "+"}, arms=ARMS)
     one = next(row for row in made.differences if row.metric == "on_position")
-    rows = [replace(one, contrast=Contrast(way, "base"), value=0.1 * at) for at, way in enumerate(ways, 1)]
-    nodes = tuple(
+    rows = [replace(one, contrast=Contrast(name, "base"), value=0.1 * at) for at, name in enumerate(names, 1)]
+    prepared = Output(Path(), "p", "prepare", Axes(one.ladder, one.size), "k", ())
+    nodes = [
         Output(
             Path(),
-            way,
+            name,
             "finetune",
-            Axes(one.ladder, one.size, way, one.train_samples, 0),
+            Axes(one.ladder, one.size, name, one.train_samples, seed),
             "k",
             (Metric("trainable_parameters", count, 80),),
+            made={"seconds": 10.0 * at + seed, "peak_memory_gib": 0.5 * at},
         )
-        for way, count in zip(ways, counts, strict=True)
-    )
-    prepared = Output(Path(), "p", "prepare", Axes(one.ladder, one.size), "k", ())
-    sources = replace(made.sources, nodes=(prepared, *nodes), arms=arms)
-    panels = list(figures.by_trained(sources, rows, [], one.suite, one.metric))
-    assert len(panels) == drawn
-    for panel in panels:
-        assert [said for said in ("ia3, 100", "lora, 2k", "full, 30k") if said not in panel.svg] == []
+        for at, (name, count) in enumerate(zip(names, counts, strict=True), 1)
+        for seed in (0, 1)
+    ]
+
+    def panels(*nodes: Output) -> list[figures.Panel]:
+        sources = replace(made.sources, nodes=(prepared, *nodes), arms=arms)
+        return list(ways.panels(replace(made, sources=sources, differences=tuple(rows))))
+
+    by_trained, *by_what_it_took = panels(*nodes) or [None]
+    assert bool(by_trained) == bool(drawn)
+    if by_trained:
+        assert [said for said in ("ia3, 100", "lora, 2k", "full, 30k") if said not in by_trained.svg] == []
+        assert not by_trained.timed
+        seconds, memory = by_what_it_took
+        assert (seconds.timed, memory.timed) == (True, True)
+        assert "seconds of tuning: ia3 +0.1 at 10.5; lora +0.2 at 20.5; full +0.3 at 30.5" in seconds.svg
+        assert "GiB: ia3 +0.1 at 0.5; lora +0.2 at 1; full +0.3 at 1.5" in memory.svg
+        untold = [replace(node, made={}) for node in nodes]
+        assert [panel.timed for panel in panels(*untold)] == [False]
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(3, 1), (11, 1), (8, 3)])

@@ -91,7 +91,7 @@ class Settings:
 
 STAGE = Stage(
     name="compare",
-    version="6",
+    version="7",
     body="tasks.compare.body:run",
     libraries=("numpy", "scipy", "matplotlib", "jinja2"),
 )

@@ -38,7 +38,7 @@ MARKS: dict[str, tuple[str, Any]] = {
     FURTHER[1]: ("v", (0, (7, 3))),
     FURTHER[2]: ("P", (0, (2.5, 1.5))),
     FURTHER[3]: ("X", (0, (6, 2, 1.2, 2, 1.2, 2))),
-    FURTHER[4]: ("*", (0, (1, 3))),
+    FURTHER[4]: ("p", (0, (1, 3))),
 }
 
 

@@ -19,6 +19,7 @@ from tasks.drawing.panel import LETTER, WIDE, margins, panel, svg
 
 HEIGHT, EACH, TALLEST = 2.7, 0.16, 4.8  # inches, by how many points there are: names need room
 NAME, MARK, GAP, THIN = 0.17, 0.06, 0.05, 0.02  # inches: a name's height, half a mark, between the two, half an interval's line
+LABEL = 0.37  # inches left of the ticks for the axis's own name
 OFF = 0.2  # inches from which a name is tied to its point
 RINGS = 8  # how many names' heights off it may stand
 
@@ -40,7 +41,6 @@ class Point:
 def points(held: Sequence[Point], xlabel: str, ylabel: str, *, alt: str) -> str:
     """One dot a point under its name; the lines of no distance and of no difference are drawn."""
     with panel(WIDE, min(HEIGHT + EACH * len(held), TALLEST)) as (figure, axes):
-        margins(figure, left=0.66, right=0.16, top=0.1, bottom=0.5)
         across = [v for one in held for v in (one.x, *(one.x_range or ()))] + [0.0]
         up = [v for one in held for v in (one.y, *(one.y_range or ()))] + [0.0]
         for limit, drawn, pad in ((axes.set_xlim, across, 0.08), (axes.set_ylim, up, 0.1)):
@@ -53,6 +53,8 @@ def points(held: Sequence[Point], xlabel: str, ylabel: str, *, alt: str) -> str:
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(signed))
+        ticks = max(len(signed(at, None)) for at in axes.get_yticks())
+        margins(figure, left=LABEL + LETTER * ticks, right=0.16, top=0.1, bottom=0.5)
         for one in held:
             if one.x_range:
                 axes.hlines(one.y, *one.x_range, color=one.colour, linewidth=2.0, alpha=0.45, zorder=2)

@@ -26,7 +26,6 @@ from tasks.drawing.palette import FALL, INK, arm_colours
 from tasks.drawing.panel import NARROW
 
 T = TypeVar("T")
-WAYS = 3  # numbers of trained parameters from which a drawing over them says more than a table
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Panel:
     svg: str
     narrow: bool = False
     note: str = ""  # in small print under the caption
+    timed: bool = False  # of how long something took: it stands on the page alone, since content never moves with a clock
 
 
 def colours(sources: Sources) -> dict[str, str]:
@@ -124,41 +124,6 @@ def train_samples(sources: Sources, differences: Sequence[Difference], suite: st
         )
 
 
-def by_trained(
-    sources: Sources, differences: Sequence[Difference], verdicts: Sequence[Verdict], suite: str, metric: str
-) -> Iterator[Panel]:
-    """What tuning did against how many parameters it trained, a point an arm: the difference from the reference arm, and what that cost in
-    nats a token on prose. Of a size at which at least `WAYS` numbers of parameters were trained."""
-    held = one_run(largest([row for row in differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]))
-    for ladder, sizes in sources.sizes.items():
-        for size in sizes:
-            trained = {
-                (node.axes.arm or "", node.axes.train_samples): level.value
-                for node in sources.of("finetune")
-                if (node.axes.ladder, node.axes.size) == (ladder, size) and (level := node.level("trainable_parameters"))
-            }
-            if len(set(trained.values())) < WAYS:
-                continue
-            rows = [
-                row for row in held if (row.ladder, row.size, row.contrast.reference) == (ladder, size, sources.arms.reference)
-            ]
-            moved = {
-                row.contrast.treated: (trained[row.contrast.treated, row.train_samples], row.value, row.ci_low, row.ci_high)
-                for row in rows
-                if (row.contrast.treated, row.train_samples) in trained
-            }
-            kind = sources.kinds.get(metric)
-            named = f"{sources.named(ladder, size)}: {sources.words(metric)}, from {wording.arm_words(sources.arms.reference)}"
-            yield from _by_count(f"trained-{metric}-{ladder}-{size}", named, moved, kind, sources)
-            lost = {
-                one.arm: (trained[one.arm, one.train_samples], one.value, one.low, one.high)
-                for one in verdicts
-                if (one.ladder, one.size, one.measure) == (ladder, size, "prose") and (one.arm, one.train_samples) in trained
-            }
-            named = f"{sources.named(ladder, size)}: nats a token on prose, from {wording.arm_words(sources.arms.reference)}"
-            yield from _by_count(f"trained-prose-{ladder}-{size}", named, lost, "score", sources)
-
-
 def by_step(sources: Sources, runs: Mapping[str, Sequence[str]], suite: str, metric: str) -> Iterator[Panel]:
     """Levels against the optimiser step, a panel a size and a line a tuned arm. Several seeds: their mean, without an interval.
 
@@ -182,32 +147,6 @@ def by_step(sources: Sources, runs: Mapping[str, Sequence[str]], suite: str, met
                 svg = curves(lines, "optimiser step", label, alt=f"{name} by training step at {ladder} {size}")
                 caption = f"{sources.named(ladder, size)}: {name}, {suite_words(suite)}"
                 yield Panel(f"step-{metric}-{suite}-{ladder}-{size}", caption, svg)
-
-
-def _by_count(
-    name: str,
-    caption: str,
-    points: Mapping[str, tuple[float, float | None, float | None, float | None]],
-    kind: str | None,
-    sources: Sources,
-) -> Iterator[Panel]:
-    """points: arm → trained parameters, value and its limits. A row an arm, so that arms which train about as many stand apart."""
-    rows = [
-        Row(
-            f"{wording.arm_words(arm)}, {wording.count_words(round(count))}",
-            value,
-            low,
-            high,
-            colours(sources)[arm],
-            text=wording.difference(value, kind),
-        )
-        for arm, (count, value, low, high) in sorted(points.items(), key=lambda held: held[1][0])
-        if value is not None
-    ]
-    if len(rows) >= WAYS:
-        yield Panel(
-            name, caption, forest(rows, wording.unit_words(kind) or "difference", zero=True, percent=kind == "rate", alt=caption)
-        )
 
 
 def dataset_heat(sources: Sources, differences: Sequence[Difference], suite: str, metric: str) -> Iterator[Panel]:

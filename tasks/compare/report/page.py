@@ -32,13 +32,13 @@ LARGEST = 3_000_000  # bytes of the page: answers are cut to what the rest leave
 
 
 def write_report(folder: Path, found: Comparison) -> None:
-    """Write report.html, and each of its drawings as figures/NAME.svg."""
+    """Write report.html, and each of its drawings that no clock moves as figures/NAME.svg."""
     found = within_scale(found)
     charts = list(first.charts(found))
     shown = [section for section in sections(found) if not section.empty]
     drawn = [*charts, *(panel for section in shown for panel in section.panels)]
     (folder / FIGURES).mkdir(exist_ok=True)
-    for panel in drawn:
+    for panel in (one for one in drawn if not one.timed):
         (folder / FIGURES / f"{panel.name}.svg").write_text(panel.svg, encoding="utf-8")
     drawings = {panel.name: Markup(inline(panel.svg, f"f{i}")) for i, panel in enumerate(drawn)}
     before, after = _page(found, charts, shown, drawings, answers.first_screen(found)).split(PLACE_OF_ANSWERS)

@@ -25,6 +25,7 @@ from tasks.compare.report import (
     rater_tables,
     tables,
     truth_tables,
+    ways,
     wording,
 )
 from tasks.compare.report.figures import Panel
@@ -76,7 +77,7 @@ def sections(found: Comparison) -> Iterator[Section]:
     yield from (
         dataset_sizes(found),
         trend(found),
-        ways(found),
+        of_ways(found),
         steps(found),
         preferred(found),
         fairness(found),
@@ -111,15 +112,14 @@ def dataset_sizes(found: Comparison) -> Section:
     return Section("dataset-size", "Dataset size × model size", lead, "", drawn, below)
 
 
-def ways(found: Comparison) -> Section:
+def of_ways(found: Comparison) -> Section:
     """What arms that train different numbers of parameters did, and what it cost."""
     lead = (
-        "Tuned arms in the order of how many parameters each trains, which stands beside its name: how far it moved the primary outcome from the "
-        "reference arm, and what that cost on prose. Arms differ in rate and method too, and an arm on neutral data stands among them; seconds and "
-        "memory are under Cost."
+        "How far each tuned arm moved the primary outcome from the reference arm, and what that cost on prose: in the order of how many parameters "
+        "it trains, which stands beside its name, then against the seconds and the memory that its tuning took where it was made. Arms differ in "
+        "rate and method too, and an arm on neutral data stands among them. Other work on the same machine makes seconds longer."
     )
-    drawn = figures.by_trained(found.sources, found.differences, found.verdicts, *found.outcome)
-    return Section("ways", "Ways of tuning", lead, "", list(drawn))
+    return Section("ways", "Ways of tuning", lead, "", list(ways.panels(found)))
 
 
 def preferred(found: Comparison) -> Section:
