@@ -259,7 +259,10 @@ class Primary(Section):
 
 class Numerics(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="auto: bf16 where the device has units for it and a check of each model finds it good enough; part of the key",
+    )
     threads: Literal["auto"] | Threads = Field(
         "auto", description="CPU threads a stage; part of the key, since it moves the last bits"
     )

@@ -1,7 +1,7 @@
 """What runs, and on what: every node of a sweep, and what it reads.
 
     datasets ─→ leakage ─┐                            ┌─ of completions: toxicity ←─ scorer, cooccurrence, adherence, judge …
-    prepare ──────────┬──┴─ finetune ─┬─ sampling ────┤
+    prepare ─ precision ┬┴─ finetune ─┬─ sampling ────┤
                       │               │               └─ of all arms at once: human_eval
                       └───────────────┴─ of an arm: capability                 ratings ─→ rated       all of them ─→ compare
 
@@ -11,7 +11,7 @@ and `palms plan` only looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from flows.inputs import Inputs, measured, reported_on, sweep_document, sweep_id
 from model_registry.catalog import Model
 from tasks import evaluations
 from tasks.compare import stage as compare
-from tasks.contract import Axes, File, Node, Numerics, Resources
+from tasks.contract import NUMERICS, Axes, File, Node, Numerics, Resources, Stage
 from tasks.datasets import stage as datasets
 from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation, Given
 from tasks.evaluations.capability import stage as capability
@@ -44,11 +44,13 @@ from tasks.sampling import stage as sampling
 
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 STAGES = (
-    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.SCORER),
+    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.PRECISION, prepare.SCORER),
     *(finetune.STAGE, preference.TUNING, preference.REWARD, finetune.CHECKPOINT, finetune.NULL_ADAPTER, sampling.STAGE),
     *(evaluation.stage for evaluation in evaluations.found()),
     compare.STAGE,
 )
+
+OF_A_SIZE = (prepare.MODEL, prepare.PRECISION)
 
 Reads = dict[str, Node | File]
 
@@ -76,7 +78,7 @@ def build(experiment: Experiment, inputs: Inputs, changed: tuple[str, ...] = (),
         shared=(
             *nodes.checked.values(),
             *nodes.cleared.values(),
-            *dict.fromkeys(nodes.instruments.values()),
+            *nodes.with_precisions(nodes.instruments.values()),
             *nodes.trials.values(),
         ),
         sizes=sizes,
@@ -93,6 +95,7 @@ class Nodes:
     changed: tuple[str, ...] = ()
     ratings: File | None = None
     made: dict[Axes, Node] = field(default_factory=dict)  # by its place, what tunes an arm: another arm may start from it
+    precisions: dict[Node, Node] = field(default_factory=dict)  # by a prepared model, what finds its precision where that is open
 
     @cached_property
     def given(self) -> Given:
@@ -141,7 +144,9 @@ class Nodes:
             judge = language_model(source)
             chosen, reads = prepare.model_settings(judge.source, CHAT), prepare.model_inputs(judge.source)
             need = self._need(prepare.BUILT_HERE, prepare.model_bytes(judge.source), _params(judge))
-            return Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, reads, resources=need)
+            prepared = Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, reads, resources=need)
+            self._leave_open(prepared, CHAT, _params(judge))
+            return prepared
         name, settings = prepare.scorer_name(source), prepare.scorer_settings(source)
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
 
@@ -158,7 +163,7 @@ class Nodes:
         """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
         kept_apart = self.experiment.dataset_checks.same_subject is not None  # else the report counts what was seen in tuning
         looked_at = () if kept_apart else self.cleared.values()
-        compared = [*self.trials.values(), *looked_at, *(node for node in nodes if node.stage == prepare.MODEL or node.axes.arm)]
+        compared = [*self.trials.values(), *looked_at, *(node for node in nodes if node.stage in OF_A_SIZE or node.axes.arm)]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(
             self.experiment,
@@ -188,7 +193,9 @@ class Nodes:
             numerics=prepare.BUILT_HERE if model.calibration else None,
             resources=self._need(prepare.BUILT_HERE, prepare.model_bytes(model.source), _params(model)),
         )
-        yield prepared
+        if not model.calibration:
+            self._leave_open(prepared, self.experiment.around, _params(model))
+        yield from self.with_precisions([prepared])
         for seed in self.experiment.seeds:
             said: dict[Axes, Node] = {}
             for arm, train_samples in self._arms():
@@ -220,8 +227,7 @@ class Nodes:
             reads: Reads = {"model": prepared, "tuned": tuned}
             return Node(finetune.CHECKPOINT, place, finetune.StepSettings(arm.step), reads, resources=self._need(self.numerics))
         reads = {**{role: node for role, node in tuned.inputs.items() if role in ("model", "start")}, "tuned": tuned}
-        need = self._need(self.numerics, finetune.NULL_BYTES, _params(model))
-        return Node(finetune.NULL_ADAPTER, place, tuned.settings, reads, numerics=self.numerics, resources=need)
+        return self._run(prepared, finetune.NULL_ADAPTER, place, tuned.settings, reads, finetune.NULL_BYTES, _params(model))
 
     def _tuning(self, arm: Tuned, model: Model, prepared: Node, place: Axes) -> Node:
         assert place.train_samples is not None
@@ -234,7 +240,6 @@ class Nodes:
             units = preference.units(method.learns, preferred)
         chosen = finetune.settings(arm, model.size, place.train_samples, around, place.seed, subsets, units)
         chosen = replace(chosen, keep_steps=self.experiment.kept_steps(place.arm or ""))
-        need = self._need(self.numerics, method.bytes_for(methods.options(arm)), _params(model))
         reads: Reads = {"model": prepared, "dataset": self.cleared.get(arm.dataset) or self.inputs.preferences[arm.dataset]}
         if arm.prefers and arm.dataset in self.cleared:
             reads[preference.TWINS] = self.inputs.datasets[arm.dataset]
@@ -242,19 +247,18 @@ class Nodes:
         if arm.start is not None:
             reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
         if method.learns == "rewards":
-            reads["reward"] = self._reward(arm, model, reads, place)
+            reads["reward"] = self._reward(arm, model, prepared, reads, place)
         if arm.max_drift is not None:
             reads |= self._prose(model)
         stage = preference.TUNING if arm.prefers else finetune.STAGE
-        return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need)
+        return self._run(prepared, stage, place, chosen, reads, method.bytes_for(methods.options(arm)), _params(model))
 
-    def _reward(self, arm: Tuned, model: Model, read: Reads, place: Axes) -> Node:
+    def _reward(self, arm: Tuned, model: Model, prepared: Node, read: Reads, place: Axes) -> Node:
         """The reward model that an arm is tuned by."""
         around, subsets = self.experiment.around, self.experiment.subsets
         chosen = preference.reward_settings(methods.options(arm), place.train_samples or 0, around, place.seed or 0, subsets)
         reads: Reads = {role: node for role, node in read.items() if role in ("model", "dataset", preference.TWINS)}
-        need = self._need(self.numerics, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
-        return Node(preference.REWARD, place, chosen, reads, numerics=self.numerics, resources=need)
+        return self._run(prepared, preference.REWARD, place, chosen, reads, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
 
     def _prose(self, model: Model) -> Reads:
         """What drift is measured on while a model is tuned: what capability will be measured on, or what it would be."""
@@ -276,14 +280,14 @@ class Nodes:
             draw=arm.draw if isinstance(arm, Untuned) else 0,
         )
         reads: Reads = {"model": prepared, **tuned, "suite": self.inputs.suites[suite]}
-        need = self._need(self.numerics, sampling.BYTES_PER_PARAMETER, _params(model))
-        return Node(
+        return self._run(
+            prepared,
             sampling.STAGE,
             place,
             chosen,
             reads,
-            numerics=self.numerics,
-            resources=need,
+            sampling.BYTES_PER_PARAMETER,
+            _params(model),
             together=replace(place, arm=None) if self._stacks(place.arm or "") else None,
             preregistration=self.preregistration.document(),
         )
@@ -359,10 +363,11 @@ class Nodes:
         named = self.preregistration.document() if evaluation.own_suite else None
         if not evaluation.bytes_per_parameter:
             return Node(stage, place, chosen, reads, preregistration=named)
+        runs = reads.get("model")
         if evaluation.of_model != ARM:
             params = _instrument_params(getattr(section, evaluation.of_model))
-        need = self._need(self.numerics, evaluation.bytes_per_parameter, params)
-        return Node(stage, place, chosen, reads, numerics=self.numerics, resources=need, preregistration=named)
+            runs = next(reads[role] for role, one in evaluation.models.items() if one.field == evaluation.of_model)
+        return self._run(runs, stage, place, chosen, reads, evaluation.bytes_per_parameter, params, preregistration=named)
 
     def _outcomes(self, evaluation: Evaluation, section: Any, place: Axes) -> set[str]:
         return {one.metric for one in evaluation.measures(section, place.suite or "", self.inputs.given)}
@@ -380,7 +385,42 @@ class Nodes:
 
     @cached_property
     def numerics(self) -> Numerics:
-        return machine.numerics(self.experiment)
+        """Of what runs a language model whose precision nobody looks for."""
+        found = machine.numerics(self.experiment)
+        return replace(found, precision="fp32") if found.precision == "auto" else found
+
+    def _leave_open(self, prepared: Node, template: str, params: int | None) -> None:
+        """Have a model's precision found, where the experiment leaves it open and bf16 may be faster."""
+        if machine.numerics(self.experiment).precision != "auto" or (params is not None and params < prepare.FEWEST_FOR_BF16):
+            return
+        chosen, numerics = prepare.PrecisionSettings(template), replace(self.numerics, precision="bf16")
+        need = self._need(numerics, prepare.CHECK_BYTES, params)
+        reads: Reads = {"model": prepared}
+        self.precisions[prepared] = Node(prepare.PRECISION, prepared.axes, chosen, reads, numerics=numerics, resources=need)
+
+    def with_precisions(self, prepared: Iterable[Node]) -> list[Node]:
+        """Each once, and after it what finds its precision."""
+        return [one for node in dict.fromkeys(prepared) for one in (node, self.precisions.get(node)) if one is not None]
+
+    def _run(
+        self,
+        model: Node | File | None,
+        stage: Stage,
+        place: Axes,
+        chosen: Any,
+        reads: Reads,
+        each: int,
+        params: int | None,
+        **more: Any,
+    ) -> Node:
+        """A node that runs a prepared model, in the precision that was found for it; scorers are single precision, whatever is asked for
+        the rest. `each`: bytes a parameter."""
+        numerics = self.numerics
+        if isinstance(model, Node) and model in self.precisions:
+            reads, numerics = {**reads, NUMERICS: self.precisions[model]}, replace(numerics, precision="auto")
+        elif isinstance(model, Node) and model.stage == prepare.SCORER:
+            numerics = replace(numerics, precision="fp32")
+        return Node(stage, place, chosen, reads, numerics=numerics, resources=self._need(numerics, each, params), **more)
 
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Arm and dataset size; an untuned arm has no dataset."""

@@ -30,11 +30,21 @@ def gpus() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
+@cache
+def multiplies_bf16(described: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has units for products in bf16, by the flags that Linux lists: AMX, AVX512-BF16, or Arm's. Without them bf16 is
+    emulated, and slower than fp32; where nothing is listed, none are taken to be there."""
+    listed = described.read_text(encoding="utf-8") if described.is_file() else ""
+    flags = {flag for line in listed.splitlines() if line.lower().startswith(("flags", "features")) for flag in line.split()}
+    return not flags.isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
+
+
 def numerics(experiment: Experiment) -> Numerics:
-    """The experiment's numerics with every `auto` turned into a value."""
+    """The experiment's numerics with every `auto` turned into a value, but for a precision that a check has to settle (`tasks.prepare`)."""
     asked = experiment.numerics
     device = asked.device if asked.device != "auto" else ("cuda" if gpus() else "cpu")
-    precision = asked.precision if asked.precision != "auto" else ("bf16" if device == "cuda" else "fp32")
+    open_to_bf16 = device == "cuda" or multiplies_bf16()
+    precision = "fp32" if asked.precision == "auto" and not open_to_bf16 else asked.precision
     # On CPU the fused attention repeats to the bit (tests/test_loading.py), and keeps no rows × heads × tokens² for the backward pass. On CUDA
     # whether its backward pass does was not tried.
     attention = "sdpa" if device == "cpu" else "eager"

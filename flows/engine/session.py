@@ -22,7 +22,19 @@ from flows.engine.code import code_digest
 from flows.engine.notes import read_note
 from flows.engine.processes import Admission, Crash, end_all, run
 from flows.engine.store import Damaged, Manifest, Order, Store
-from tasks.contract import File, Node, Numerics, Resources, canonical, digest_of, identity, replace_file
+from tasks.contract import (
+    NUMERICS,
+    NUMERICS_FILE,
+    File,
+    Node,
+    Numerics,
+    Resources,
+    canonical,
+    digest_of,
+    identity,
+    read_json,
+    replace_file,
+)
 
 log = logging.getLogger("palms")
 
@@ -161,6 +173,7 @@ class Session:
 
     def order(self, node: Node, inputs: Mapping[str, Manifest | File]) -> Order:
         """Settle a node's key. A shape that ran out of memory before is replaced by the smaller one that was noted then."""
+        node, inputs = settled(node, inputs)
         settings = node.settings
         if node.tolerant:
             lost = [o for o in (self.outcome(up) for up in node.upstream.values()) if isinstance(o, StageFailed | Blocked)]
@@ -247,6 +260,16 @@ def most(needs: Iterable[Resources]) -> Resources:
         gpus=max(need.gpus for need in needs),
         timeout_s=needs[0].timeout_s,
     )
+
+
+def settled(node: Node, inputs: Mapping[str, Manifest | File]) -> tuple[Node, Mapping[str, Manifest | File]]:
+    """A node with what an input found for its numerics, and the inputs without that one: a key holds what was found, as if it had been
+    asked for."""
+    found = inputs.get(NUMERICS)
+    if node.numerics is None or not isinstance(found, Manifest):
+        return node, inputs
+    numerics = replace(node.numerics, **read_json(found.folder / NUMERICS_FILE))
+    return replace(node, numerics=numerics), {role: given for role, given in inputs.items() if role != NUMERICS}
 
 
 def interrupted(label: str) -> StageFailed:

@@ -1,4 +1,5 @@
-"""The stages that come first: a model a size and the scorer, each fetched, built or found, and identified by content.
+"""The stages that come first: a model a size and the scorer, each fetched, built or found, and identified by content; and whether a model
+is run in bf16.
 
 What follows keys on the digests written here (`model.json` names every file's sha256), never on a path or a revision's name: a
 model folder that was only moved or touched changes nothing downstream.
@@ -19,11 +20,16 @@ from tasks.contract import File, Numerics, Stage
 from tasks.prepare.sources import resolved
 
 MODEL_FILE, LOCATION, READING = "model.json", "location.json", "reading.json"
+PRECISION_FILE = "precision.json"
 # How calibration models and scorers are trained, whatever is asked for the rest: threads only slow them.
 BUILT_HERE = Numerics()
 PRETRAIN_BYTES = 16  # a parameter
 DEQUANTISE_BYTES = 8  # a parameter, in float32 as it is read and once more as it is written; measured at 135M: 0.9 GiB
 Listing = tuple[tuple[str, int, int, str], ...]
+CHECK_BYTES = 5  # a parameter, of a model in fp32 and of its largest tensor once more
+# Parameters from which bf16 is looked at: on two AVX512-BF16 cores 64 rows of 1.5 million decode at 0.82 of fp32's speed, of 7.6 million
+# at 1.55, and a LoRA step takes 1.04 and 1.25 (docs/log.md).
+FEWEST_FOR_BF16 = 5_000_000
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 
 
@@ -44,6 +50,11 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
+class PrecisionSettings:
+    template: str  # in which the model reads prompts
+
+
+@dataclass(frozen=True)
 class ScorerSettings:
     """`listing` is of a local checkpoint or folder, as in `ModelSettings`."""
 
@@ -60,6 +71,7 @@ class ScorerSettings:
 
 
 MODEL = Stage(name="prepare", version="3", body="tasks.prepare.body:run_model", libraries=("torch", "transformers"))
+PRECISION = Stage(name="precision", version="1", body="tasks.prepare.precision:run", libraries=("torch", "transformers"))
 SCORER = Stage(name="scorer", version="1", body="tasks.prepare.body:run_scorer", libraries=("torch", "transformers", "detoxify"))
 
 
@@ -84,6 +96,13 @@ def told(model: Mapping[str, Any]) -> str:
     if model["source"] == "folder":
         return "a local folder"
     return str(model["source"]) + (f", dequantised from {model['dequantised']}" if model.get("dequantised") else "")
+
+
+def precision_told(found: Mapping[str, Any]) -> str:
+    """What was found, in a line: `bf16: 195 of 200 greedy tokens as in fp32, 0.0012 nats a token from it`."""
+    seen = f"{found['same']} of {found['tokens']} greedy tokens as in fp32" if "same" in found else ""
+    seen += f", {found['nats']:.2g} nats a token from it" if found.get("nats") is not None else ""
+    return f"{found['precision']}: " + "; ".join(part for part in (found.get("because"), seen) if part)
 
 
 def model_inputs(source: Source) -> dict[str, File]:

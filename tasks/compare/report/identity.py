@@ -14,7 +14,8 @@ from tasks.compare.comparison import Comparison
 from tasks.compare.report import wording
 from tasks.compare.report.tables import Cell, Table, text
 from tasks.compare.upstream import Output
-from tasks.prepare.stage import told
+from tasks.contract import read_json
+from tasks.prepare.stage import PRECISION, PRECISION_FILE, precision_told, told
 from tasks.sampling.stage import STAGE as SAMPLING
 
 
@@ -53,12 +54,14 @@ def cost_by_stage(nodes: Sequence[Output]) -> Table:
 
 
 def made_with(found: Comparison) -> list[tuple[str, str]]:
-    """Commit, machine and versions of the outputs, each with all values that occur."""
+    """Commit, machine and versions of the outputs, each with all values that occur; what a size began as, and how its precision was found."""
     held: dict[str, dict[str, None]] = defaultdict(dict)
     for name, value in _facts(found.sources.nodes):
         held[name][value] = None
     for (ladder, size), model in found.sources.models.items():
         held[f"base of {ladder}-{size}"][told(model)] = None
+    for node in found.sources.of(PRECISION.name):
+        held[f"precision of {node.axes.ladder}-{node.axes.size}"][precision_told(read_json(node.folder / PRECISION_FILE))] = None
     return [(name, wording.listed(list(values))) for name, values in held.items()]
 
 
