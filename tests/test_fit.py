@@ -73,7 +73,7 @@ def test_what_nothing_is_known_of_is_estimated_by_the_stated_formulas(
         for row in map(json.loads, (sweeps.SMALL / "values_targeted.jsonl").open())
     ]
     tokens = max(lengths) * 4 / 3
-    each = 2 * config["n_layer"] * (34 * config["n_embd"] + 5 * config["n_head"] * tokens) + 20 * config["vocab_size"]
+    each = 2 * config["n_layer"] * (34 * config["n_embd"] + 5 * config["n_head"] * tokens) + 8 * config["vocab_size"]
     full = of(found, "finetune local-a full")
     assert full.memory_gib == pytest.approx(OVERHEAD_GIB + (20 * params + 4 * tokens * each) / 2**30)
     assert full.memory_from.startswith(f"estimated: 0.8 GiB + 20 bytes × {params:,} parameters + ")

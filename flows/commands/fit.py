@@ -3,9 +3,9 @@
 Memory, estimated: OVERHEAD_GIB + bytes a parameter × parameters, as each stage declares it (what admission holds back for it), and in tuning the
 activations of what goes through the model at once, where the model's shape is at hand: `micro_batch` samples as long as the longest, or
 `micro_tokens` where that is set and less (one sample at least), each token
-(2 · layers · (34 · width + 5 · heads · tokens) + 5 · 4 · vocabulary) bytes (Korthikanti et al. 2022, in fp32; logits, a copy, their logarithms
-and two gradients; the fused attention holds less than the term of heads and tokens). Measured: the most that an earlier process of the same
-stage, size and, of tuning, method held.
+(2 · layers · (34 · width + 5 · heads · tokens) + 2 · 4 · vocabulary) bytes (Korthikanti et al. 2022, in fp32; logits and their gradient; the
+fused attention holds less than the term of heads and tokens). Measured: the most that an earlier process of the same stage, size and, of
+tuning, method held.
 
 Time, measured: the median of the same stage, size, suite and, of tuning, method on a machine of this name; of tuning scaled by the optimiser steps.
 Estimated, of tuning and sampling: START_S + steps × the larger of STEP_S and FLOP ÷ speed. FLOP of a token: 2 a parameter forward; in tuning 4 more
@@ -162,7 +162,7 @@ class Shape:
 
     def bytes_a_token(self, tokens: float) -> float:
         """Of activations in fp32, in a row of so many tokens."""
-        return 2 * self.layers * (34 * self.width + 5 * self.heads * tokens) + 5 * 4 * self.vocabulary
+        return 2 * self.layers * (34 * self.width + 5 * self.heads * tokens) + 2 * 4 * self.vocabulary
 
 
 def _shape(run: Run, node: Node) -> Shape | None:

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 def weighted_loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sum of weights times cross-entropies: [rows, width, vocabulary], [rows, width] and [rows, width] to a scalar, in nats."""
-    import torch
+    from tasks.finetune.cross_entropy import WeightedCrossEntropy
 
-    losses = torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    return (losses * weights[:, 1:].flatten()).sum()
+    # Of the last token of each row nothing is asked: it stands among the others with a weight of 0, since a slice of the logits would be copied.
+    ahead = weights.roll(-1, dims=1)
+    ahead[:, -1] = 0.0
+    total: torch.Tensor = WeightedCrossEntropy.apply(logits.flatten(0, 1), tokens.roll(-1, dims=1).flatten(), ahead.flatten())
+    return total
 
 
 def piece_loss(model: Any, piece: Mapping[str, torch.Tensor], loss: Callable[[Any, Any, Any], Any]) -> torch.Tensor:
