@@ -30,7 +30,7 @@ from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import BESIDE, Inputs, gather, sweep_id
-from flows.reading import require_readable, to_be_looked_at
+from flows.reading import looked_at, to_be_looked_at
 from flows.request import Request, request
 from tasks.contract import File, Node
 from tasks.ratings.kept import RATINGS
@@ -130,8 +130,8 @@ def prepare_run(home: Home, asked: Request) -> Run:
 
     reads: dict[str, str] = {}
     if to_be_looked_at(experiment, inputs):
-        unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached"}
-        reads = require_readable(experiment, inputs, unmade)
+        unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached" and row.model}
+        reads = looked_at(home.readings, experiment, inputs, sorted(unmade))
     begun = {model: threading.Event() for model in dag.sizes}
     return Run(home, asked, source, experiment, inputs, reads, dag, session(), begun, threading.Event())
 

@@ -1,30 +1,40 @@
 """Whether a model that lies here, in a folder or a GGUF file, can read what an experiment asks of it: every prompt, sample and answer
 that is weighed, in its own tokens, before any stage starts.
 
-What makes tokens of text is `model_registry.tokenization`, which loads torch and tokenizers: 4 seconds, spent only where something is to
-be run. Models of the hub are looked at once they are fetched, in *prepare*, and their
+What makes tokens of text is `model_registry.tokenization`, which loads torch and tokenizers: 4 seconds, and 20 until every text of a real
+model's experiment is read. So it is done where something is to be run, and what was found readable is noted under all that it hangs on. Models
+of the hub are looked at once they are fetched, in *prepare*, and their
 prompts and samples by the stages that use them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+import os
+import shlex
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from configs.problems import BadInput
 from configs.schema import NESTED, Experiment, Tuned
 from configs.suites import SLOT, load_suite
+from flows.engine.code import code_digest
+from flows.engine.notes import read_note
 from flows.experiment import asked_of
-from flows.inputs import TEXTS, Inputs
+from flows.inputs import TEXTS, Inputs, sweep_document
 from model_registry import architecture
 from model_registry.catalog import Model
+from model_registry.digests import sha256_file
+from tasks.contract import Stage, canonical, digest_of, replace_file, settings_document
 from tasks.datasets.plain_texts import load_plain_texts
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.finetune import methods
+from tasks.prepare.stage import model_inputs, model_settings
 
 LOCAL = ("folder", "gguf")
 
@@ -33,6 +43,40 @@ def to_be_looked_at(experiment: Experiment, inputs: Inputs) -> bool:
     """Whether there is anything to be found out: a calibration model reads everything of its grammar, and most arms fit it."""
     kinds = {model.source.kind for model in inputs.models}
     return not kinds.isdisjoint(LOCAL) or ("calibration" in kinds and bool(_tried(experiment)))
+
+
+@dataclass(frozen=True)
+class Noted:
+    """model → how it reads a prompt, of those that can read everything."""
+
+    reads: Mapping[str, str]
+
+
+def looked_at(folder: Path, experiment: Experiment, inputs: Inputs, models: Collection[str]) -> dict[str, str]:
+    """As `require_readable`, once: what was found readable is noted in this folder, where it can be written to, and not looked at again as
+    long as models, texts, methods, this project's code and the libraries are the same."""
+    note = folder / f"{_hangs_on(experiment, inputs, models)}.json"
+    if note.is_file():
+        return dict(read_note(note, Noted, f"`rm {shlex.quote(str(note))}`: what it says is found anew").reads)
+    reads = require_readable(experiment, inputs, models)
+    if (home := folder.parents[1]).is_dir() and os.access(home, os.W_OK):  # a home that is not there is not begun by looking
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(note, canonical({"reads": reads}))
+    return reads
+
+
+def _hangs_on(experiment: Experiment, inputs: Inputs, models: Collection[str]) -> str:
+    reader = Stage("reading", "1", f"{__name__}:require_readable", ("torch", "transformers", "tokenizers", "peft"))
+    sources = [model_settings(model.source, experiment.around) for model in inputs.models if model.name in models]
+    digests = [file.digest for model in inputs.models for file in model_inputs(model.source).values()]
+    document = {
+        "asked": sweep_document(experiment, inputs),
+        "models": [settings_document(source) for source in sources],
+        "files": digests,
+        "code": [code_digest(reader), *(sha256_file(path) for path in sorted(Path(methods.__file__).parent.glob("*.py")))],
+        "libraries": {name: version(name) for name in reader.libraries},
+    }
+    return digest_of(document)
 
 
 def require_readable(experiment: Experiment, inputs: Inputs, models: Container[str | None]) -> dict[str, str]:

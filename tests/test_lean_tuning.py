@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 
 from tasks.finetune import attention
 from tasks.finetune.attention import LONGEST, ShortAttention
+from tasks.finetune.batches import Batches, Sample, even
 from tasks.finetune.loss import weighted_loss
 
 
@@ -96,3 +97,19 @@ def test_what_is_not_short_causal_and_in_bf16_is_left_to_the_fused_kernel(monkey
             scaled_dot_product_attention(*given, **options)
         with torch.no_grad():
             scaled_dot_product_attention(*short, is_causal=True)
+
+
+def test_long_pieces_have_few_widths_and_little_padding() -> None:
+    widths = {even(tokens) for tokens in range(65, 1025)}
+    assert len(widths) == 4 * 8
+    assert max(even(tokens) / tokens for tokens in range(1, 5000)) <= 1.125
+    assert [even(tokens) for tokens in (1, 33, 64, 65, 96, 129, 300)] == [1, 33, 64, 72, 96, 144, 320]
+
+
+def test_no_piece_is_wider_than_the_longest_sample() -> None:
+    """Which a model with a row of embedding a place can read."""
+    samples = [Sample(tuple(range(length)), (0.0, *[1.0] * (length - 1))) for length in (70, 65, 101)]
+    step = Batches(samples, [range(3)], micro_batch=1, filler=0)[0]
+    assert [piece["tokens"].shape[1] for piece in step["pieces"]] == [101, 72, 72]
+    for piece, sample in zip(step["pieces"], sorted(samples, key=lambda one: -len(one.tokens)), strict=True):
+        assert piece["weights"].sum() == len(sample.tokens) - 1

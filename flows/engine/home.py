@@ -54,6 +54,11 @@ class Home:
     def sweeps(self) -> Path:
         return self.root / "sweeps"
 
+    @property
+    def readings(self) -> Path:
+        """Notes of which models can read what."""
+        return self.root / "cache" / "readings"
+
     def ratings(self, sweep: str) -> Path:
         return self.root / "ratings" / sweep
 

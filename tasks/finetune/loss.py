@@ -23,9 +23,12 @@ def weighted_loss(logits: torch.Tensor, tokens: torch.Tensor, weights: torch.Ten
 def piece_loss(model: Any, piece: Mapping[str, torch.Tensor], loss: Callable[[Any, Any, Any], Any]) -> torch.Tensor:
     """The loss of a piece of `Batches`, a scalar. Logits are made from the first counted token on: before it nothing is learned from them, and of
     a vocabulary of 50,000 they are most of what a step holds."""
+    from tasks.finetune.batches import even
+
     tokens, weights = piece["tokens"], piece["weights"]
     first = int(weights[:, 1:].any(dim=0).nonzero()[0])  # which predicts the first counted token
-    kept = tokens.shape[1] - first
+    kept = min(even(tokens.shape[1] - first), tokens.shape[1])
+    first = tokens.shape[1] - kept
     # An architecture that cannot make fewer makes all (xLSTM). No name holds them, rows × tokens × vocabulary, while the gradient is taken.
     return loss(
         model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits[:, -kept:], tokens[:, first:], weights[:, first:]
