@@ -266,7 +266,9 @@ class Numerics(Section):
     threads: Literal["auto"] | Threads = Field(
         "auto", description="CPU threads a stage; part of the key, since it moves the last bits"
     )
-    decode_batch: Annotated[Count, Field(le=65_536)] = Field(64, description="rows decoded together; part of the key")
+    decode_batch: Literal["auto"] | Annotated[Count, Field(le=65_536)] = Field(
+        64, description="rows of an arm that are decoded together; auto: as memory allows, of real models; part of the key"
+    )
 
 
 class Limits(Section):

@@ -1,7 +1,7 @@
 """What runs, and on what: every node of a sweep, and what it reads.
 
     datasets ─→ leakage ─┐                            ┌─ of completions: toxicity ←─ scorer, cooccurrence, adherence, judge …
-    prepare ─ precision ┬┴─ finetune ─┬─ sampling ────┤
+    prepare ─ numerics ┬─┴─ finetune ─┬─ sampling ────┤
                       │               │               └─ of all arms at once: human_eval
                       └───────────────┴─ of an arm: capability                 ratings ─→ rated       all of them ─→ compare
 
@@ -29,7 +29,7 @@ from flows.inputs import Inputs, measured, reported_on, sweep_document, sweep_id
 from model_registry.catalog import Model
 from tasks import evaluations
 from tasks.compare import stage as compare
-from tasks.contract import NUMERICS, Axes, File, Node, Numerics, Resources, Stage
+from tasks.contract import AUTO, NUMERICS, Axes, File, Node, Numerics, Resources, Stage
 from tasks.datasets import stage as datasets
 from tasks.evaluations import ARM, COMPLETIONS, DATASETS, POSITIONS, RATINGS, SUITE, TRIED, Evaluation, Given
 from tasks.evaluations.capability import stage as capability
@@ -44,13 +44,13 @@ from tasks.sampling import stage as sampling
 
 OVERHEAD_GIB = 0.8  # what a process has beside its model: measured 0.5 to 0.7 GiB on the calibration ladder
 STAGES = (
-    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.PRECISION, prepare.SCORER),
+    *(datasets.STAGE, leakage.STAGE, prepare.MODEL, prepare.SETTLING, prepare.SCORER),
     *(finetune.STAGE, preference.TUNING, preference.REWARD, finetune.CHECKPOINT, finetune.NULL_ADAPTER, sampling.STAGE),
     *(evaluation.stage for evaluation in evaluations.found()),
     compare.STAGE,
 )
 
-OF_A_SIZE = (prepare.MODEL, prepare.PRECISION)
+OF_A_SIZE = (prepare.MODEL, prepare.SETTLING)
 
 Reads = dict[str, Node | File]
 
@@ -78,7 +78,7 @@ def build(experiment: Experiment, inputs: Inputs, changed: tuple[str, ...] = (),
         shared=(
             *nodes.checked.values(),
             *nodes.cleared.values(),
-            *nodes.with_precisions(nodes.instruments.values()),
+            *nodes.with_settling(nodes.instruments.values()),
             *nodes.trials.values(),
         ),
         sizes=sizes,
@@ -95,7 +95,7 @@ class Nodes:
     changed: tuple[str, ...] = ()
     ratings: File | None = None
     made: dict[Axes, Node] = field(default_factory=dict)  # by its place, what tunes an arm: another arm may start from it
-    precisions: dict[Node, Node] = field(default_factory=dict)  # by a prepared model, what finds its precision where that is open
+    settling: dict[Node, Node] = field(default_factory=dict)  # by a prepared model, what settles its numerics where they are open
 
     @cached_property
     def given(self) -> Given:
@@ -195,7 +195,7 @@ class Nodes:
         )
         if not model.calibration:
             self._leave_open(prepared, self.experiment.around, _params(model))
-        yield from self.with_precisions([prepared])
+        yield from self.with_settling([prepared])
         for seed in self.experiment.seeds:
             said: dict[Axes, Node] = {}
             for arm, train_samples in self._arms():
@@ -385,22 +385,29 @@ class Nodes:
 
     @cached_property
     def numerics(self) -> Numerics:
-        """Of what runs a language model whose precision nobody looks for."""
+        """Of what runs a model for which nothing is settled."""
         found = machine.numerics(self.experiment)
-        return replace(found, precision="fp32") if found.precision == "auto" else found
+        return replace(found, precision="fp32") if found.precision == AUTO else found
 
     def _leave_open(self, prepared: Node, template: str, params: int | None) -> None:
-        """Have a model's precision found, where the experiment leaves it open and bf16 may be faster."""
-        if machine.numerics(self.experiment).precision != "auto" or (params is not None and params < prepare.FEWEST_FOR_BF16):
+        """Have settled what the experiment leaves open of a model's numerics. Small models stay in fp32."""
+        precision, rows = machine.numerics(self.experiment).precision, self.experiment.numerics.decode_batch
+        if precision == AUTO and params is not None and params < prepare.FEWEST_FOR_BF16:
+            precision = "fp32"
+        if AUTO not in (precision, rows):
             return
-        chosen, numerics = prepare.PrecisionSettings(template), replace(self.numerics, precision="bf16")
-        need = self._need(numerics, prepare.CHECK_BYTES, params)
+        new, memory = 0, 0  # nothing hangs on them where rows are asked for
+        if rows == AUTO:
+            new = max((suite.max_new_tokens for suite in self.experiment.suites.values()), default=1)
+            memory = int(machine.memory_limit_gib(self.experiment))
+        chosen = prepare.SettlingSettings(template, precision, rows, new, memory)
+        need = self._need(self.numerics, prepare.CHECK_BYTES, params)
         reads: Reads = {"model": prepared}
-        self.precisions[prepared] = Node(prepare.PRECISION, prepared.axes, chosen, reads, numerics=numerics, resources=need)
+        self.settling[prepared] = Node(prepare.SETTLING, prepared.axes, chosen, reads, numerics=self.numerics, resources=need)
 
-    def with_precisions(self, prepared: Iterable[Node]) -> list[Node]:
-        """Each once, and after it what finds its precision."""
-        return [one for node in dict.fromkeys(prepared) for one in (node, self.precisions.get(node)) if one is not None]
+    def with_settling(self, prepared: Iterable[Node]) -> list[Node]:
+        """Each once, and after it what settles its numerics."""
+        return [one for node in dict.fromkeys(prepared) for one in (node, self.settling.get(node)) if one is not None]
 
     def _run(
         self,
@@ -413,13 +420,13 @@ class Nodes:
         params: int | None,
         **more: Any,
     ) -> Node:
-        """A node that runs a prepared model, in the precision that was found for it; scorers are single precision, whatever is asked for
-        the rest. `each`: bytes a parameter."""
+        """A node that runs a prepared model, in the numerics that are found for it; scorers are single precision, whatever is asked for the
+        rest. `each`: bytes a parameter."""
         numerics = self.numerics
-        if isinstance(model, Node) and model in self.precisions:
-            reads, numerics = {**reads, NUMERICS: self.precisions[model]}, replace(numerics, precision="auto")
-        elif isinstance(model, Node) and model.stage == prepare.SCORER:
+        if isinstance(model, Node) and model.stage == prepare.SCORER:
             numerics = replace(numerics, precision="fp32")
+        elif isinstance(model, Node) and (settling := self.settling.get(model)) is not None:
+            reads, numerics = {**reads, NUMERICS: settling}, replace(numerics, precision=AUTO)
         return Node(stage, place, chosen, reads, numerics=numerics, resources=self._need(numerics, each, params), **more)
 
     def _arms(self) -> Iterator[tuple[str, int | None]]:

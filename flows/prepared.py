@@ -114,7 +114,7 @@ def prepare_run(home: Home, asked: Request) -> Run:
     limits = experiment.limits
     admission = Admission(
         threads=machine.cores() if limits.threads == "auto" else limits.threads,
-        memory_gib=machine.memory_gib() * 0.9 if limits.memory_gib == "auto" else limits.memory_gib,
+        memory_gib=machine.memory_limit_gib(experiment),
         gpus=machine.gpus(),
     )
 

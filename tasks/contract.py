@@ -27,10 +27,8 @@ Chosen = TypeVar("Chosen")
 
 METRICS, PROMPTS, SERIES = "metrics.json", "prompts.csv", "series.json"
 UNSAID = {"unsaid": True}  # metadata of a field of settings that came later: at its default, outputs of before keep their keys
-NUMERICS, NUMERICS_FILE = (
-    "numerics",
-    "numerics.json",
-)  # role of an input, and its file, that settle what of a node's numerics is `auto`
+AUTO = "auto"  # of a field of settings or numerics: until what an input of role NUMERICS says of it in its file settles it
+NUMERICS, NUMERICS_FILE = "numerics", "numerics.json"
 SCRATCH = "scratch"  # inside a job's work folder: kept over restarts, deleted at commit
 
 
@@ -64,7 +62,7 @@ class Numerics:
     """What the last bits of a result depend on, besides its inputs."""
 
     device: str = "cpu"  # cpu | cuda
-    precision: str = "fp32"  # fp32 | bf16 | auto, where an input of role NUMERICS settles it
+    precision: str = "fp32"  # fp32 | bf16, or AUTO
     threads: int = 1
     attention: str = field(default="eager", metadata=UNSAID)  # eager | sdpa
 

@@ -403,6 +403,28 @@ def test_a_drawn_end_token_stops_a_row_and_is_not_part_of_it(prepared: Path) -> 
     assert found == [Drawn(free.tokens[:first], True)]
 
 
+def test_a_model_in_bf16_is_looked_at_in_fp32_and_left_as_it_was(tmp_path: Path) -> None:
+    """What rounding to bf16 makes of some texts is more than a key too many: a real model was decoded in step for it."""
+    from transformers import AutoModelForCausalLM
+
+    from benchmarks.architectures import config
+
+    model = loaded(tmp_path, "llama", "sdpa").to(torch.bfloat16)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    manner = how(rows_for([[5, 6, 7], [8, 9]], count=4), 4)
+    assert slots.misfit(Stack(model), manner) is None
+    after = model.state_dict()
+    assert [
+        name for name, weight in before.items() if weight.dtype != after[name].dtype or not torch.equal(weight, after[name])
+    ] == []
+    torch.manual_seed(0)
+    mistral = AutoModelForCausalLM.from_config(config("mistral", 300)).eval().to(torch.bfloat16)  # sees 16 tokens back
+    assert (
+        slots.misfit(Stack(mistral), how(rows_for([[5, 6, 7]], count=40), 4))
+        == "its logits in slots are not those of whole passes"
+    )
+
+
 def test_a_window_that_the_slots_reach_beyond_is_decoded_in_step(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -46,6 +46,7 @@ START_S = 0.4  # a stage that finds its process forked and its model in the page
 STEP_S = {FINETUNE.name: 0.01, SAMPLING.name: 0.003}  # of a model that is all overhead: calibration-30k, batches of 8 and of 256
 # SmolLM2-135M, fp32, two threads: a step of LoRA 106 GFLOP/s, a decoding step of 64 rows 106, of the 240 to 300 that products of matrices reach
 EFFICIENCY = 0.4
+PLAIN_BATCH = 64  # rows of a step where they are not settled yet
 MOST_BYTES = 64  # that a stage declares for a parameter of the arm's model
 
 
@@ -265,9 +266,10 @@ def _work_of(node: Node, made: Manifest, params: int) -> Work:
 
 def _sampling(prompts: Sequence[str], rows: int, settings: Mapping[str, Any], params: int) -> Work:
     """At most, as if no completion ended early. Each prompt is read once."""
-    steps = math.ceil(rows / settings["decode_batch"]) * settings["max_new_tokens"]
+    together = PLAIN_BATCH if settings["decode_batch"] == "auto" else settings["decode_batch"]
+    steps = math.ceil(rows / together) * settings["max_new_tokens"]
     read = sum(len(text.split()) for text in prompts) * WORD_TOKENS
-    return Work(steps, 2 * params * (settings["decode_batch"] + read / steps))
+    return Work(steps, 2 * params * (together + read / steps))
 
 
 def _tuning_flop(method: str) -> int:

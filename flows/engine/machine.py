@@ -24,6 +24,12 @@ def memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
+def memory_limit_gib(experiment: Experiment) -> float:
+    """What stages may take in all: what the experiment says, or nine tenths of what there is."""
+    asked = experiment.limits.memory_gib
+    return memory_gib() * 0.9 if asked == "auto" else asked
+
+
 @cache
 def gpus() -> int:
     """CUDA devices that the NVIDIA driver lists; 0 without a driver."""

@@ -10,7 +10,7 @@ import logging
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from flows.engine.notes import read_note
 from flows.engine.processes import Admission, Crash, end_all, run
 from flows.engine.store import Damaged, Manifest, Order, Store
 from tasks.contract import (
+    AUTO,
     NUMERICS,
     NUMERICS_FILE,
     File,
@@ -263,13 +264,19 @@ def most(needs: Iterable[Resources]) -> Resources:
 
 
 def settled(node: Node, inputs: Mapping[str, Manifest | File]) -> tuple[Node, Mapping[str, Manifest | File]]:
-    """A node with what an input found for its numerics, and the inputs without that one: a key holds what was found, as if it had been
+    """A node with what an input found for what it left open, and the inputs without that one: a key holds what was found, as if it had been
     asked for."""
-    found = inputs.get(NUMERICS)
-    if node.numerics is None or not isinstance(found, Manifest):
+    source = inputs.get(NUMERICS)
+    if not isinstance(source, Manifest):
         return node, inputs
-    numerics = replace(node.numerics, **read_json(found.folder / NUMERICS_FILE))
-    return replace(node, numerics=numerics), {role: given for role, given in inputs.items() if role != NUMERICS}
+    found = read_json(source.folder / NUMERICS_FILE)
+
+    def closed(held: Any) -> Any:
+        left = [one.name for one in fields(held) if getattr(held, one.name) == AUTO]
+        return replace(held, **{name: found[name] for name in left})
+
+    node = replace(node, settings=closed(node.settings), numerics=node.numerics and closed(node.numerics))
+    return node, {role: given for role, given in inputs.items() if role != NUMERICS}
 
 
 def interrupted(label: str) -> StageFailed:

@@ -1,5 +1,5 @@
-"""The stages that come first: a model a size and the scorer, each fetched, built or found, and identified by content; and whether a model
-is run in bf16.
+"""The stages that come first: a model a size and the scorer, each fetched, built or found, and identified by content; and what settles in which
+precision and shape a model is run, where that is left open.
 
 What follows keys on the digests written here (`model.json` names every file's sha256), never on a path or a revision's name: a
 model folder that was only moved or touched changes nothing downstream.
@@ -20,7 +20,7 @@ from tasks.contract import File, Numerics, Stage
 from tasks.prepare.sources import resolved
 
 MODEL_FILE, LOCATION, READING = "model.json", "location.json", "reading.json"
-PRECISION_FILE = "precision.json"
+SETTLED = "settled.json"
 # How calibration models and scorers are trained, whatever is asked for the rest: threads only slow them.
 BUILT_HERE = Numerics()
 PRETRAIN_BYTES = 16  # a parameter
@@ -50,8 +50,14 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class PrecisionSettings:
+class SettlingSettings:
+    """What is open of a model's numerics, and what that hangs on."""
+
     template: str  # in which the model reads prompts
+    precision: str  # AUTO where it is open
+    decode_batch: int | str  # AUTO where it is open
+    new: int  # tokens of the longest completion that is asked for
+    memory_gib: int  # that a stage may take, of a CPU's; a GPU's is asked of itself
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class ScorerSettings:
 
 
 MODEL = Stage(name="prepare", version="3", body="tasks.prepare.body:run_model", libraries=("torch", "transformers"))
-PRECISION = Stage(name="precision", version="1", body="tasks.prepare.precision:run", libraries=("torch", "transformers"))
+SETTLING = Stage(name="numerics", version="1", body="tasks.prepare.settling:run", libraries=("torch", "transformers"))
 SCORER = Stage(name="scorer", version="1", body="tasks.prepare.body:run_scorer", libraries=("torch", "transformers", "detoxify"))
 
 
@@ -98,11 +104,13 @@ def told(model: Mapping[str, Any]) -> str:
     return str(model["source"]) + (f", dequantised from {model['dequantised']}" if model.get("dequantised") else "")
 
 
-def precision_told(found: Mapping[str, Any]) -> str:
-    """What was found, in a line: `bf16: 195 of 200 greedy tokens as in fp32, 0.0012 nats a token from it`."""
+def settled_told(found: Mapping[str, Any]) -> str:
+    """What was found, in a line: `bf16: 195 of 200 greedy tokens as in fp32, 0.0012 nats a token from it; 64 rows at once`."""
     seen = f"{found['same']} of {found['tokens']} greedy tokens as in fp32" if "same" in found else ""
     seen += f", {found['nats']:.2g} nats a token from it" if found.get("nats") is not None else ""
-    return f"{found['precision']}: " + "; ".join(part for part in (found.get("because"), seen) if part)
+    said = "; ".join(part for part in (found.get("because"), seen) if part)
+    rows = f"{found['decode_batch']} rows at once"
+    return f"{found['precision']}{f': {said}' if said else ''}; {rows}"
 
 
 def model_inputs(source: Source) -> dict[str, File]:

@@ -125,7 +125,7 @@ class Sampled:
         self._kept = Kept(job.scratch / "rows.jsonl")
         lengths = [len(ids) for ids in self._tokens.values()]
         self.how = How(
-            shape=settings.decode_batch,
+            shape=int(settings.decode_batch),
             shortest=min(lengths),
             longest=max(lengths),
             new=settings.max_new_tokens,

@@ -8,6 +8,7 @@ What its jobs share in one process, and how rows are kept over a restart, is the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from configs.schema import Suite
 from tasks.contract import Stage, from_section
@@ -34,10 +35,10 @@ class Settings:
     temperature: float
     top_p: float
     template: str  # around a question; names it as {prompt}
-    decode_batch: int
+    decode_batch: int | Literal["auto"]  # auto: until an input of role NUMERICS settles it
     seed: int
     draw: int = 0  # which of a model's independent draws this is: the streams of one are those of no other
 
 
-def settings(suite: Suite, template: str, decode_batch: int, seed: int, draw: int) -> Settings:
+def settings(suite: Suite, template: str, decode_batch: int | Literal["auto"], seed: int, draw: int) -> Settings:
     return from_section(Settings, suite, template=template, decode_batch=decode_batch, seed=seed, draw=draw)

@@ -15,7 +15,7 @@ from tasks.compare.report import wording
 from tasks.compare.report.tables import Cell, Table, text
 from tasks.compare.upstream import Output
 from tasks.contract import read_json
-from tasks.prepare.stage import PRECISION, PRECISION_FILE, precision_told, told
+from tasks.prepare.stage import SETTLED, SETTLING, settled_told, told
 from tasks.sampling.stage import STAGE as SAMPLING
 
 
@@ -54,14 +54,14 @@ def cost_by_stage(nodes: Sequence[Output]) -> Table:
 
 
 def made_with(found: Comparison) -> list[tuple[str, str]]:
-    """Commit, machine and versions of the outputs, each with all values that occur; what a size began as, and how its precision was found."""
+    """Commit, machine and versions of the outputs, each with all values that occur; what a size began as, and what was found for its numerics."""
     held: dict[str, dict[str, None]] = defaultdict(dict)
     for name, value in _facts(found.sources.nodes):
         held[name][value] = None
     for (ladder, size), model in found.sources.models.items():
         held[f"base of {ladder}-{size}"][told(model)] = None
-    for node in found.sources.of(PRECISION.name):
-        held[f"precision of {node.axes.ladder}-{node.axes.size}"][precision_told(read_json(node.folder / PRECISION_FILE))] = None
+    for node in found.sources.of(SETTLING.name):
+        held[f"numerics of {node.axes.ladder}-{node.axes.size}"][settled_told(read_json(node.folder / SETTLED))] = None
     return [(name, wording.listed(list(values))) for name, values in held.items()]
 
 

@@ -56,6 +56,7 @@ ATTENTION = (scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, to
 WEIGHTED = (linear, torch.addmm)
 _NAMES = ("cos", "erf", "exp", "sigmoid", "sin", "tanh")
 ACTIVATIONS = frozenset([gelu, silu, *(getattr(place, name) for place in (torch, torch.Tensor) for name in _NAMES)])
+BASE = -1  # the arm that none of a stack's adapters stands for
 LOOP = 64  # numbers of one loop of torch's on CPU with AVX512 in bf16; 32 in fp32, and half as many with AVX2
 SHARE = 2**15  # what torch gives to a thread at least
 
