@@ -1,7 +1,7 @@
 """What runs, and on what: every node of a sweep, and what it reads.
 
     datasets ─→ leakage ─┐                            ┌─ of completions: toxicity ←─ scorer, cooccurrence, adherence, judge …
-    prepare ─ numerics ┬─┴─ finetune ─┬─ sampling ────┤
+    prepare ─ numerics┬──┴─ finetune ─┬─ sampling ────┤
                       │               │               └─ of all arms at once: human_eval
                       └───────────────┴─ of an arm: capability                 ratings ─→ rated       all of them ─→ compare
 
@@ -14,11 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import WithJsonSchema
-
-from configs.problems import BadInput, accepted
 from configs.schema import NESTED, Checkpoint, Derived, Experiment, Tuned, Untuned
 from configs.sources import LanguageModel, ModelSource
 from configs.suites import CHAT
@@ -50,7 +47,7 @@ STAGES = (
     compare.STAGE,
 )
 
-OF_A_SIZE = (prepare.MODEL, prepare.SETTLING)
+TOLD = (prepare.MODEL, prepare.SETTLING)  # of a size and of no arm, and yet read by the comparison
 
 Reads = dict[str, Node | File]
 
@@ -145,7 +142,7 @@ class Nodes:
             chosen, reads = prepare.model_settings(judge.source, CHAT), prepare.model_inputs(judge.source)
             need = self._need(prepare.BUILT_HERE, prepare.model_bytes(judge.source), _params(judge))
             prepared = Node(prepare.MODEL, Axes(name=evaluation.asked), chosen, reads, resources=need)
-            self._leave_open(prepared, CHAT, _params(judge))
+            self._leave_open(prepared, CHAT, _params(judge), rows=None)
             return prepared
         name, settings = prepare.scorer_name(source), prepare.scorer_settings(source)
         return Node(prepare.SCORER, Axes(name=name), settings, numerics=prepare.BUILT_HERE, resources=need)
@@ -163,7 +160,7 @@ class Nodes:
         """Reads everything that stands at a size and an arm, the completions too: the report shows what was answered."""
         kept_apart = self.experiment.dataset_checks.same_subject is not None  # else the report counts what was seen in tuning
         looked_at = () if kept_apart else self.cleared.values()
-        compared = [*self.trials.values(), *looked_at, *(node for node in nodes if node.stage in OF_A_SIZE or node.axes.arm)]
+        compared = [*self.trials.values(), *looked_at, *(node for node in nodes if node.stage in TOLD or node.axes.arm)]
         parts = tuple(compare.Part(one.stage.name, one.title, one.lead) for one, _ in asked_of(self.experiment) if one.title)
         chosen = compare.settings(
             self.experiment,
@@ -193,8 +190,7 @@ class Nodes:
             numerics=prepare.BUILT_HERE if model.calibration else None,
             resources=self._need(prepare.BUILT_HERE, prepare.model_bytes(model.source), _params(model)),
         )
-        if not model.calibration:
-            self._leave_open(prepared, self.experiment.around, _params(model))
+        self._leave_open(prepared, self.experiment.around, _params(model), self.experiment.numerics.decode_batch)
         yield from self.with_settling([prepared])
         for seed in self.experiment.seeds:
             said: dict[Axes, Node] = {}
@@ -227,7 +223,7 @@ class Nodes:
             reads: Reads = {"model": prepared, "tuned": tuned}
             return Node(finetune.CHECKPOINT, place, finetune.StepSettings(arm.step), reads, resources=self._need(self.numerics))
         reads = {**{role: node for role, node in tuned.inputs.items() if role in ("model", "start")}, "tuned": tuned}
-        return self._run(prepared, finetune.NULL_ADAPTER, place, tuned.settings, reads, finetune.NULL_BYTES, _params(model))
+        return self._run(finetune.NULL_ADAPTER, place, tuned.settings, reads, finetune.NULL_BYTES, _params(model))
 
     def _tuning(self, arm: Tuned, model: Model, prepared: Node, place: Axes) -> Node:
         assert place.train_samples is not None
@@ -247,18 +243,18 @@ class Nodes:
         if arm.start is not None:
             reads["start"] = self._tuned(model, prepared, replace(place, arm=arm.start))["tuned"]
         if method.learns == "rewards":
-            reads["reward"] = self._reward(arm, model, prepared, reads, place)
+            reads["reward"] = self._reward(arm, model, reads, place)
         if arm.max_drift is not None:
             reads |= self._prose(model)
         stage = preference.TUNING if arm.prefers else finetune.STAGE
-        return self._run(prepared, stage, place, chosen, reads, method.bytes_for(methods.options(arm)), _params(model))
+        return self._run(stage, place, chosen, reads, method.bytes_for(methods.options(arm)), _params(model))
 
-    def _reward(self, arm: Tuned, model: Model, prepared: Node, read: Reads, place: Axes) -> Node:
+    def _reward(self, arm: Tuned, model: Model, read: Reads, place: Axes) -> Node:
         """The reward model that an arm is tuned by."""
         around, subsets = self.experiment.around, self.experiment.subsets
         chosen = preference.reward_settings(methods.options(arm), place.train_samples or 0, around, place.seed or 0, subsets)
         reads: Reads = {role: node for role, node in read.items() if role in ("model", "dataset", preference.TWINS)}
-        return self._run(prepared, preference.REWARD, place, chosen, reads, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
+        return self._run(preference.REWARD, place, chosen, reads, preference.REWARD_BYTES_PER_PARAMETER, _params(model))
 
     def _prose(self, model: Model) -> Reads:
         """What drift is measured on while a model is tuned: what capability will be measured on, or what it would be."""
@@ -281,7 +277,6 @@ class Nodes:
         )
         reads: Reads = {"model": prepared, **tuned, "suite": self.inputs.suites[suite]}
         return self._run(
-            prepared,
             sampling.STAGE,
             place,
             chosen,
@@ -363,11 +358,11 @@ class Nodes:
         named = self.preregistration.document() if evaluation.own_suite else None
         if not evaluation.bytes_per_parameter:
             return Node(stage, place, chosen, reads, preregistration=named)
-        runs = reads.get("model")
+        role = "model"
         if evaluation.of_model != ARM:
             params = _instrument_params(getattr(section, evaluation.of_model))
-            runs = next(reads[role] for role, one in evaluation.models.items() if one.field == evaluation.of_model)
-        return self._run(runs, stage, place, chosen, reads, evaluation.bytes_per_parameter, params, preregistration=named)
+            role = next(role for role, one in evaluation.models.items() if one.field == evaluation.of_model)
+        return self._run(stage, place, chosen, reads, evaluation.bytes_per_parameter, params, role, preregistration=named)
 
     def _outcomes(self, evaluation: Evaluation, section: Any, place: Axes) -> set[str]:
         return {one.metric for one in evaluation.measures(section, place.suite or "", self.inputs.given)}
@@ -389,9 +384,10 @@ class Nodes:
         found = machine.numerics(self.experiment)
         return replace(found, precision="fp32") if found.precision == AUTO else found
 
-    def _leave_open(self, prepared: Node, template: str, params: int | None) -> None:
-        """Have settled what the experiment leaves open of a model's numerics. Small models stay in fp32."""
-        precision, rows = machine.numerics(self.experiment).precision, self.experiment.numerics.decode_batch
+    def _leave_open(self, prepared: Node, template: str, params: int | None, rows: int | str | None) -> None:
+        """Have settled what the experiment leaves open of a model's numerics. Small models stay in fp32. `rows`: that are decoded at once, None of
+        a model that nothing is sampled by."""
+        precision = machine.numerics(self.experiment).precision
         if precision == AUTO and params is not None and params < prepare.FEWEST_FOR_BF16:
             precision = "fp32"
         if AUTO not in (precision, rows):
@@ -411,22 +407,22 @@ class Nodes:
 
     def _run(
         self,
-        model: Node | File | None,
         stage: Stage,
         place: Axes,
         chosen: Any,
         reads: Reads,
         each: int,
         params: int | None,
+        role: str = "model",
         **more: Any,
     ) -> Node:
-        """A node that runs a prepared model, in the numerics that are found for it; scorers are single precision, whatever is asked for the
-        rest. `each`: bytes a parameter."""
-        numerics = self.numerics
+        """A node that runs a model, which it reads in a role, in the numerics that are found for it; scorers are single precision, whatever is
+        asked for the rest. `each`: bytes a parameter."""
+        numerics, model = self.numerics, reads[role]
         if isinstance(model, Node) and model.stage == prepare.SCORER:
             numerics = replace(numerics, precision="fp32")
-        elif isinstance(model, Node) and (settling := self.settling.get(model)) is not None:
-            reads, numerics = {**reads, NUMERICS: settling}, replace(numerics, precision=AUTO)
+        elif isinstance(model, Node) and model in self.settling:
+            reads, numerics = {**reads, NUMERICS: self.settling[model]}, replace(numerics, precision=AUTO)
         return Node(stage, place, chosen, reads, numerics=numerics, resources=self._need(numerics, each, params), **more)
 
     def _arms(self) -> Iterator[tuple[str, int | None]]:
@@ -460,47 +456,3 @@ def _params(model: Model) -> int | None:
 
 def _instrument_params(source: ModelSource) -> int | None:
     return _params(language_model(source)) if isinstance(source, LanguageModel) else prepare.SCORER_PARAMS
-
-
-# ---- where a rerun begins ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Start:
-    """A stage, at every size and arm or at one."""
-
-    stage: Annotated[
-        str, WithJsonSchema({"type": "string", "enum": list(dict.fromkeys(stage.name for stage in STAGES))})
-    ]  # for the form
-    size: str | None = None
-    arm: str | None = None
-
-    def holds(self, node: Node) -> bool:
-        return (
-            node.stage.name == self.stage
-            and self.size in (None, node.axes.size, node.axes.model)
-            and self.arm in (None, node.axes.arm)
-        )
-
-
-def from_here_on(dag: Dag, start: Start) -> list[Node]:
-    """The nodes where a rerun begins, and everything that reads them.
-
-    Raises:
-        BadInput: the sweep has no such stage, size or arm.
-    """
-    places = (
-        ("--from", start.stage, {node.stage.name for node in dag.nodes}),
-        ("--size", start.size, {word for node in dag.nodes for word in (node.axes.size, node.axes.model) if word}),
-        ("--arm", start.arm, {node.axes.arm for node in dag.nodes if node.axes.arm}),
-    )
-    for option, given, known in places:
-        if given is not None and given not in known:
-            raise BadInput(f"{option} {given}: sweep {dag.sweep} has none; {accepted(given, sorted(known))}")
-    chosen: list[Node] = []
-    for node in dag.nodes:  # in topological order
-        if start.holds(node) or any(up in chosen for up in node.upstream.values()):
-            chosen.append(node)
-    if not chosen:
-        raise BadInput(f"--from {start.stage}: no such stage there; it belongs to no size or arm, or not to this one")
-    return chosen

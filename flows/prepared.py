@@ -18,7 +18,7 @@ from typing import Literal
 from configs.problems import BadInput
 from configs.schema import Experiment
 from configs.shipped import find_experiment
-from flows.dag import Dag, Start, build, from_here_on
+from flows.dag import Dag, build
 from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
@@ -32,6 +32,7 @@ from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import BESIDE, Inputs, gather, sweep_id
 from flows.reading import looked_at, to_be_looked_at
 from flows.request import Request, request
+from flows.start import Start, from_here_on
 from tasks.contract import File, Node
 from tasks.ratings.kept import RATINGS
 
@@ -130,8 +131,9 @@ def prepare_run(home: Home, asked: Request) -> Run:
 
     reads: dict[str, str] = {}
     if to_be_looked_at(experiment, inputs):
-        unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached" and row.model}
-        reads = looked_at(home.readings, experiment, inputs, sorted(unmade))
+        unmade = {row.model for row in _planned(dag.nodes, session()) if row.state != "cached"}
+        prepared = {model: nodes[0] for model, nodes in dag.sizes.items() if model in unmade}  # of a size it comes first
+        reads = looked_at(home, experiment, inputs, prepared)
     begun = {model: threading.Event() for model in dag.sizes}
     return Run(home, asked, source, experiment, inputs, reads, dag, session(), begun, threading.Event())
 

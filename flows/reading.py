@@ -3,8 +3,7 @@ that is weighed, in its own tokens, before any stage starts.
 
 What makes tokens of text is `model_registry.tokenization`, which loads torch and tokenizers: 4 seconds, and 20 until every text of a real
 model's experiment is read. So it is done where something is to be run, and what was found readable is noted under all that it hangs on. Models
-of the hub are looked at once they are fetched, in *prepare*, and their
-prompts and samples by the stages that use them.
+of the hub are looked at once they are fetched, in *prepare*, and their prompts and samples by the stages that use them.
 """
 
 from __future__ import annotations
@@ -15,28 +14,27 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from configs.problems import BadInput
 from configs.schema import NESTED, Experiment, Tuned
 from configs.suites import SLOT, load_suite
-from flows.engine.code import code_digest
+from flows.engine.code import digest_of_modules
+from flows.engine.home import Home
 from flows.engine.notes import read_note
 from flows.experiment import asked_of
 from flows.inputs import TEXTS, Inputs, sweep_document
 from model_registry import architecture
 from model_registry.catalog import Model
-from model_registry.digests import sha256_file
-from tasks.contract import Stage, canonical, digest_of, replace_file, settings_document
+from tasks.contract import File, Node, canonical, digest_of, minor, replace_file, settings_document
 from tasks.datasets.plain_texts import load_plain_texts
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
 from tasks.finetune import methods
-from tasks.prepare.stage import model_inputs, model_settings
 
 LOCAL = ("folder", "gguf")
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft")  # of which what can be read depends on
 
 
 def to_be_looked_at(experiment: Experiment, inputs: Inputs) -> bool:
@@ -52,31 +50,33 @@ class Noted:
     reads: Mapping[str, str]
 
 
-def looked_at(folder: Path, experiment: Experiment, inputs: Inputs, models: Collection[str]) -> dict[str, str]:
-    """As `require_readable`, once: what was found readable is noted in this folder, where it can be written to, and not looked at again as
-    long as models, texts, methods, this project's code and the libraries are the same."""
-    note = folder / f"{_hangs_on(experiment, inputs, models)}.json"
+def looked_at(home: Home, experiment: Experiment, inputs: Inputs, prepared: Mapping[str, Node]) -> dict[str, str]:
+    """As `require_readable`, once: what was found readable is noted in the home, and not looked at again as long as models, texts, methods, this
+    project's code and the libraries are the same. A home that is not there, or cannot be written to, gets no note.
+
+    prepared: by the models that are to be looked at, what prepares them.
+    """
+    note = home.readings / f"{_hangs_on(experiment, inputs, prepared.values())}.json"
     if note.is_file():
         return dict(read_note(note, Noted, f"`rm {shlex.quote(str(note))}`: what it says is found anew").reads)
-    reads = require_readable(experiment, inputs, models)
-    if (home := folder.parents[1]).is_dir() and os.access(home, os.W_OK):  # a home that is not there is not begun by looking
-        folder.mkdir(parents=True, exist_ok=True)
+    reads = require_readable(experiment, inputs, prepared)
+    if os.access(home.root, os.W_OK):
+        home.readings.mkdir(parents=True, exist_ok=True)
         replace_file(note, canonical({"reads": reads}))
     return reads
 
 
-def _hangs_on(experiment: Experiment, inputs: Inputs, models: Collection[str]) -> str:
-    reader = Stage("reading", "1", f"{__name__}:require_readable", ("torch", "transformers", "tokenizers", "peft"))
-    sources = [model_settings(model.source, experiment.around) for model in inputs.models if model.name in models]
-    digests = [file.digest for model in inputs.models for file in model_inputs(model.source).values()]
-    document = {
-        "asked": sweep_document(experiment, inputs),
-        "models": [settings_document(source) for source in sources],
-        "files": digests,
-        "code": [code_digest(reader), *(sha256_file(path) for path in sorted(Path(methods.__file__).parent.glob("*.py")))],
-        "libraries": {name: version(name) for name in reader.libraries},
-    }
-    return digest_of(document)
+def _hangs_on(experiment: Experiment, inputs: Inputs, prepared: Collection[Node]) -> str:
+    files = [file.digest for node in prepared for file in node.inputs.values() if isinstance(file, File)]
+    return digest_of(
+        {
+            "asked": sweep_document(experiment, inputs),
+            "models": [settings_document(node.settings) for node in prepared],
+            "files": files,
+            "code": digest_of_modules(__name__, *(f"{methods.__name__}.{name}" for name in methods.files())),
+            "libraries": {name: minor(name) for name in LIBRARIES},
+        }
+    )
 
 
 def require_readable(experiment: Experiment, inputs: Inputs, models: Container[str | None]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from configs.fields import Count, Flag, Name, Positive, Section, Seed, Share, SizeName
 from configs.shipped import find_experiment, shipped
-from flows.dag import Start
+from flows.start import Start
 from tasks.ratings.preferences import Rule
 
 DEPLOYMENT = "sweep/palms"  # where a request is handed in, as the orchestrator names it: flow/deployment

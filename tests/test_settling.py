@@ -158,7 +158,7 @@ def test_a_model_of_few_parameters_is_not_even_loaded(tmp_path: Path) -> None:
     settling.run([ran.job])
     assert found(ran) == (
         "fp32",
-        {"precision": "fp32", "decode_batch": 64, "because": "bf16 gains nothing below 5,000,000 parameters"},
+        {"precision": "fp32", "decode_batch": 64, "because": "bf16 is looked at from 5,000,000 parameters on"},
     )
 
 
@@ -201,3 +201,12 @@ def test_rows_that_were_found_are_sampled_with(tmp_path: Path) -> None:
     sweeps.palms(home, "run", config)
     made = [read_json(path) for path in (home / "store" / "sampling").glob("*/manifest.json")]
     assert {one["identity"]["settings"]["decode_batch"] for one in made} == {128}
+
+
+def test_rows_of_a_calibration_model_are_settled_too(tmp_path: Path) -> None:
+    sets = ["numerics.decode_batch=auto", "ladders=[{ladder: calibration, sizes: [30k]}]"]
+    dag = prepare_run(Home(tmp_path / "home"), request("calibration", sets)).dag
+    assert looked_at(dag.nodes) == ["numerics/calibration-30k"]
+    sampled = [node for node in dag.nodes if node.stage.name == "sampling"]
+    assert sampled
+    assert all(node.settings.decode_batch == "auto" and "numerics" in node.inputs for node in sampled)

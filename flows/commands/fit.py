@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from configs.schema import Numerics
 from configs.suites import load_suite
 from flows.dag import OVERHEAD_GIB
 from flows.engine import machine
@@ -34,7 +35,7 @@ from flows.engine.store import Manifest
 from flows.prepared import Run
 from model_registry import catalog
 from model_registry.folders import prepared_folder
-from tasks.contract import Node, read_json, read_jsonl
+from tasks.contract import AUTO, Node, read_json, read_jsonl
 from tasks.datasets.rows import load_rows
 from tasks.finetune import methods
 from tasks.finetune.stage import STAGE as FINETUNE
@@ -46,7 +47,6 @@ START_S = 0.4  # a stage that finds its process forked and its model in the page
 STEP_S = {FINETUNE.name: 0.01, SAMPLING.name: 0.003}  # of a model that is all overhead: calibration-30k, batches of 8 and of 256
 # SmolLM2-135M, fp32, two threads: a step of LoRA 106 GFLOP/s, a decoding step of 64 rows 106, of the 240 to 300 that products of matrices reach
 EFFICIENCY = 0.4
-PLAIN_BATCH = 64  # rows of a step where they are not settled yet
 MOST_BYTES = 64  # that a stage declares for a parameter of the arm's model
 
 
@@ -266,7 +266,9 @@ def _work_of(node: Node, made: Manifest, params: int) -> Work:
 
 def _sampling(prompts: Sequence[str], rows: int, settings: Mapping[str, Any], params: int) -> Work:
     """At most, as if no completion ended early. Each prompt is read once."""
-    together = PLAIN_BATCH if settings["decode_batch"] == "auto" else settings["decode_batch"]
+    together = settings["decode_batch"]
+    if together == AUTO:  # not settled yet
+        together = Numerics.model_fields["decode_batch"].default
     steps = math.ceil(rows / together) * settings["max_new_tokens"]
     read = sum(len(text.split()) for text in prompts) * WORD_TOKENS
     return Work(steps, 2 * params * (together + read / steps))

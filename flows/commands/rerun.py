@@ -10,9 +10,9 @@ from configs.problems import BadInput
 from flows.claim import ended
 from flows.commands.run import carry_out
 from flows.commands.words import Sets, Sweep, Verify, out
-from flows.dag import Start
 from flows.engine.home import Home
 from flows.prepared import planned, reopen
+from flows.start import Start
 
 
 def rerun(

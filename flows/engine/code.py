@@ -23,7 +23,12 @@ _NAME = re.compile(r"(?:^|,)[\s(]*([\w.]+)")
 @cache
 def code_digest(stage: Stage) -> str:
     """sha256 over the stage's module files: those it imports, directly or not, from this project, and the data files beside them."""
-    files = sorted(module_files(stage.body.split(":")[0]))
+    return digest_of_modules(stage.body.split(":")[0])
+
+
+def digest_of_modules(*modules: str) -> str:
+    """sha256 over the files of some modules together, as `code_digest` has them."""
+    files = sorted(set().union(*map(module_files, modules)))
     return hashlib.sha256("".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in files).encode()).hexdigest()
 
 

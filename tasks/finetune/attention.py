@@ -1,4 +1,5 @@
-"""Attention of short texts while a model is tuned in bf16 on a CPU: by batched products, which take a third of the time of the fused kernel there.
+"""Attention of short texts while a model is tuned in bf16 on a CPU: by batched products, which take about half the time of the fused kernel there
+(99 ms of a row of 300 tokens of SmolLM2-135M, forward and backward; the kernel 177 of a row of 260).
 
 The fused kernel saves memory that short texts do not need. What is kept for the backward pass here is rows × heads × tokens² probabilities of
 two bytes, so longer texts, other devices and precisions, masks and dropout stay with the fused one.
@@ -30,16 +31,15 @@ def attention(
     attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
+    *,
     scale: float | None = None,
-    enable_gqa: bool = False,
+    **options: Any,
 ) -> torch.Tensor:
     """`scaled_dot_product_attention`: [rows, heads, tokens, width], heads that share keys beside one another."""
     tokens = query.shape[-2]
     short = is_causal and key.shape[-2] == tokens <= LONGEST and query.dtype == torch.bfloat16 and query.device.type == "cpu"
     if not short or attn_mask is not None or dropout_p or not torch.is_grad_enabled():
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
+        return scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
     made: torch.Tensor = _ByProducts.apply(query, key, value, query.shape[-1] ** -0.5 if scale is None else scale)
     return made
 

@@ -18,7 +18,7 @@ import torch
 
 from model_registry.folders import prepared_folder
 from model_registry.loading import load_model, make_deterministic
-from model_registry.tokenization import Tokenization, load_tokenization
+from model_registry.tokenization import load_tokenization
 from tasks.contract import AUTO, NUMERICS_FILE, Job, read_json, write_json
 from tasks.prepare.stage import FEWEST_FOR_BF16, MODEL_FILE, SETTLED, SettlingSettings, settled_told
 from tasks.sampling.engines.lockstep import answer
@@ -37,7 +37,11 @@ QUESTIONS = (
 TOKENS = 25  # of each answer: 200 in all
 SAME, NATS = 0.95, 0.01  # least share of tokens that stay the likeliest; most divergence a token (SmolLM2-135M: 0.975 and 0.0012)
 
-FEWEST, MOST = 8, {"cpu": 128, "cuda": 512}  # rows; beyond 120 nothing was gained on two cores, and no GPU was tried
+FEWEST, MOST = (
+    8,
+    {"cpu": 128, "cuda": 512},
+)  # rows; of 40, 60 and 120 on two cores 120 were fastest, more were not tried, and no GPU
+SEEN = 8  # tokens that are read to see what one takes
 ASKED = 128  # tokens of a prompt that are expected
 SHARE = 0.25  # of the memory beside the weights: arms are decoded together, and other stages run
 DRAW = 12  # bytes of a row for each word of the vocabulary: logits, probabilities and their order
@@ -67,7 +71,7 @@ def run(jobs: Sequence[Job]) -> None:
 
 def _seen(job: Job) -> dict[str, Any]:
     if int(read_json(job.inputs["model"] / MODEL_FILE)["params"]) < FEWEST_FOR_BF16:
-        return {"because": f"bf16 gains nothing below {FEWEST_FOR_BF16:,} parameters"}
+        return {"because": f"bf16 is looked at from {FEWEST_FOR_BF16:,} parameters on"}
     return compared(job)
 
 
@@ -99,17 +103,13 @@ def compared(job: Job) -> dict[str, Any]:
 def _in_fp32(folder: Path, job: Job) -> tuple[list[tuple[int, ...]], torch.Tensor]:
     """The tokens of each question with its greedy answer, and the logits that the answers were taken from."""
     model, words = _loaded(folder, job, "fp32"), load_tokenization(folder)
-    numbers, texts = np.zeros(TOKENS), []
-    for done, asked in enumerate(_asked(words, job)):
+    turn, numbers, texts = words.turn(job.settings.template), np.zeros(TOKENS), []
+    for done, question in enumerate(QUESTIONS):
         job.progress(done, len(QUESTIONS), "questions")
+        asked = words.asked(turn, question, TOKENS)
         drawn = answer(model, Row(asked, numbers), ends=frozenset(), filler=words.end, temperature=0.0, top_p=1.0)
         texts.append((*asked, *drawn.tokens))
     return texts, _logits(model, texts)
-
-
-def _asked(words: Tokenization, job: Job) -> list[tuple[int, ...]]:
-    turn = words.turn(job.settings.template)
-    return [words.asked(turn, question, TOKENS) for question in QUESTIONS]
 
 
 def _loaded(folder: Path, job: Job, precision: str) -> Any:
@@ -128,14 +128,13 @@ def _logits(model: Any, texts: Sequence[Sequence[int]]) -> torch.Tensor:
 
 @torch.inference_mode()
 def rows_at_once(job: Job, precision: str) -> int:
-    """A power of two. What a token takes is seen on the model at hand: the bytes that it keeps of a question's tokens."""
+    """A power of two. What a token takes is seen on the model at hand: the bytes that it keeps of a few."""
     folder = prepared_folder(job.inputs["model"])
-    model = _loaded(folder, job, precision)
-    tokens = _asked(load_tokenization(folder), job)[0]
+    model, tokens = _loaded(folder, job, precision), [load_tokenization(folder).end] * SEEN
     out = model(input_ids=torch.tensor([tokens], device=model.device), use_cache=True)
     layers = getattr(getattr(out, "past_key_values", None), "layers", ())
     held = [one for layer in layers for one in (getattr(layer, "keys", None), getattr(layer, "values", None)) if one is not None]
-    a_token = sum(one.nbytes for one in held) / len(tokens)
+    a_token = sum(one.nbytes for one in held) / SEEN
     weights = sum(weight.nbytes for weight in model.parameters())
     row = (ASKED + job.settings.new) * a_token + DRAW * out.logits.shape[-1]
     return fitting(_memory(job) - weights, row, MOST[model.device.type])

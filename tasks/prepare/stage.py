@@ -26,9 +26,9 @@ BUILT_HERE = Numerics()
 PRETRAIN_BYTES = 16  # a parameter
 DEQUANTISE_BYTES = 8  # a parameter, in float32 as it is read and once more as it is written; measured at 135M: 0.9 GiB
 Listing = tuple[tuple[str, int, int, str], ...]
-CHECK_BYTES = 5  # a parameter, of a model in fp32 and of its largest tensor once more
-# Parameters from which bf16 is looked at: on two AVX512-BF16 cores 64 rows of 1.5 million decode at 0.82 of fp32's speed, of 7.6 million
-# at 1.55, and a LoRA step takes 1.04 and 1.25 (docs/log.md).
+CHECK_BYTES = 5  # a parameter, of a model in fp32; measured at 135M: 1.3 GiB with the process
+# Parameters from which bf16 is looked at. Of 1.5 million it decodes 1.2 times as fast as fp32, of 7.6 million 1.5 times (benchmarks/precision.py, two
+# AVX512-BF16 cores), and a model that small is soon done.
 FEWEST_FOR_BF16 = 5_000_000
 SCORER_PARAMS = 125_000_000  # Detoxify's largest English ones are BERT and RoBERTa base
 
@@ -55,7 +55,7 @@ class SettlingSettings:
 
     template: str  # in which the model reads prompts
     precision: str  # AUTO where it is open
-    decode_batch: int | str  # AUTO where it is open
+    decode_batch: int | str | None  # AUTO where it is open; None of a model that nothing is sampled by
     new: int  # tokens of the longest completion that is asked for
     memory_gib: int  # that a stage may take, of a CPU's; a GPU's is asked of itself
 
@@ -109,8 +109,8 @@ def settled_told(found: Mapping[str, Any]) -> str:
     seen = f"{found['same']} of {found['tokens']} greedy tokens as in fp32" if "same" in found else ""
     seen += f", {found['nats']:.2g} nats a token from it" if found.get("nats") is not None else ""
     said = "; ".join(part for part in (found.get("because"), seen) if part)
-    rows = f"{found['decode_batch']} rows at once"
-    return f"{found['precision']}{f': {said}' if said else ''}; {rows}"
+    rows = f"; {found['decode_batch']} rows at once" if found["decode_batch"] is not None else ""
+    return f"{found['precision']}{f': {said}' if said else ''}{rows}"
 
 
 def model_inputs(source: Source) -> dict[str, File]:

@@ -6,12 +6,12 @@ their order, a row each. Seconds and memory are facts of the machine, drawn as t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from tasks.compare.comparison import Comparison
-from tasks.compare.contrasts import largest, one_run
+from tasks.compare.contrasts import Difference, largest, one_run
 from tasks.compare.report import figures, wording
 from tasks.compare.report.figures import Panel
 from tasks.compare.upstream import Output, Sources
@@ -37,7 +37,9 @@ class Outcome:
 
 def panels(found: Comparison) -> Iterator[Panel]:
     """Of each size at which at least `FEWEST` numbers of parameters were trained."""
-    sources = found.sources
+    sources, (suite, metric) = found.sources, found.outcome
+    rows = one_run(largest([row for row in found.differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]))
+    rows = [row for row in rows if row.contrast.reference == sources.arms.reference]
     for ladder, sizes in sources.sizes.items():
         for size in sizes:
             nodes = [node for node in sources.of("finetune") if (node.axes.ladder, node.axes.size) == (ladder, size)]
@@ -45,7 +47,7 @@ def panels(found: Comparison) -> Iterator[Panel]:
             trained = {_tuned(node): level.value for node in nodes if (level := node.level("trainable_parameters"))}
             if len(set(trained.values())) < FEWEST:
                 continue
-            for outcome in _outcomes(found, ladder, size):
+            for outcome in _outcomes(found, rows, ladder, size):
                 place = f"{ladder}-{size}"
                 words = f"{sources.named(ladder, size)}: {outcome.words}, from {wording.arm_words(sources.arms.reference)}"
                 yield from _by_trained(f"trained-{outcome.name}-{place}", words, outcome, trained, sources)
@@ -54,11 +56,11 @@ def panels(found: Comparison) -> Iterator[Panel]:
                     yield from _by_amount(name, f"{words}, by {axis}", outcome, _mean_of(nodes, fact), axis, sources)
 
 
-def _outcomes(found: Comparison, ladder: str, size: str) -> Iterator[Outcome]:
-    sources, (suite, metric) = found.sources, found.outcome
-    rows = one_run(largest([row for row in found.differences if (row.suite, row.metric, row.group) == (suite, metric, "all")]))
-    rows = [row for row in rows if (row.ladder, row.size, row.contrast.reference) == (ladder, size, sources.arms.reference)]
-    moved = {(row.contrast.treated, row.train_samples): (row.value, row.ci_low, row.ci_high) for row in rows}
+def _outcomes(found: Comparison, rows: Sequence[Difference], ladder: str, size: str) -> Iterator[Outcome]:
+    """rows: what the primary outcome differs by from the reference arm."""
+    sources, (_, metric) = found.sources, found.outcome
+    here = [row for row in rows if (row.ladder, row.size) == (ladder, size)]
+    moved = {(row.contrast.treated, row.train_samples): (row.value, row.ci_low, row.ci_high) for row in here}
     yield Outcome(metric, sources.words(metric), sources.kinds.get(metric), moved)
     held = [one for one in found.verdicts if (one.ladder, one.size, one.measure) == (ladder, size, "prose")]
     lost = {(one.arm, one.train_samples): (one.value, one.low, one.high) for one in held if one.value is not None}

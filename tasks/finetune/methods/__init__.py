@@ -57,8 +57,12 @@ class Method:
 @cache
 def found() -> dict[str, Method]:
     """Every method that a file beside this one declares as METHOD, by its name."""
-    files = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-    return {method.name: method for method in (import_module(f"{__name__}.{file}").METHOD for file in files)}
+    return {method.name: method for method in (import_module(f"{__name__}.{file}").METHOD for file in files())}
+
+
+def files() -> list[str]:
+    """The modules of this package that declare one."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def options(arm: Tuned) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,13 @@ ROOM = 2**30  # bytes of keys and values: arms beyond it are decoded afterwards
 # How far logits in fp32 may lie from those of a whole pass, as a share of their spread: what rounding makes. A key too many or too few is a third and
 # more; so is rounding to bf16, of some texts (SmolLM2-135M: 0.42 of two odd tokens, between two whole passes too, eager and fused).
 ROUNDING = 1e-3
+HALF = (torch.bfloat16, torch.float16)
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values, each [rows, heads, tokens, width]
-Check = Callable[[Stack, list[int], torch.Tensor, Layers], str | None]
+Check = Callable[
+    [Callable[..., Any], list[int], torch.Tensor, Layers], str | None
+]  # the model, a text, its logits in slots, what was kept of it
 
 
 class Misfit(Exception):
@@ -294,13 +298,13 @@ def misfit(stack: Stack, how: How) -> str | None:
         return refused
     ids = np.random.default_rng(0).integers(_vocabulary(stack), size=max(2, how.longest)).tolist()
     texts = [ids[:2], ids] if how.longest > 1 else [ids[:1]]
-    checks: list[tuple[AbstractContextManager[None], tuple[Check, ...]]] = [(nullcontext(), (_whole, _placeless))]
-    if stack.model.dtype in (torch.bfloat16, torch.float16):
-        checks = [(_in_fp32(stack.model), (_whole,)), (nullcontext(), (_placeless,))]
+    looks: list[tuple[AbstractContextManager[None], int, tuple[Check, ...]]] = [(nullcontext(), 0, (_whole, _placeless))]
+    if stack.model.dtype in HALF:  # what an arm adds is of half precision too, and how the model sees is the base's
+        looks = [(_in_fp32(stack.model), BASE, (_whole,)), (nullcontext(), 0, (_placeless,))]
     try:
-        for held, asked in checks:
+        for held, arm, checks in looks:
             with held, torch.inference_mode():
-                if found := next((said for text in texts if (said := _differs(stack, how, text, asked))), None):
+                if found := next((said for text in texts if (said := _differs(stack, arm, how, text, checks))), None):
                     return found
     except Misfit as found_out:
         return str(found_out)
@@ -309,24 +313,24 @@ def misfit(stack: Stack, how: How) -> str | None:
     return None
 
 
-def _differs(stack: Stack, how: How, text: list[int], checks: Sequence[Check]) -> str | None:
+def _differs(stack: Stack, arm: int, how: How, text: list[int], checks: Sequence[Check]) -> str | None:
     length = padded(text, how)
-    layers = read(stack, BASE, [text] * READ, length, how.filler)
-    batch = _Batch(stack, [BASE], how, layers, layers[0][0].shape[2] - length)
+    layers = read(stack, arm, [text] * READ, length, how.filler)
+    batch = _Batch(stack, [arm], how, layers, layers[0][0].shape[2] - length)
     batch.put(range(how.shape), layers, [0] * how.shape)
     batch.feed[:], batch.at[:] = text[-1], batch.taken + len(text) - 1
     logits = batch.logits()
-    return next((said for check in checks if (said := check(stack, text, logits, layers))), None)
+    return next((said for check in checks if (said := check(partial(stack, [arm]), text, logits, layers))), None)
 
 
-def _whole(stack: Stack, text: list[int], logits: torch.Tensor, _: Layers) -> str | None:
-    ids = torch.tensor([text], device=stack.model.device)
-    found, whole = logits[0].double(), stack([BASE], input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].double()
+def _whole(model: Callable[..., Any], text: list[int], logits: torch.Tensor, _: Layers) -> str | None:
+    ids = torch.tensor([text], device=logits.device)
+    found, whole = logits[0].double(), model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].double()
     near = float((found - whole).norm()) <= ROUNDING * float((whole - whole.mean()).norm())
     return None if near else "its logits in slots are not those of whole passes"
 
 
-def _placeless(_: Stack, text: list[int], logits: torch.Tensor, layers: Layers) -> str | None:
+def _placeless(_: Callable[..., Any], text: list[int], logits: torch.Tensor, layers: Layers) -> str | None:
     alike = _all_alike(logits) and all(_all_alike(one[:, :, : len(text)]) for layer in layers for one in layer)
     return None if alike else "a row's numbers depend on its slot"
 
@@ -334,10 +338,10 @@ def _placeless(_: Stack, text: list[int], logits: torch.Tensor, layers: Layers) 
 @contextmanager
 def _in_fp32(model: Any) -> Iterator[None]:
     """In the block the weights are fp32, which holds every number of half precision; afterwards they are what they were, bit for bit."""
-    halves = [(weight, weight.dtype) for weight in model.parameters() if weight.dtype in (torch.bfloat16, torch.float16)]
-    for weight, _ in halves:
-        weight.data = weight.data.float()
+    halves = [(weight, weight.dtype) for weight in model.parameters() if weight.dtype in HALF]
     try:
+        for weight, _ in halves:
+            weight.data = weight.data.float()
         yield
     finally:
         for weight, kind in halves:
