@@ -140,7 +140,7 @@ class Tuned(Section):
     learning_rate: Rate | dict[SizeName, Rate] = Field(1e-5, description="one rate, or one a size")
     batch: Count = 8
     micro_batch: Count | None = Field(
-        None, description="rows a forward pass; must divide batch; default: as many as have 512 tokens, padded"
+        None, description="rows a forward pass; must divide batch; default: as many as have 256 tokens, padded"
     )
     prompt_loss_weight: Share = 0.1
     weight_decay: Annotated[NotNegative, Field(le=100.0)] = 0.0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from model_registry import gguf_file
 from model_registry.folders import arm_folders, check_folder, fingerprint, prepared_folder, weight_files
 from model_registry.hub import fetch_hub
+from model_registry.lora import WEIGHTS, further
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -146,9 +147,12 @@ def load_arm(prepared: Path, tuned: Path | None, *, precision: str, device: str,
     return load_model(weights, precision=precision, device=device, attention=attention, adapter=adapter)
 
 
-def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
+def put_adapter(model: Any, adapter: Path, name: str = "default", *, to_tune: bool = False) -> Any:
     """A PEFT model: `model` with the adapter on it, beside those that it has; the one named last is used. `unload()` gives the model
     without any back as it was.
+
+    Plain LoRA is brought to the model's precision, in which sampling multiplies it too: in fp32 on a bf16 model, a pass takes up to twice as
+    long. What is to be tuned, and every other kind of adapter, keeps the precision that it was tuned in.
 
     Raises:
         ValueError: the adapter's weights are not safetensors, or are not those that its configuration puts on this model.
@@ -159,17 +163,20 @@ def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
     import model_registry.bottleneck  # noqa: F401  # an adapter may be of it
     from model_registry.virtual_tokens import KINDS, VirtualTokens
 
-    if not (weights := adapter / "adapter_model.safetensors").is_file():
-        raise ValueError(f"{adapter}: adapter_model.safetensors is missing; an adapter in safetensors is required")
+    if not (weights := adapter / WEIGHTS).is_file():
+        raise ValueError(f"{adapter}: {WEIGHTS} is missing; an adapter in safetensors is required")
     try:
         with safe_open(weights, "pt") as stream:
             given = {key: tuple(stream.get_slice(key).get_shape()) for key in stream.keys()}  # noqa: SIM118
         config = PeftConfig.from_pretrained(str(adapter))
+        wide = to_tune or further(adapter) is not None
         if isinstance(model, PeftModel):
             adapted = model
-            adapted.add_adapter(name, config)
+            adapted.add_adapter(name, config, autocast_adapter_dtype=wide)
         else:
-            adapted = (VirtualTokens if config.peft_type in KINDS else PeftModel)(model, config, name)
+            adapted = (VirtualTokens if config.peft_type in KINDS else PeftModel)(
+                model, config, name, autocast_adapter_dtype=wide
+            )
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{adapter}: no adapter of this model ({first_line}); one that was tuned on it is required") from None
@@ -183,7 +190,7 @@ def put_adapter(model: Any, adapter: Path, name: str = "default") -> Any:
         raise ValueError(
             f"{weights}: {len(wrong)} keys are not those of this model ({wrong[0]}: {how}); the adapter of this base is required"
         )
-    adapted.load_adapter(str(adapter), name, is_trainable=False)
+    adapted.load_adapter(str(adapter), name, is_trainable=False, autocast_adapter_dtype=wide)
     adapted.set_adapter(name)
     return adapted.eval()
 

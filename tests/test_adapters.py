@@ -23,6 +23,7 @@ from model_registry.loading import PRECISIONS, load_model, put_adapter
 from tasks.finetune import methods
 from tasks.finetune.methods.lora import Lora
 from tasks.finetune.start import save
+from tasks.sampling.engines.stacked import Stack
 from tests import ggufs, sweeps, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -101,6 +102,30 @@ def test_bottlenecks_stand_behind_both_sub_layers_of_every_block_of_every_archit
     save(stirred(model), folder / "model", tmp_path / "adapter")
     assert torch.equal(logits(put_adapter(fresh(folder), tmp_path / "adapter")), logits(model))
     assert not torch.allclose(logits(model), plain, atol=1e-2)
+
+
+def test_plain_lora_alone_is_brought_to_the_precision_of_the_model_that_is_asked(
+    adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
+) -> None:
+    """As the sampler multiplies it. What is tuned further stays as it was tuned: a step is smaller than a rounding of bf16."""
+    for kind, (place, _) in adapters.items():
+        for to_tune in (False, True):
+            model = put_adapter(load_model(llama / "model", precision="bf16", device="cpu"), place, to_tune=to_tune)
+            held = {weight.dtype for name, weight in model.named_parameters() if "default" in name}
+            plain = kind in ("lora", "rslora", "targets") and not to_tune
+            assert held == {torch.bfloat16 if plain else torch.float32}, (kind, to_tune)
+
+
+def test_a_likelihood_is_of_the_model_that_drew(adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path) -> None:
+    """Greatest difference, in bf16, between what a pass over whole texts and the sampler's stacked arms make of the same tokens."""
+    for kind in ("lora", "rslora", "targets"):
+        model = put_adapter(load_model(llama / "model", precision="bf16", device="cpu"), adapters[kind][0], "arm")
+        whole = logits(model).float()
+        stack = Stack(model, ["arm"])
+        with torch.inference_mode():
+            drawing = stack((0,), input_ids=IDS).logits.float()
+        stack.release()
+        assert float((drawing - whole).abs().max() / whole.abs().max()) <= 8 * torch.finfo(torch.bfloat16).eps, kind
 
 
 def test_a_saved_adapter_says_what_it_said(adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path) -> None:

@@ -1,6 +1,7 @@
 """The weighted cross-entropy of many tokens over a large vocabulary, a few tokens at once.
 
-In one piece log-probabilities and their gradient stand beside the logits in fp32, tokens × vocabulary each, and are most of what a step holds.
+In one piece log-probabilities and their gradient stand beside the logits in fp32, tokens × vocabulary each, and are most of what a step holds. The
+gradient takes the logits' own place: who needs them afterwards (an architecture whose last operation is not linear) is told so by autograd.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         logits, targets, weights, totals = ctx.saved_tensors
-        weights, found = given * weights, torch.empty_like(logits)
+        weights = given * weights
         for some in _pieces(len(logits)):
             part = (logits[some].float() - totals[some, None]).exp_().mul_(weights[some, None])
-            found[some] = part.scatter_add_(1, targets[some, None], -weights[some, None])
-        return found, None, None
+            logits[some] = part.scatter_add_(1, targets[some, None], -weights[some, None])
+        return logits, None, None
 
 
 def _pieces(tokens: int) -> Iterator[slice]:

@@ -108,9 +108,10 @@ def settings(
     )
 
 
-# What goes through at once where an experiment does not say how many rows. 10M parameters by LoRA on one core, batches of 8 (`benchmarks.
-# supervised_tuning`): 987 tokens a second at a peak of 307 MiB; TRL row by row 861 and 365, in whole batches 485 and 2,472.
-MICRO_TOKENS = 512
+# What goes through at once where an experiment does not say how many rows. 135M parameters by LoRA in fp32, two threads (`benchmarks.
+# supervised_tuning`): 178 tokens a second at a peak of 1,547 MiB; of 512 tokens 160 and 1,755; TRL row by row 151 and 1,736. At 10M all of
+# 256, 384 and 512 give one speed.
+MICRO_TOKENS = 256
 PROSE = ("prose", "plain")  # roles of the files of paragraphs that drift is measured on
 FEW = 10  # optimiser steps: below, a schedule hardly acts and AdamW's averages are of its start (its second one has a half-life of 693 steps)
 

@@ -35,7 +35,7 @@ def begin(job: Job, method: Method) -> Any:
     set_seed(settings.seed)  # a fresh adapter starts from random numbers
     if adapter is None:
         return method.build(model, settings.options)
-    adapted: Any = put_adapter(model, adapter, NAME)
+    adapted: Any = put_adapter(model, adapter, NAME, to_tune=True)
     if method.tunes_all:
         return method.build(adapted.merge_and_unload().requires_grad_(True), settings.options)
     adapted.peft_config[NAME].inference_mode = False

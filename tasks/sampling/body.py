@@ -10,12 +10,13 @@ from typing import Any
 
 from configs.suites import SLOT, Prompt, Suite, load_suite
 from model_registry.loading import arm_folders, load_model, make_deterministic, prepared_folder, put_adapter
+from model_registry.lora import further
 from model_registry.tokenization import Ids, Tokenization, Turn, arm_tokenization
 from tasks.contract import Job, jsonl_text
 from tasks.sampling.engines import slots
 from tasks.sampling.engines.decode import decode
 from tasks.sampling.engines.rows import Drawn, How, Row, Work
-from tasks.sampling.engines.stacked import Stack, refusal
+from tasks.sampling.engines.stacked import Stack
 from tasks.sampling.kept import Kept
 from tasks.sampling.stage import COMPLETIONS, Settings
 from tasks.sampling.streams import uniforms
@@ -57,7 +58,7 @@ def _folders(job: Job) -> tuple[Path, Path | None]:
 def _alike(job: Job) -> tuple[Any, ...]:
     """Equal for jobs that may be decoded in one batch."""
     weights, adapter = _folders(job)
-    alone = weights != prepared_folder(job.inputs["model"]) or (adapter is not None and refusal(adapter) is not None)
+    alone = weights != prepared_folder(job.inputs["model"]) or (adapter is not None and further(adapter) is not None)
     return weights, job.numerics, job.inputs["suite"], replace(job.settings, draw=0, seed=0), job.work if alone else None
 
 
@@ -68,8 +69,8 @@ def _on_base(base: Any, company: Sequence[Job]) -> tuple[Any, str | None]:
     """
     adapters = [_folders(job)[1] for job in company]
     job, first, why = company[0], adapters[0], None
-    if first is not None and (refused := refusal(first)):
-        job.say(f"decoded apart from the other arms: {refused} is not stacked")
+    if first is not None and (more := further(first)):
+        job.say(f"decoded apart from the other arms: {more} is not stacked")
     else:
         names = [None if adapter is None else f"arm{number}" for number, adapter in enumerate(adapters)]
         model = base

@@ -43,7 +43,7 @@ class ExactSettings:
 
 STAGE = Stage(name="adherence", version="1", body="tasks.evaluations.adherence.body:run")
 TRUTH = Stage(
-    name="truth", version="2", body="tasks.evaluations.adherence.body:run_exact", libraries=("torch", "transformers", "peft")
+    name="truth", version="3", body="tasks.evaluations.adherence.body:run_exact", libraries=("torch", "transformers", "peft")
 )
 
 

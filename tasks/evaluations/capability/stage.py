@@ -74,7 +74,7 @@ class Settings:
 
 STAGE = Stage(
     name="capability",
-    version="2",
+    version="3",
     body="tasks.evaluations.capability.body:run",
     libraries=("torch", "transformers", "peft", "lm_eval"),
     shrink="batch",

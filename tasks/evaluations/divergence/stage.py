@@ -40,7 +40,7 @@ class Settings:
 
 STAGE = Stage(
     name="divergence",
-    version="1",
+    version="2",
     body="tasks.evaluations.divergence.body:run",
     libraries=("torch", "transformers", "peft"),
     shrink="batch",

@@ -18,39 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention, silu
 from torch.overrides import TorchFunctionMode
-
-from model_registry.folders import ADAPTER
-from tasks.contract import read_json
-
-WEIGHTS = "adapter_model.safetensors"
-# Of an adapter's configuration, what makes more of it than two matrices a linear layer.
-FURTHER = (
-    *("use_dora", "modules_to_save", "lora_bias", "target_parameters", "trainable_token_indices", "layer_replication"),
-    *("alora_invocation_tokens", "use_qalora", "velora_config", "arrow_config"),
-)
-
-
-def refusal(adapter: Path) -> str | None:
-    """Why an adapter cannot be stacked; None if it can."""
-    config = read_json(adapter / ADAPTER)
-    if config["peft_type"] != "LORA":
-        return f"an adapter of kind {config['peft_type']}"
-    if further := [*(name for name in FURTHER if config.get(name)), *(["bias"] if config.get("bias") != "none" else [])]:
-        return f"LoRA with {further[0]}"
-    with safe_open(adapter / WEIGHTS, "pt") as stream:
-        matrices = all(
-            (".lora_A." in key or ".lora_B." in key) and len(stream.get_slice(key).get_shape()) == 2
-            for key in stream.keys()  # noqa: SIM118
-        )
-    return None if matrices else "LoRA on a layer that is not linear"
-
 
 ATTENTION = (scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.baddbmm)
 WEIGHTED = (linear, torch.addmm)
@@ -65,7 +37,7 @@ class Stack:
     """A model, and which adapters stand for its arms, called as the model is.
 
     Args:
-        model: a causal language model, or PEFT's with a LoRA adapter an arm, which `refusal` has nothing against; changed: from here on it
+        model: a causal language model, or PEFT's with a LoRA adapter an arm, plain ones (`model_registry.lora`); changed: from here on it
             is called through the stack alone.
         adapters: by arm, the adapter's name; None for the base.
 
