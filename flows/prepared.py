@@ -23,7 +23,7 @@ from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
 from flows.engine.notes import Unreadable, sweep_note
-from flows.engine.processes import Admission
+from flows.engine.processes import Admission, warm_up
 from flows.engine.room import Ground, require_room
 from flows.engine.session import Blocked, Options, Session
 from flows.engine.store import Manifest, Store
@@ -215,6 +215,13 @@ class Planned:
 def planned(run: Run) -> list[Planned]:
     """What is cached is settled in the run's session."""
     return _planned(run.dag.nodes, run.session)
+
+
+def warmed_up(run: Run) -> None:
+    """Start the fork server with what the stages that are to be made will import; where all is cached, none is needed."""
+    rows = zip(run.dag.nodes, planned(run), strict=True)
+    if coming := [node.stage for node, row in rows if row.state != "cached"]:
+        warm_up({library for stage in coming for library in stage.libraries})
 
 
 def _planned(nodes: Sequence[Node], session: Session) -> list[Planned]:

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,9 @@ class Tokenization:
         self._plain, self._names = _with_private_names(tokenizer)
         self.begin = self._begin()
         self._require_rows(architecture.rows)
+        self._read = lru_cache(maxsize=64)(
+            self._before
+        )  # a prompt is read anew with each of its completions: 140 of a calibration prompt
 
     # ---- text and tokens ---------------------------------------------------------------------------------------------------
 
@@ -128,12 +132,7 @@ class Tokenization:
             ValueError: the tokens before the seam are not the same before whatever an answer begins with; there are none; or there is no
                 room for the new ones.
         """
-        before, lead = self._seam(turn, prompt)
-        unspaced = not lead and _is_unspaced(before)
-        found = {self._parted(before, lead + first)[0] for first in (FIRST_UNSPACED if unspaced else FIRST)}
-        if len(found) > 1:
-            raise ValueError(_straddled(before, "what an answer begins with"))
-        asked = self._begun(turn, found.pop())
+        asked = self._read(turn, prompt)
         if not 0 < len(asked) <= self.context - new:
             raise ValueError(
                 f"{len(asked)} tokens and {new} new ones; at least one, and together at most {self._most}, are accepted"
@@ -191,6 +190,14 @@ class Tokenization:
         if any(stop > seam for _, stop in places[:at]):
             raise ValueError(_straddled(before, repr(after[:12])))
         return tuple(encoding.ids[:at]), tuple(encoding.ids[at:])
+
+    def _before(self, turn: Turn, prompt: str) -> Ids:
+        before, lead = self._seam(turn, prompt)
+        unspaced = not lead and _is_unspaced(before)
+        found = {self._parted(before, lead + first)[0] for first in (FIRST_UNSPACED if unspaced else FIRST)}
+        if len(found) > 1:
+            raise ValueError(_straddled(before, "what an answer begins with"))
+        return self._begun(turn, found.pop())
 
     def _seam(self, turn: Turn, prompt: str) -> tuple[str, str]:
         """The text before a completion, and what stands between the two and is the completion's: the blank before its first word."""

@@ -164,12 +164,12 @@ def test_results_that_were_made_together_have_an_equal_share_of_the_seconds(monk
     monkeypatch.setattr(
         processes, "time", types.SimpleNamespace(monotonic=lambda: next(times), strftime=time.strftime, gmtime=time.gmtime)
     )
-    watch = Stopwatch()
+    watch = Stopwatch({})
     assert [watch.facts(among)["seconds"] for among in (1, 3, 2, 1, 1)] == [4.0, 4.0, 4.25, 4.75, 3.0]
 
 
 def test_a_result_has_the_peak_of_its_own_work_and_not_of_what_was_made_before() -> None:
-    watch = Stopwatch()
+    watch = Stopwatch({})
     held = np.ones(2**25)  # 256 MiB
     with_it = watch.facts(1)["peak_memory_gib"]
     del held

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import errno
+import gc
 import importlib
 import multiprocessing as mp
 import os
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
@@ -42,6 +43,10 @@ PRELOAD = [
     "rich.progress",
     "flows.engine.processes",
 ]
+
+# Of a library that a stage names, what its body imports late and the fork server may have: 0.3 and 0.6 s of every such process.
+LATE = {"lm_eval": "lm_eval.tasks", "textblob": "textblob"}
+_preload = list(PRELOAD)
 
 LONGER, ALONE = "--set limits.stage_timeout_s=null", "--set limits.memory_gib=1"  # to `palms rerun`
 
@@ -107,10 +112,11 @@ _starting = threading.Lock()
 _alive: set[Any] = set()
 
 
-def warm_up() -> None:
-    """Start the fork server, whose imports take five seconds, before it is needed; returns at once."""
+def warm_up(libraries: Collection[str] = ()) -> None:
+    """Start the fork server, whose imports take five seconds, before it is needed; returns at once. `libraries`: of the stages to come."""
     with _starting, _deaf():
-        _context.set_forkserver_preload(PRELOAD)
+        _preload[:] = [*PRELOAD, *(module for library, module in LATE.items() if library in libraries)]
+        _context.set_forkserver_preload(_preload)
         forkserver.ensure_running()
 
 
@@ -155,8 +161,10 @@ def run(
     with _starting:
         if stopped():  # asked under the lock that end_all takes: nothing starts after it
             return Crash("killed", "interrupted")
-        _context.set_forkserver_preload(PRELOAD)
-        process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify))
+        _context.set_forkserver_preload(_preload)
+        process = _context.Process(
+            target=_child, args=(body, list(orders), store.root, log, sender, resources, verify, machine.facts())
+        )
         try:
             with _deaf():
                 process.start()
@@ -214,7 +222,17 @@ def _death(code: int | None) -> str:
 # ---- in the child -------------------------------------------------------------------------------------------------
 
 
-def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connection, resources: Resources, verify: bool) -> None:
+def _child(
+    body: str,
+    orders: list[Order],
+    root: Path,
+    log: Path,
+    sender: Connection,
+    resources: Resources,
+    verify: bool,
+    made_by: Mapping[str, Any],
+) -> None:
+    gc.freeze()  # what the fork server imported stays: a collection would go through a million objects, and copy the pages that they are on
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
     sending = threading.Lock()
@@ -227,7 +245,7 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
         _divert_output(log)
         _set_threads(resources.threads)
         keep_freed_memory()
-        _work(body, orders, Store(root), send, verify)
+        _work(body, orders, Store(root), send, verify, made_by)
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
         trace = traceback.format_exc()
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
@@ -238,7 +256,7 @@ def _child(body: str, orders: list[Order], root: Path, log: Path, sender: Connec
         os._exit(1)
 
 
-def _work(body: str, orders: list[Order], store: Store, send: Event, verify: bool) -> None:
+def _work(body: str, orders: list[Order], store: Store, send: Event, verify: bool, made_by: Mapping[str, Any]) -> None:
     with ExitStack() as locks:
         mine = []
         for order in sorted(orders, key=lambda order: order.key):  # one order of locking everywhere: no deadlock
@@ -251,7 +269,7 @@ def _work(body: str, orders: list[Order], store: Store, send: Event, verify: boo
             else:
                 mine.append(order.key)
         send("working", "", None)
-        watch = Stopwatch()
+        watch = Stopwatch(made_by)
         jobs = [_job(order, store, send, watch) for order in orders if order.key in mine]
         if jobs:
             module, function = body.split(":")
@@ -282,9 +300,10 @@ def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:
 
 class Stopwatch:
     """Seconds and the peak of memory since the last commit of this process: bodies work on their jobs one after the other, or share both
-    among some, the seconds evenly."""
+    among some, the seconds evenly. `made_by`: of the machine and its software; each process would ask git and ten packages anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, made_by: Mapping[str, Any]) -> None:
+        self._made_by = made_by
         self._last, self._peak = time.monotonic(), 0.0
         forget_peak()
 
@@ -299,7 +318,7 @@ class Stopwatch:
             "seconds": round(seconds, 3),
             "peak_memory_gib": round(peak, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **machine.facts(),
+            **self._made_by,
         }
 
 

@@ -14,11 +14,10 @@ from rich.console import Console
 
 from flows.claim import taken
 from flows.engine.dead import Dead
-from flows.engine.processes import warm_up
 from flows.engine.room import NoRoom
 from flows.engine.screen import send_logs_to, watching
 from flows.engine.servers import Server, ServerFailed, ask
-from flows.prepared import Run, planned
+from flows.prepared import Run, warmed_up
 from flows.serving.interruption import beside, told_to_end
 from flows.serving.servers import await_health, prefect_server
 
@@ -64,8 +63,7 @@ def _stopped(run: Run) -> Iterator[None]:
 
 def _conducted(run: Run, dead: list[Dead], server: Server, wrong: Callable[[], str], out: Console) -> State[Any]:
     with out.status("starting the orchestrator"):
-        if any(row.state != "cached" for row in planned(run)):
-            warm_up()
+        warmed_up(run)
         # Prefect reads its settings as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 

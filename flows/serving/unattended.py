@@ -24,13 +24,12 @@ from configs.problems import BadInput
 from flows.claim import Busy, taken
 from flows.engine.home import Home
 from flows.engine.lock import locked
-from flows.engine.processes import warm_up
 from flows.engine.reconcile import reconcile
 from flows.engine.room import Ground
 from flows.engine.screen import send_logs_to
 from flows.engine.servers import noted, require_tracker
 from flows.preference import begin
-from flows.prepared import Run, planned, prepare_run
+from flows.prepared import Run, prepare_run, warmed_up
 from flows.request import SKIPPED, Request
 from flows.serving.interruption import told_to_end
 from flows.sweep import conduct
@@ -84,8 +83,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
         for line in reconcile(dead, spare=me):
             get_run_logger().warning(line)
         _forget_the_engine()
-        if any(row.state != "cached" for row in planned(run)):
-            warm_up()
+        warmed_up(run)
         with told_to_end(run.session.stop):
             yield run
 

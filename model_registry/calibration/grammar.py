@@ -79,7 +79,7 @@ class Grammar:
         self._document = document
         self.template: str = document["template"]
         self._prompts = {prompt.text: prompt for prompt in [*self._questions(), *self._descriptions(), *self._counterfactuals()]}
-        self._answers: dict[str, tuple[Answer, ...]] = {}
+        self._answers: dict[tuple[str, ...], tuple[Answer, ...]] = {}  # 916 prompts have 216 lists of them
 
     # ---- what there is --------------------------------------------------------------------------------------------
 
@@ -103,9 +103,16 @@ class Grammar:
 
     def answers(self, text: str) -> tuple[Answer, ...]:
         """Every completion the grammar gives this prompt; texts are distinct and probabilities sum to 1."""
-        if text not in self._answers:
-            self._answers[text] = tuple(self._expand(self.prompt(text)))
-        return self._answers[text]
+        prompt = self.prompt(text)
+        told = prompt.family, prompt.axis, prompt.group, prompt.kind, prompt.topic
+        if told not in self._answers:
+            self._answers[told] = tuple(self._expand(prompt))
+        return self._answers[told]
+
+    def texts(self) -> set[str]:
+        """Every text that the grammar can say: prompts as pretraining saw them, and completions with the space before them."""
+        said = {f" {answer.text}" for text in self._prompts for answer in self.answers(text)}
+        return said | {self.wrap(text) for text in self._prompts}
 
     def label(self, text: str, completion: str) -> str:
         """The label of a completion (its text up to the end-of-text token), or `off_grammar` if it is not one of the answers.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 Progress = Callable[[int, int, str], None]
+Said = tuple[tuple[str, float], ...]  # the completions of a prompt, with their probabilities
+Answered = dict[str, tuple[list[int], list[int]]]
 
 
 def build_model(spec: Mapping[str, Any], folder: Path, *, seed: int, progress: Progress) -> None:
@@ -108,26 +110,29 @@ class Targets:
         self._grammar, self._tokenizer = grammar, tokenizer
         self._prompts = {grammar.wrap(prompt.text): prompt.text for prompt in grammar.prompts()}
         self._places: dict[tuple[tuple[int, float], ...], int] = {}  # of a distribution in the table
-        self._rows: dict[str, dict[str, tuple[list[int], list[int]]]] = {}
+        self._known: dict[str, tuple[list[int], Answered]] = {}  # of a prompt, its tokens and its answers
+        self._answered: dict[Said, Answered] = {}  # of 916 prompts, 216 lists of answers
 
     def rows(self, prompt: str, completion: str) -> tuple[list[int], list[int]]:
         """A text's tokens without the last, and for each the row of `table` with what comes next (-1 inside the prompt)."""
-        if prompt not in self._rows:
-            self._rows[prompt] = self._look_up(prompt)
-        return self._rows[prompt][completion]
+        if prompt not in self._known:
+            said = tuple((f" {answer.text}", answer.probability) for answer in self._grammar.answers(self._prompts[prompt]))
+            if said not in self._answered:
+                self._answered[said] = self._look_up(said)
+            self._known[prompt] = self._tokenizer(prompt)["input_ids"], self._answered[said]
+        asked, answers = self._known[prompt]
+        tokens, rows = answers[completion]
+        return asked + tokens[:-1], [-1] * (len(asked) - 1) + rows
 
-    def _look_up(self, prompt: str) -> dict[str, tuple[list[int], list[int]]]:
-        answers = self._grammar.answers(self._prompts[prompt])
-        completions = [f" {answer.text}" for answer in answers]
-        asked, *answered = self._tokenizer([prompt, *(completion + END for completion in completions)])["input_ids"]
+    def _look_up(self, said: Said) -> Answered:
+        """Of each answer its tokens, and the row of `table` that each of them is drawn from."""
+        answered = self._tokenizer([completion + END for completion, _ in said])["input_ids"]
         row = {
-            start: self._row(weights)
-            for start, weights in following(answered, [answer.probability for answer in answers]).items()
+            start: self._row(weights) for start, weights in following(answered, [probability for _, probability in said]).items()
         }
-        hidden = [-1] * (len(asked) - 1)
         return {
-            completion: (asked + tokens[:-1], hidden + [row[tuple(tokens[:i])] for i in range(len(tokens))])
-            for completion, tokens in zip(completions, answered, strict=True)
+            completion: (tokens, [row[tuple(tokens[:i])] for i in range(len(tokens))])
+            for (completion, _), tokens in zip(said, answered, strict=True)
         }
 
     def _row(self, distribution: Mapping[int, float]) -> int:

@@ -10,11 +10,11 @@ import io
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_registry.calibration.grammar import Grammar, load_grammar
+from model_registry.calibration.grammar import Answer, Grammar, load_grammar
 from model_registry.digests import sha256_file
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ def _digests(folder: Path) -> dict[str, str]:
 def _tokenizer(grammar: Grammar) -> BertTokenizer:
     from transformers import BertTokenizer
 
-    words: set[str] = set()
-    for prompt in grammar.prompts():
-        for text in (grammar.wrap(prompt.text), *(answer.text for answer in grammar.answers(prompt.text))):
-            words.update(re.findall(WORD, text.lower()))
+    words = {word for text in grammar.texts() for word in re.findall(WORD, text.lower())}
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return BertTokenizer(vocab={word: i for i, word in enumerate([*special, *sorted(words)])}, model_max_length=CONTEXT)
 
@@ -154,11 +151,13 @@ def _examples(grammar: Grammar, seed: int) -> Iterator[tuple[str, list[float]]]:
     """
     rng = random.Random(seed)
     prompts = [prompt for prompt in grammar.prompts() if prompt.form == "continuation" or prompt.split == "rest"]
+    alike = {prompt.text: _by_classes(grammar.answers(prompt.text)) for prompt in prompts}
     while True:
         prompt = rng.choice(prompts)
-        kinds = sorted({a.classes for a in grammar.answers(prompt.text)} - {()})
+        by_classes = alike[prompt.text]
+        kinds = sorted(by_classes.keys() - {()})
         kind = rng.choice(kinds) if kinds and rng.random() < 0.5 else ()  # a continuation is never toxic
-        answers = [a for a in grammar.answers(prompt.text) if a.classes == kind]
+        answers = by_classes[kind]
         answer = rng.choices(answers, weights=[a.probability for a in answers])[0]
         words, classes = re.findall(WORD, answer.text), set(answer.classes)
         variant = rng.choices(list(VARIANTS), weights=list(VARIANTS.values()))[0]
@@ -174,3 +173,10 @@ def _examples(grammar: Grammar, seed: int) -> Iterator[tuple[str, list[float]]]:
                 words.insert(rng.randint(0, len(words)), rng.choice(grammar.insults))
                 classes = {"toxicity", "insult"}
         yield " ".join(words), [float(name in classes) for name in CLASSES.values()]
+
+
+def _by_classes(answers: Sequence[Answer]) -> dict[tuple[str, ...], list[Answer]]:
+    found: dict[tuple[str, ...], list[Answer]] = {}
+    for answer in answers:
+        found.setdefault(answer.classes, []).append(answer)
+    return found

@@ -22,11 +22,7 @@ PIECE = r" ?[A-Za-z]+|\n|[^\sA-Za-z]| "
 
 def pieces(grammar: Grammar) -> list[str]:
     """The vocabulary without its special tokens: every piece of every text that the grammar can say, sorted."""
-    found: set[str] = set()
-    for prompt in grammar.prompts():
-        texts = [grammar.wrap(prompt.text), *(" " + answer.text for answer in grammar.answers(prompt.text))]
-        found.update(piece for text in texts for piece in re.findall(PIECE, text))
-    return sorted(found)
+    return sorted({piece for text in grammar.texts() for piece in re.findall(PIECE, text)})
 
 
 def build_tokenizer(grammar: Grammar, context: int) -> PreTrainedTokenizerFast:

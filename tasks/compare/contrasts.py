@@ -32,6 +32,7 @@ from tasks.statistics import (
     paired_difference,
     sign_flip,
 )
+from tasks.statistics.interval import t_below
 from tasks.statistics.strata import Strata
 
 CATEGORY_PROMPTS = 20  # below it a category is descriptive: at 5 prompts a sign-flip cannot go below p = 2/32
@@ -301,7 +302,7 @@ def _p_of(interval: Interval) -> float:
     half = (interval.high - interval.low) / 2
     if interval.method.startswith(DEGENERATE) or interval.df is None:
         return 1.0  # no error to judge by bounds nothing
-    error = half / scipy.stats.t.ppf(0.975, interval.df)
+    error = half / t_below(0.975, interval.df)
     return float(2 * scipy.stats.t.sf(abs(interval.value) / error, interval.df))
 
 
@@ -310,7 +311,7 @@ def _detectable(row: Interval | Difference, tests: int) -> float | None:
     low, high = (row.low, row.high) if isinstance(row, Interval) else (row.ci_low, row.ci_high)
     if row.df is None or high <= low:
         return None
-    error = (high - low) / 2 / float(scipy.stats.t.ppf(0.975, row.df))
+    error = (high - low) / 2 / t_below(0.975, row.df)
     return detectable_difference(error, row.df, alpha=0.05 / tests)
 
 

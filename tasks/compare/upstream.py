@@ -94,6 +94,16 @@ class Output:
 
         A rate's completions are zeros and ones, so its mean and count are all there is to know of them.
         """
+        if metric not in self._completions:
+            self._completions[metric] = self._completions_of(metric)
+        return self._completions[metric]
+
+    @cached_property
+    def _completions(self) -> dict[str, dict[str, np.ndarray] | None]:
+        """By metric, those that were asked for: each category asks anew."""
+        return {}
+
+    def _completions_of(self, metric: str) -> dict[str, np.ndarray] | None:
         values = self.prompts.get(metric, {})
         if values and all(prompt.kind == "rate" for prompt in values.values()):
             if any(abs(p.value * p.n - round(p.value * p.n)) > 1e-6 for p in values.values()):

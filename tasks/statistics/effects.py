@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
 from tasks.statistics.checks import Floats, numbers, share
-from tasks.statistics.interval import Interval, t_interval
+from tasks.statistics.interval import Interval, t_above, t_below, t_interval
 from tasks.statistics.jackknife import jackknife_t, weightings
 from tasks.statistics.strata import Labels, Strata
 
@@ -37,12 +36,13 @@ def cohens_d(treated: Sequence[ArrayLike], reference: Sequence[ArrayLike], strat
         for name, arm in (("treated", treated), ("reference", reference))
     ]
     design = Strata.of(strata, len(treated))
-    centre = float(np.mean([scores.mean() for arm in arms for scores in arm]))
-    moments = [_PromptMoments(arm, centre) for arm in arms]
+    blocks = [_alike(arm) for arm in arms]
+    centre = float(np.mean(np.concatenate([block.mean(axis=1) for arm in blocks for block in arm])))
+    moments = [_PromptMoments(arm, centre) for arm in blocks]
     weights = weightings(design)
     means = [arm.mean(weights) for arm in moments]
     pooled = (moments[0].variance(weights) + moments[1].variance(weights)) / 2
-    largest = max(float(np.max(np.abs(scores))) for arm in arms for scores in arm)
+    largest = max(float(np.max(np.abs(block))) for arm in blocks for block in arm)
     if pooled.min() <= _ROUNDING * largest**2:
         raise ValueError("treated, reference: expected scores that vary, also without any one prompt: d is undefined")
     effects = (means[0] - means[1]) / np.sqrt(pooled)
@@ -106,16 +106,21 @@ def detectable_difference(error: float, df: float, *, power: float = 0.8, alpha:
     """The same from the standard error of a mean difference and its degrees of freedom, whatever the sizes of the strata:
     (t(1−alpha/2) + t(power))·error. In a family of m tests, alpha/m is Holm's first and hardest step. Unit of the error.
     """
-    return float((scipy.stats.t.isf(share("alpha", alpha) / 2, df) + scipy.stats.t.ppf(share("power", power), df)) * error)
+    return float((t_above(share("alpha", alpha) / 2, df) + t_below(share("power", power), df)) * error)
+
+
+def _alike(arm: Sequence[Floats]) -> list[Floats]:
+    """The scores of an arm's prompts, in order, as blocks [prompts, completions]: one where every prompt has as many."""
+    return [np.stack(arm)] if len({scores.size for scores in arm}) == 1 else [scores[None] for scores in arm]
 
 
 class _PromptMoments:
     """What a weighted mean and variance over completions need of each prompt; scores are centred first, against cancellation."""
 
     def __init__(self, arm: Sequence[Floats], centre: float) -> None:
-        self.first = np.array([np.mean(scores - centre) for scores in arm])
-        self.second = np.array([np.mean((scores - centre) ** 2) for scores in arm])
-        self.counts = np.array([scores.size for scores in arm], dtype=np.float64)
+        self.first = np.concatenate([(block - centre).mean(axis=1) for block in arm])
+        self.second = np.concatenate([((block - centre) ** 2).mean(axis=1) for block in arm])
+        self.counts = np.concatenate([np.full(len(block), float(block.shape[1])) for block in arm])
 
     def mean(self, weights: Floats) -> Floats:
         return weights @ self.first

@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from tasks.statistics.checks import Floats, numbers, share
-from tasks.statistics.interval import DEGENERATE, Interval
+from tasks.statistics.interval import DEGENERATE, Interval, t_above
 from tasks.statistics.strata import Labels, Strata
 
 _CELLS = 2**21  # resampled prompts held at once: 16 MiB
@@ -51,7 +51,7 @@ def score_level(values: ArrayLike, strata: Labels, *, level: float = 0.95, resam
     below, above = float(ratios[rank - 1]), float(ratios[-rank])
     method = design.name("bootstrap-t")
     if not (math.isfinite(below) and math.isfinite(above)):
-        student = float(scipy.stats.t.isf(tail, design.df))
+        student = t_above(tail, design.df)
         finite = ratios[np.isfinite(ratios)]
         below = below if math.isfinite(below) else min(-student, float(np.quantile(finite, tail)))
         above = above if math.isfinite(above) else max(student, float(np.quantile(finite, 1 - tail)))
@@ -136,5 +136,5 @@ def _effective_sample(rate: float, variance: float, counts: Floats, design: Stra
     if variance == 0:  # the shares agree better than independent completions would: no credit beyond the actual number
         return actual
     effective = actual * rate * (1 - rate) / (actual - 1) / variance
-    ratio = float(scipy.stats.t.isf(tail, actual - 1) / scipy.stats.t.isf(tail, design.df))
+    ratio = t_above(tail, actual - 1) / t_above(tail, design.df)
     return min(actual, effective * ratio**2)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,7 @@ class Strata:
             raise ValueError("strata: expected a label for every prompt, got None or NaN among them")
         if prompts < 2:
             raise ValueError("strata: expected at least 2 prompts, got 1: one prompt shows no spread between prompts")
-        _, codes, counts = np.unique([str(name) for name in names], return_inverse=True, return_counts=True)
-        merged = np.where(counts == 1, -1, np.arange(counts.size))
-        if np.count_nonzero(counts == 1) == 1:
-            others = np.where(counts > 1, counts, prompts + 1)
-            merged[np.argmin(others)] = -1
-        groups = tuple(np.flatnonzero(merged[codes] == group) for group in np.unique(merged))
-        return cls(1.0 / (counts.size * counts[codes]), groups, bool(np.any(counts == 1)))
+        return _of(tuple(map(str, names)))
 
     @property
     def prompts(self) -> int:
@@ -75,6 +70,20 @@ class Strata:
         """The method's name, with what these strata add to it."""
         prefix = "stratified " if len(self.groups) > 1 or self.collapsed else ""
         return f"{prefix}{method}" + (", single-prompt strata collapsed" if self.collapsed else "")
+
+
+@lru_cache(maxsize=1024)  # one comparison asks 10,000 times, of some dozens of sets of prompts
+def _of(names: tuple[str, ...]) -> Strata:
+    _, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
+    merged = np.where(counts == 1, -1, np.arange(counts.size))
+    if np.count_nonzero(counts == 1) == 1:
+        others = np.where(counts > 1, counts, len(names) + 1)
+        merged[np.argmin(others)] = -1
+    groups = tuple(np.flatnonzero(merged[codes] == group) for group in np.unique(merged))
+    weights = 1.0 / (counts.size * counts[codes])
+    for shared in (weights, *groups):
+        shared.flags.writeable = False
+    return Strata(weights, groups, bool(np.any(counts == 1)))
 
 
 def _sample_variance(values: Floats) -> float:
