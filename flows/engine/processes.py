@@ -11,6 +11,7 @@ import ctypes
 import errno
 import gc
 import importlib
+import math
 import multiprocessing as mp
 import os
 import resource
@@ -42,6 +43,7 @@ PRELOAD = [
     "typer",
     "rich.progress",
     "flows.engine.processes",
+    "flows.engine.preloaded",
 ]
 
 # Of a library that a stage names, what its body imports late and the fork server may have: 0.3 and 0.6 s of every such process.
@@ -50,6 +52,7 @@ _preload = list(PRELOAD)
 
 LONGER, ALONE = "--set limits.stage_timeout_s=null", "--set limits.memory_gib=1"  # to `palms rerun`
 
+TELL_S = 0.2  # between two words on a stage's progress
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 Kind = Literal["transient", "memory", "deterministic", "killed", "timeout"]
 
@@ -293,9 +296,23 @@ def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:
         places=order.places,
         numerics=order.numerics,
         commit=commit,
-        progress=lambda done, total, unit: send("progress", order.key, (done, total, unit)),
+        progress=_now_and_then(lambda *told: send("progress", order.key, told)),
         say=lambda text: send("say", order.key, text),
     )
+
+
+def _now_and_then(tell: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
+    """Tells of progress so often as somebody may want to read it, and of the end: 3,000 messages for a stage of a second cost both sides more
+    than its work."""
+    last = -math.inf
+
+    def told(done: int, total: int, unit: str) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last >= TELL_S:
+            last = time.monotonic()
+            tell(done, total, unit)
+
+    return told
 
 
 class Stopwatch:
