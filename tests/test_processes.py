@@ -67,6 +67,21 @@ def test_a_fork_server_hears_no_ctrl_c_from_its_first_moment_on() -> None:
     assert blocked >> (signal.SIGINT - 1) & 1
 
 
+def test_a_stage_collects_garbage_which_its_fork_server_does_not(tmp_path: Path) -> None:
+    node = toy.node("a", do="collect")
+    toy.make(toy.session(tmp_path, [node]), node)
+
+
+def test_progress_is_told_now_and_then_and_at_the_end() -> None:
+    told: list[tuple[int, int, str]] = []
+    tell = processes._now_and_then(lambda *words: told.append(words))
+    for done in range(1, 10_001):
+        tell(done, 10_000, "pair")
+    assert told[0] == (1, 10_000, "pair")
+    assert told[-1] == (10_000, 10_000, "pair")
+    assert len(told) < 20
+
+
 def test_a_transient_error_succeeds_the_second_time_with_its_partial_work(tmp_path: Path) -> None:
     node = toy.node("a", do="transient")
     session = toy.session(tmp_path, [node])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -23,7 +24,7 @@ __all__ = ["LIGHT", "STAGE", "Resources", "Session", "Settings", "StageFailed", 
 @dataclass(frozen=True)
 class Settings:
     value: float = 1.0
-    do: str = ""  # fail | die | memory | wait | transient
+    do: str = ""  # fail | die | collect | memory | wait | transient
     batch: int = 8
     seconds: float = 0.0
     note: str = ""  # a folder in which runs are counted
@@ -42,6 +43,8 @@ def run(jobs: Sequence[Job]) -> None:
             raise ValueError("this one always fails\nand says so in two lines")
         if settings.do == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if settings.do == "collect" and not (gc.isenabled() and gc.get_freeze_count()):
+            raise ValueError("garbage is not collected, or what was imported with it")
         if settings.do == "memory" and settings.batch > 2:
             raise MemoryError("too large")
         if settings.do == "transient" and not (job.scratch / "seen").exists():

@@ -34,6 +34,7 @@ from flows.engine.store import Manifest, Order, Store
 from tasks.contract import Job, Resources
 
 PRELOAD = [
+    "flows.engine.preloaded",
     "torch",
     "transformers",
     "peft",
@@ -43,7 +44,6 @@ PRELOAD = [
     "typer",
     "rich.progress",
     "flows.engine.processes",
-    "flows.engine.preloaded",
 ]
 
 # Of a library that a stage names, what its body imports late and the fork server may have: 0.3 and 0.6 s of every such process.
@@ -235,6 +235,7 @@ def _child(
     verify: bool,
     made_by: Mapping[str, Any],
 ) -> None:
+    gc.enable()  # the fork server has it off
     gc.freeze()  # what the fork server imported stays: a collection would go through a million objects, and copy the pages that they are on
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides what ends
