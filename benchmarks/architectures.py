@@ -53,6 +53,7 @@ ROWS = [
     {"id": f"s{i}", "category": "c", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
     for i in range(6)
 ]
+IN_STEP = "decoded in step, a batch at a time: "  # before the reason, in a job's log
 CONTEXT = 128  # of all the small models
 WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
 GATED = {**WIDE, "intermediate_size": 64, "num_key_value_heads": 2}
@@ -174,6 +175,7 @@ class Tried:
     refused: str = ""
     failed: tuple[str, ...] = ()
     without: tuple[str, ...] = ()  # methods that refuse it
+    in_step: str = ""  # why its rows are decoded a batch in step; empty where in slots
 
 
 def config(name: str, vocabulary: int) -> Any:
@@ -222,8 +224,9 @@ def tried(name: str, work: Path) -> Tried:
     model.save_pretrained(folder)
     context = None if words.context == UNLIMITED else words.context
     without = tuple(method for method in METHODS if _refuses(method, folder))
-    failed = _faults(folder, work, words.context, [method for method in METHODS if method not in without])
-    return Tried(name, made.model_type, context, failed=tuple(failed), without=without)
+    told: list[str] = []
+    failed = tuple(_faults(folder, work, words.context, [method for method in METHODS if method not in without], told))
+    return Tried(name, made.model_type, context, failed=failed, without=without, in_step="".join(told[:1]))
 
 
 def _refuses(method: str, folder: Path) -> bool:
@@ -237,7 +240,8 @@ def _refuses(method: str, folder: Path) -> bool:
     return False
 
 
-def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str]) -> Iterator[str]:
+def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str], told: list[str]) -> Iterator[str]:
+    """`told`: is given why rows were decoded in step, where they were."""
     model, words = load_model(folder, **NUMERICS.loading), load_tokenization(folder)
     asked = words.of("Question: Who decides? Answer: nobody")
     if not torch.allclose(_logits(model, asked)[:-1], _logits(model, (*asked[:-1], 7))[:-1], atol=1e-5):
@@ -267,11 +271,12 @@ def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str]) -> It
             yield f"{method}: nothing was tuned"
         if not _agree(arm, asked):
             yield f"{method}: greedy tokens by the cache are not those of whole passes"
-        job = make_job(
-            work / f"said-{method}", SAMPLING, {"model": work / "prepared", "tuned": tuned, "suite": work / "suite.yaml"}
-        ).job
-        sampling.run([job])
-        if len(read_jsonl(job.work / "completions.jsonl")) != 4:
+        inputs = {"model": work / "prepared", "tuned": tuned, "suite": work / "suite.yaml"}
+        sampled = make_job(work / f"said-{method}", SAMPLING, inputs)
+        sampling.run([sampled.job])
+        if method == "full":
+            told += [line.removeprefix(IN_STEP) for line in sampled.said if line.startswith(IN_STEP)]
+        if len(read_jsonl(sampled.work / "completions.jsonl")) != 4:
             yield f"{method}: completions are missing"
 
 
@@ -307,7 +312,8 @@ def main() -> None:
                 one = Tried(name, name, None, failed=(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}",))
         context = "" if one.refused else "no limit" if one.context is None else "told"
         told = f"refused: {one.refused}" if one.refused else "; ".join(one.failed) or "yes"
-        print(f"| {one.name} | `{one.kind}` | {context} | {told} | {', '.join(one.without)} |", flush=True)
+        rows = "" if one.refused else f"in step: {one.in_step}" if one.in_step else "in slots"
+        print(f"| {one.name} | `{one.kind}` | {context} | {told} | {', '.join(one.without)} | {rows} |", flush=True)
 
 
 HEAD = """\
@@ -316,10 +322,11 @@ HEAD = """\
 What was tuned (by {methods}), sampled and reloaded to the bit, by small models
 with random weights (`python -m benchmarks.architectures` writes this file). "no limit": the architecture sets none, and the product then
 sets none. What is refused is refused by `palms plan` for a local folder and by *prepare* for a model of the hub, in the line shown. A
-method that an architecture has no place for is refused by `palms plan` likewise, and for a model of the hub as its tuning begins.
+method that an architecture has no place for is refused by `palms plan` likewise, and for a model of the hub as its tuning begins. Rows are decoded
+in slots, a finished one's taken at once, or a batch in step where the architecture does not give in slots what whole passes give.
 
-| shape | model_type | context | tuned, sampled, reloaded | but for |
-|---|---|---|---|---|"""
+| shape | model_type | context | tuned, sampled, reloaded | but for | rows decoded |
+|---|---|---|---|---|---|"""
 
 if __name__ == "__main__":
     main()

@@ -1,10 +1,11 @@
 """Tokens a second of the sampler against transformers' `generate`, interleaved in one run; prints floors, medians and the median of ratios.
 
-    python -m benchmarks.decode arms [--size 5m|135m] [--precision fp32|bf16] [--top-p 1.0] [--repetitions 5] [--threads 2]
+    python -m benchmarks.decode arms [--tuned lora|full] [--size 5m|135m] [--precision fp32|bf16] [--top-p 1.0] [--repetitions 5] [--threads 2]
     python -m benchmarks.decode prompt [--size …]     800 samples of one prompt, which end at unlike lengths
 
 Random weights, logits spread as a trained model's are. `arms`: three LoRA arms of 40 prompts of 14 to 32 tokens, 3 samples of each; ours in one
-batch on one base, theirs merged into the weights, an arm after the other. Nothing ends early, so both sides do equal work. `prompt`: every
+batch on one base, theirs merged into the weights, an arm after the other; or three arms whose weights were all tuned, one after the other on
+both sides. Nothing ends early, so both sides do equal work. `prompt`: every
 25th word of the vocabulary ends a completion, which has at most 100 tokens; the best number of rows is looked for with 256 samples. Attention
 is sdpa and precision equal on both sides. `generate` runs at the number of rows that is best for it, found beforehand in the same run, and so do
 we. Floors: operations of the forward passes over what this machine's products reach, and bytes of the weights over its bandwidth, both measured
@@ -47,8 +48,8 @@ Made = TypeVar("Made")
 SPREAD = 3.5  # standard deviation of the logits. With tied embeddings a random model would say one token for ever; so the output layer is its own
 
 
-def llama(shape: dict[str, Any], dtype: torch.dtype = torch.float32) -> Any:
-    torch.manual_seed(0)
+def llama(shape: dict[str, Any], dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
     config = LlamaConfig(
         **shape,
         max_position_embeddings=512,
@@ -187,22 +188,29 @@ def floors(given: argparse.Namespace, rows: int) -> tuple[float, float]:
 def arms(given: argparse.Namespace) -> None:
     asked, every = prompts(given), PROMPTS * SAMPLES
     shape, kind = SHAPES[given.size], DTYPES[given.precision]
-    base = llama(shape, kind)
-    parameters = base.num_parameters() - base.get_input_embeddings().weight.numel()
-    merged = [adapted(llama(shape, kind), [arm])[0].merge_and_unload() for arm in range(ARMS)]
-    both, names = adapted(base, range(ARMS))
-    stack = Stack(both, names)
+    if given.tuned == "lora":
+        both, names = adapted(llama(shape, kind), range(ARMS))
+        stacks = [(Stack(both, names), ARMS)]
+        models = [adapted(llama(shape, kind), [arm])[0].merge_and_unload() for arm in range(ARMS)]
+    else:
+        models = [llama(shape, kind, seed=arm) for arm in range(ARMS)]
+        stacks = [(Stack(model), 1) for model in models]
+    parameters = models[0].num_parameters() - models[0].get_input_embeddings().weight.numel()
     none = frozenset[int]()
     tokens = ARMS * every * NEW
-    peak, bandwidth = floors(given, ARMS * every)
+    peak, bandwidth = floors(given, stacks[0][1] * every)
     operations = 2 * parameters * (tokens + ARMS * sum(map(len, asked)))
-    floor = max(operations / peak, NEW * (2 if given.precision == "bf16" else 4) * parameters / bandwidth)
+    read = len(stacks) * NEW * (2 if given.precision == "bf16" else 4) * parameters
+    floor = max(operations / peak, read / bandwidth)
     print(
-        f"{given.size} {given.precision} {given.threads} threads, top_p {given.top_p}: {parameters / 1e6:.1f}M parameters;"
+        f"{given.size} {given.precision} {given.threads} threads, {given.tuned}, top_p {given.top_p}: {parameters / 1e6:.1f}M parameters;"
         f" products {peak / 1e9:,.0f} GFLOP/s, reading {bandwidth / 1e9:.1f} GB/s; floor {floor:.2f} s = {tokens / floor:,.0f} tokens/s"
     )
-    mine = partial(ours, stack, ARMS, asked, SAMPLES, NEW, none, given.top_p)
-    other = partial(theirs, merged, asked, SAMPLES, NEW, none, given.top_p)
+
+    def mine(shape: int) -> int:
+        return sum(ours(stack, held, asked, SAMPLES, NEW, none, given.top_p, shape) for stack, held in stacks)
+
+    other = partial(theirs, models, asked, SAMPLES, NEW, none, given.top_p)
     rows = given.rows or (best(mine, (40, 60, 120)), best(other, (40, 60, 120)))
     compare(given, mine, other, *rows)
 
@@ -242,6 +250,7 @@ def compare(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("arms", "prompt"))
+    parser.add_argument("--tuned", choices=("lora", "full"), default="lora")
     parser.add_argument("--size", choices=SHAPES, default="5m")
     parser.add_argument("--precision", choices=DTYPES, default="fp32")
     parser.add_argument("--top-p", type=float, default=1.0)
