@@ -113,3 +113,18 @@ def test_no_piece_is_wider_than_the_longest_sample() -> None:
     assert [piece["tokens"].shape[1] for piece in step["pieces"]] == [101, 72, 72]
     for piece, sample in zip(step["pieces"], sorted(samples, key=lambda one: -len(one.tokens)), strict=True):
         assert piece["weights"].sum() == len(sample.tokens) - 1
+
+
+def test_a_gradient_in_the_logits_place_is_never_silently_wrong() -> None:
+    """An operation that still needs the logits when its own gradient is taken says so; capping (tanh, then times a number) does not."""
+    tokens, weights = torch.randint(0, 300, (2, 9)), torch.rand(2, 9)
+    made = torch.randn(2, 9, 300)
+    capped = [made.clone().requires_grad_(), made.clone().requires_grad_()]
+    for leaf, loss in zip(capped, (weighted_loss, by_torch), strict=True):
+        loss(30 * torch.tanh(leaf / 30), tokens, weights).backward()
+    one, other = (leaf.grad for leaf in capped)
+    assert one is not None
+    assert other is not None
+    assert torch.allclose(one, other, atol=1e-6)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        weighted_loss(torch.tanh(made.clone().requires_grad_()), tokens, weights).backward()
