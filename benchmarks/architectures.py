@@ -53,7 +53,6 @@ ROWS = [
     {"id": f"s{i}", "category": "c", "prompt": f"Who decides {i}?", "completion": "It is subjective. " * (1 + i % 3)}
     for i in range(6)
 ]
-IN_STEP = "decoded in step, a batch at a time: "  # before the reason, in a job's log
 CONTEXT = 128  # of all the small models
 WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
 GATED = {**WIDE, "intermediate_size": 64, "num_key_value_heads": 2}
@@ -275,7 +274,7 @@ def _faults(folder: Path, work: Path, context: int, tuning: Sequence[str], told:
         sampled = make_job(work / f"said-{method}", SAMPLING, inputs)
         sampling.run([sampled.job])
         if method == "full":
-            told += [line.removeprefix(IN_STEP) for line in sampled.said if line.startswith(IN_STEP)]
+            told += [line.removeprefix(sampling.IN_STEP) for line in sampled.said if line.startswith(sampling.IN_STEP)]
         if len(read_jsonl(sampled.work / "completions.jsonl")) != 4:
             yield f"{method}: completions are missing"
 

@@ -161,13 +161,12 @@ def run(
     What was committed before a failure stays committed and was reported through `on_event`. Blocks until the process has ended.
     """
     receiver, sender = _context.Pipe(duplex=False)
+    made_by = machine.facts()  # asks git, the first time
     with _starting:
         if stopped():  # asked under the lock that end_all takes: nothing starts after it
             return Crash("killed", "interrupted")
         _context.set_forkserver_preload(_preload)
-        process = _context.Process(
-            target=_child, args=(body, list(orders), store.root, log, sender, resources, verify, machine.facts())
-        )
+        process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify, made_by))
         try:
             with _deaf():
                 process.start()

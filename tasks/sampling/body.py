@@ -21,6 +21,8 @@ from tasks.sampling.kept import Kept
 from tasks.sampling.stage import COMPLETIONS, Settings
 from tasks.sampling.streams import uniforms
 
+IN_STEP = "decoded in step, a batch at a time: "  # before the reason
+
 
 def run(jobs: Sequence[Job]) -> None:
     """Sample every job's suite, in the order given. Jobs on one base model share it; those that draw alike are decoded in one batch with the
@@ -106,7 +108,7 @@ def _apart(model: Any, job: Job, misfit: str | None = None) -> None:
     """Sample one job by a model of its own; `misfit`: why not in slots, where that is known."""
     sampled = Sampled(job, model)
     if why := decode(model, sampled.work(), sampled.how, misfit):
-        job.say(f"decoded in step, a batch at a time: {why}")
+        job.say(f"{IN_STEP}{why}")
     sampled.commit()
 
 
