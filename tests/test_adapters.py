@@ -116,8 +116,10 @@ def test_plain_lora_alone_is_brought_to_the_precision_of_the_model_that_is_asked
             assert held == {torch.bfloat16 if plain else torch.float32}, (kind, to_tune)
 
 
-def test_a_likelihood_is_of_the_model_that_drew(adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path) -> None:
-    """Greatest difference, in bf16, between what a pass over whole texts and the sampler's stacked arms make of the same tokens."""
+def test_a_pass_over_whole_texts_and_the_sampler_differ_by_rounding(
+    adapters: dict[str, tuple[Path, torch.Tensor]], llama: Path
+) -> None:
+    """In bf16, of the largest logit. Measured: at most 1.7 roundings; 2.1 where the adapter stays in fp32."""
     for kind in ("lora", "rslora", "targets"):
         model = put_adapter(load_model(llama / "model", precision="bf16", device="cpu"), adapters[kind][0], "arm")
         whole = logits(model).float()
