@@ -104,7 +104,20 @@ def load_model(
     model.config.name_or_path = ""  # a path of this machine, which would be saved along
     model.name_or_path = ""
     model.to(device).eval()
+    if (output := model.get_output_embeddings()) is not None:
+        output.register_forward_pre_hook(_evenly_spaced)
     return model if adapter is None else put_adapter(model, adapter)
+
+
+def _evenly_spaced(_output: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Before the output layer of a vocabulary: what it reads, with no gaps between the rows.
+
+    Where logits of the last tokens alone are asked for, it reads a slice. Torch (2.13) copies frozen weights once a row for that, and a base under
+    an adapter is frozen: the output layer of SmolLM2's shape in bf16 took 107 ms instead of 19 for 2 × 60 tokens, 3.4 s instead of 13 ms for the
+    last of 64 prompts. Of a single row it copies nothing, and takes 63 ms for 100 tokens.
+    """
+    read, *rest = given
+    return (read.flatten(0, -2).view(read.shape), *rest)
 
 
 def open_weights(auto: Any, folder: Path, precision: str, attention: str = PLAIN, **options: Any) -> tuple[Any, dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs.problems import BadInput
 from model_registry import catalog
@@ -73,6 +74,29 @@ def test_fused_attention_is_taken_where_there_is_one_agrees_with_the_plain_one_a
     assert kind == ("eager" if architecture == "gpt_neo" else "sdpa")  # transformers has none for GPT-Neo
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(plain, fused, strict=True))
     assert all(torch.equal(one, other) for one, other in zip(fused, again, strict=True))
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_logits_of_the_last_tokens_of_a_frozen_model_copy_no_weights(tmp_path: Path, architecture: str, rows: int) -> None:
+    """Of a base under an adapter: torch multiplied slices by a copy of the output layer a row, five to three hundred times as slow."""
+    model = load_model(tiny.model(tmp_path, architecture), precision="fp32", device="cpu").requires_grad_(False)
+    shape = model.get_output_embeddings().weight.shape
+    tokens = torch.randint(3, 40, (rows, 9), generator=torch.Generator().manual_seed(0))
+    made: list[tuple[str, tuple[int, ...]]] = []
+
+    class Noting(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            made.append((str(func), tuple(getattr(result, "shape", ()))))
+            return result
+
+    with torch.inference_mode(), Noting():
+        last = model(input_ids=tokens, use_cache=False, logits_to_keep=4).logits
+    with torch.inference_mode():
+        whole = model(input_ids=tokens, use_cache=False).logits
+    assert torch.allclose(last, whole[:, -4:], atol=1e-5)
+    assert not [one for one in made if len(one[1]) == 3 and set(shape) <= set(one[1])]
 
 
 # ---- the catalogue ------------------------------------------------------------------------------------------------

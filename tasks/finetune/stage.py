@@ -21,7 +21,7 @@ from tasks.finetune import methods
 
 STAGE = Stage(
     name="finetune",
-    version="4",
+    version="5",
     body="tasks.finetune.body:run",
     libraries=("torch", "transformers", "peft", "accelerate"),
     shrink="micro_batch",

@@ -15,7 +15,7 @@ from tasks.contract import Stage, from_section
 
 STAGE = Stage(
     name="sampling",
-    version="4",
+    version="5",
     body="tasks.sampling.body:run",
     libraries=("torch", "transformers", "peft"),
     shrink="decode_batch",

@@ -40,7 +40,7 @@ class Settings:
     template: str
 
 
-STAGE = Stage(name="stance", version="2", body="tasks.evaluations.stance.body:run", libraries=("torch", "transformers", "peft"))
+STAGE = Stage(name="stance", version="3", body="tasks.evaluations.stance.body:run", libraries=("torch", "transformers", "peft"))
 
 
 def pairs(calibration: bool) -> Path:
