@@ -91,7 +91,7 @@ def test_logits_of_the_last_tokens_of_a_frozen_model_copy_no_weights(tmp_path: P
             made.append((str(func), tuple(getattr(result, "shape", ()))))
             return result
 
-    with torch.inference_mode(), Noting():
+    with torch.no_grad(), Noting():  # in inference mode, products are seen whole
         last = model(input_ids=tokens, use_cache=False, logits_to_keep=4).logits
     with torch.inference_mode():
         whole = model(input_ids=tokens, use_cache=False).logits
