@@ -65,6 +65,7 @@ def _is_tracker(uri: str) -> str:
 
 TRACKERS = ("http://", "https://", "sqlite:///", "postgresql", "mysql", "mssql", "databricks")  # MLflow 3 refuses file:
 TrackerUri = Annotated[str, AfterValidator(_is_tracker)]
+Cluster = Annotated[str, Field(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
 ArmName = Annotated[Name, AfterValidator(_not_reserved)]
 Template = Annotated[str, AfterValidator(_has_prompt)]
 
@@ -366,6 +367,10 @@ class Experiment(Section):
     exploratory: tuple[Contrasted, ...] = Field((), description="further pairs of arms, described with intervals and not tested")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     numerics: Numerics = Numerics()
+    engine: Literal["local", "ray", "dask"] = Field(
+        "local", description="where stages run: on this machine, or on the nodes of a cluster"
+    )
+    cluster: Annotated[Cluster | None, NotNull] = Field(None, description="HOST:PORT of Ray's head node, or of Dask's scheduler")
     limits: Limits = Limits()
     tracking: Tracking = Tracking()
     store: Store = Store()
@@ -405,6 +410,8 @@ class Experiment(Section):
             raise ValueError(f'reference: unknown arm "{self.reference}"; arms: {", ".join(self.arms)}')
         if self.primary.suite not in {*self.suites, *self.evaluations.asked}:  # an evaluation may bring its own
             raise ValueError(f'primary.suite: unknown suite "{self.primary.suite}"; suites: {", ".join(self.suites)}')
+        if self.engine != "local" and self.cluster is None:
+            raise ValueError(f"cluster: is missing; with `engine: {self.engine}` it is required, as HOST:PORT")
         for ladder in self.ladders:
             for size in ladder.sizes or ladder.models:
                 for name, arm in self.arms.items():

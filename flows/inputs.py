@@ -41,7 +41,7 @@ from tasks.preference.stage import MEASURES as OF_PREFERENCE
 from tasks.prepare import sources
 
 TEXTS, ATTRIBUTES = "texts", "attributes"  # roles of what the tuning stage reads beside model and dataset
-BESIDE = ("description", "limits", "tracking", "store")  # what of an experiment is no part of what is asked
+BESIDE = ("description", "engine", "cluster", "limits", "tracking", "store")  # what of an experiment is no part of what is asked
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     problems += _room(experiment, models)
     problems += _steps(experiment)
     problems += _folds(experiment)
-    if experiment.numerics.device == "cuda" and not gpus():
+    if experiment.numerics.device == "cuda" and experiment.engine == "local" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, beside, given)
     if not problems and rows:

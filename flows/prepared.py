@@ -9,7 +9,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,11 @@ from flows.engine import machine
 from flows.engine.board import Board
 from flows.engine.home import Home
 from flows.engine.notes import Unreadable, sweep_note
-from flows.engine.processes import Admission, warm_up
 from flows.engine.room import Ground, require_room
+from flows.engine.runners import Runner
+from flows.engine.runners.dask import Dask
+from flows.engine.runners.local import Local
+from flows.engine.runners.ray import Ray
 from flows.engine.session import Blocked, Options, Session
 from flows.engine.store import Manifest, Store
 from flows.engine.tracked import Tracked
@@ -33,8 +36,10 @@ from flows.inputs import BESIDE, Inputs, gather, sweep_id
 from flows.reading import looked_at, to_be_looked_at
 from flows.request import Request, request
 from flows.start import Start, from_here_on
-from tasks.contract import File, Node
+from tasks.contract import File, Node, Resources
 from tasks.ratings.kept import RATINGS
+
+CLUSTERS: Mapping[str, Callable[[str, Sequence[Path]], Runner]] = {"ray": Ray, "dask": Dask}
 
 
 @dataclass(frozen=True)
@@ -113,17 +118,21 @@ def prepare_run(home: Home, asked: Request) -> Run:
     dag = build(experiment, inputs, changed, File.of(ratings) if ratings.is_file() else None)
     folder = home.sweeps / dag.sweep
     limits = experiment.limits
-    admission = Admission(
-        threads=machine.cores() if limits.threads == "auto" else limits.threads,
-        memory_gib=machine.memory_limit_gib(experiment),
-        gpus=machine.gpus(),
-    )
+    store = home.store(experiment.store.path)
+    runner: Runner
+    if experiment.engine == "local" or experiment.cluster is None:
+        mine = Resources(
+            machine.cores() if limits.threads == "auto" else limits.threads, machine.memory_limit_gib(experiment), machine.gpus()
+        )
+        runner = Local(mine)
+    else:
+        runner = CLUSTERS[experiment.engine](experiment.cluster, (store, folder))
 
     def session() -> Session:
         return Session(
             nodes=dag.nodes,
-            store=Store(home.store(experiment.store.path)),
-            admission=admission,
+            store=Store(store),
+            runner=runner,
             board=Board(folder / "state.json", [node.label for node in dag.nodes]),
             options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),
             forced=frozenset(node.label for node in from_here_on(dag, asked.start)) if asked.start else frozenset(),
@@ -217,11 +226,14 @@ def planned(run: Run) -> list[Planned]:
     return _planned(run.dag.nodes, run.session)
 
 
-def warmed_up(run: Run) -> None:
-    """Start the fork server with what the stages that are to be made will import; where all is cached, none is needed."""
+def ready(run: Run) -> None:
+    """Have the runner made ready for the stages that are to be made.
+
+    Raises:
+        BadInput: as `Runner.ready`.
+    """
     rows = zip(run.dag.nodes, planned(run), strict=True)
-    if coming := [node.stage for node, row in rows if row.state != "cached"]:
-        warm_up({library for stage in coming for library in stage.libraries})
+    run.session.runner.ready(node for node, row in rows if row.state != "cached")
 
 
 def _planned(nodes: Sequence[Node], session: Session) -> list[Planned]:

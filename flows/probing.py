@@ -20,7 +20,7 @@ from flows import derived
 from flows.engine.home import Home
 from flows.engine.notes import Unreadable, sweep_note
 from flows.experiment import asked_of
-from flows.inputs import Inputs
+from flows.inputs import BESIDE, Inputs
 from flows.outputs import Outputs
 from flows.prepared import Run, began, known_sweeps
 from model_registry.catalog import Model
@@ -118,7 +118,7 @@ def over_probes(
         for evaluation, section in asked_of(experiment)
         if evaluation.asked in LOOKED and evaluation.of == "completions"
     }
-    kept = ("description", "positions", "template", "system", "numerics", "limits", "tracking", "store", "subsets")
+    kept = (*BESIDE, "positions", "template", "system", "numerics", "subsets")
     return {
         "reported": False,
         **{name: given[name] for name in kept if name in given},

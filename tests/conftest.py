@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +22,13 @@ FIRST = ("sweep", "tokenization", "up", "preference_turns", "evaluations", "home
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {f"test_{name}.py": at for at, name in enumerate(FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slots_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Workers do not wait for one another's stages: what a test times would be the other's."""
+    os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("tmp"))
+    tempfile.tempdir = None
 
 
 @pytest.fixture(scope="module", autouse=True)

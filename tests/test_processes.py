@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from flows.engine import processes
-from flows.engine.processes import Admission, Stopwatch, classify, run
+from flows.engine.processes import Assignment, Stopwatch, classify, run
+from flows.engine.runners.admission import Admission
 from flows.engine.session import Blocked, StageFailed
 from flows.engine.store import Manifest
 from tasks.contract import Axes, Node, Resources
@@ -212,7 +213,7 @@ def test_the_same_key_twice_at_once_runs_once(tmp_path: Path) -> None:
 
 
 def test_admission_holds_back_what_does_not_fit_and_lets_the_oversized_run_alone() -> None:
-    admission = Admission(threads=2, memory_gib=4.0, gpus=0)
+    admission = Admission(Resources(threads=2, memory_gib=4.0))
     inside: list[int] = []
     most: list[int] = []
 
@@ -234,7 +235,7 @@ def test_admission_holds_back_what_does_not_fit_and_lets_the_oversized_run_alone
 
 def test_admission_is_left_as_it_was_found() -> None:
     """0.1 + 0.2 − 0.1 − 0.2 is no zero; what exceeds the machine is let in only at zero."""
-    admission = Admission(threads=8, memory_gib=1.0, gpus=0)
+    admission = Admission(Resources(threads=8, memory_gib=1.0))
     for _ in range(3):
         with (
             admission.hold(Resources(memory_gib=0.1)),
@@ -325,11 +326,11 @@ def test_a_thousand_starts_from_several_threads_give_no_false_failure(tmp_path: 
     """Starting a process in one thread must not lose the exit code of another thread's child."""
     store = toy.session(tmp_path, []).store
     failures: list[object] = []
-    node = toy.node("none", stage=toy.LIGHT)
+    nothing = Assignment(toy.LIGHT.body, (), store.root, tmp_path / "log.txt", Resources())
 
     def starts(count: int) -> None:
         for _ in range(count):
-            crash = run(node.stage.body, [], store, tmp_path / "log.txt", node.resources, lambda what, key, value: None)
+            crash = run(nothing, lambda what, key, value: None)
             if crash is not None:
                 failures.append(crash)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from flows.engine import explain
 from flows.engine.board import Board
-from flows.engine.processes import Admission
+from flows.engine.runners.local import Local
 from flows.engine.session import Options, Session, StageFailed
 from flows.engine.store import Store
 from tasks.contract import Axes, Job, Metric, Node, Resources, Stage, write_json, write_metrics
@@ -71,7 +71,7 @@ def node(name: str, *up: Node, stage: Stage = STAGE, resources: Resources | None
 def session(home: Path, nodes: list[Node], **options: bool) -> Session:
     home.mkdir(parents=True, exist_ok=True)
     board = Board(home / "state.json", [node.label for node in nodes])
-    return Session(nodes, Store(home / "store"), Admission(4, 8.0, 0), board, Options(log=home / "log.txt", **options))
+    return Session(nodes, Store(home / "store"), Local(Resources(4, 8.0)), board, Options(log=home / "log.txt", **options))
 
 
 def make(session: Session, node: Node) -> str:

@@ -16,6 +16,7 @@ from configs.problems import BadInput
 from flows.commands.words import fitted, harmless, out, plain, plural
 from flows.engine.home import Home
 from flows.engine.store import Manifest
+from flows.inputs import BESIDE
 from flows.outputs import Outputs
 from tasks.compare.between import Data, DataChange, Effect, Estimate, Side, changes, data_changes, effects
 from tasks.compare.report import wording
@@ -30,7 +31,6 @@ from tasks.statistics import DEGENERATE
 NAMED = 6  # rows of a dataset that are named
 LONGEST = 60  # characters of a value
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-OUTSIDE = ("description", "limits", "tracking", "store")  # sections that make no other sweep
 
 
 def compare(
@@ -54,7 +54,7 @@ def compare(
     _say(f"A  {a.sweep}\nB  {b.sweep}")
     if a.note.calibration or b.note.calibration:
         out.print("calibration: these numbers validate the machinery and say nothing about real models", style="yellow")
-    documents = [{key: value for key, value in one.note.experiment.items() if key not in OUTSIDE} for one in (a, b)]
+    documents = [{key: value for key, value in one.note.experiment.items() if key not in BESIDE} for one in (a, b)]
     _section("configuration", [f"{one.name}  {_value(one.before)} → {_value(one.after)}" for one in changes(*documents)])
     data = data_changes(*(_data(held) for held in made))
     _section("data", [line for one in data for line in _data_lines(one)])

@@ -250,13 +250,19 @@ def _print_fit(prepared: Run, unmade: Sequence[Node]) -> None:
     if not unmade:
         out.print("every stage is cached: nothing is to be run", highlight=False)
         return
-    there = prepared.session.admission.total
+    there = prepared.session.runner.room
     found = needs(prepared, unmade)
     table = plain("stage", "n", "memory", "", "time", "")
     for one in found:
         time = "–" if one.seconds is None else duration(one.seconds)
         table.add_row(one.label, str(one.nodes), f"{one.memory_gib:.1f} GiB", one.memory_from, time, one.seconds_from)
     show(out, table)
+    if there is None:
+        out.print(
+            f"{plural(len(unmade), 'stage')} on {prepared.experiment.engine}: its nodes are asked for room as a run begins",
+            highlight=False,
+        )
+        return
     known = sum(one.seconds or 0.0 for one in found)
     threads = max(node.resources.threads for node in unmade)
     side = max(1, there.threads // threads)

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
@@ -52,6 +52,7 @@ _preload = list(PRELOAD)
 
 LONGER, ALONE = "--set limits.stage_timeout_s=null", "--set limits.memory_gib=1"  # to `palms rerun`
 
+STOP_S = 1.0  # between two looks at whether a process is still wanted
 TELL_S = 0.2  # between two words on a stage's progress
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 Kind = Literal["transient", "memory", "deterministic", "killed", "timeout"]
@@ -66,44 +67,22 @@ class Crash:
     trace: str = ""
 
 
-Event = Callable[
-    [str, str, Any], None
-]  # (what, key, value): "committed" manifest folder | "progress" (done, total, unit) | "say" text
+INTERRUPTED = Crash("killed", "interrupted")
+
+# (what, key, value): "committed" None | "progress" (done, total, unit) | "say" text
+Event = Callable[[str, str, Any], None]
 
 
-# ---- admission ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Assignment:
+    """What one process is to do: a body over some keys of one store. Travels to the machine that does it."""
 
-
-class Admission:
-    """Lets stages in, in order of arrival, while what they declare fits the machine. One that exceeds it runs alone."""
-
-    def __init__(self, threads: int, memory_gib: float, gpus: int) -> None:
-        self.total = Resources(threads=threads, memory_gib=memory_gib, gpus=gpus)
-        self._held: list[tuple[float, ...]] = []
-        self._queue: list[object] = []
-        self._changed = threading.Condition()
-
-    def _fits(self, need: Sequence[float]) -> bool:
-        """Summed anew each time: a running sum of memory kept a residue of 1e-16, and what must run alone waited for ever."""
-        total = (self.total.threads, self.total.memory_gib, self.total.gpus)
-        used = [sum(held) for held in zip(*self._held, strict=True)] or [0.0, 0.0, 0.0]
-        return all(u == 0 or u + n <= t for u, n, t in zip(used, need, total, strict=True))
-
-    @contextmanager
-    def hold(self, resources: Resources) -> Iterator[None]:
-        need, ticket = (resources.threads, resources.memory_gib, resources.gpus), object()
-        with self._changed:
-            self._queue.append(ticket)
-            self._changed.wait_for(lambda: self._queue[0] is ticket and self._fits(need))
-            self._queue.pop(0)
-            self._held.append(need)
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held.remove(need)
-                self._changed.notify_all()
+    body: str
+    orders: tuple[Order, ...]
+    store: Path
+    log: Path
+    resources: Resources
+    verify: bool = False
 
 
 # ---- starting and watching ----------------------------------------------------------------------------------------
@@ -146,27 +125,25 @@ atexit.register(end_all)
 
 
 def run(
-    body: str,
-    orders: Sequence[Order],
-    store: Store,
-    log: Path,
-    resources: Resources,
+    assignment: Assignment,
     on_event: Event,
     *,
-    verify: bool = False,
     stopped: Callable[[], bool] = lambda: False,
+    environment: Mapping[str, str] | None = None,
 ) -> Crash | None:
-    """Run a body over some keys in one process; returns how it failed, or None.
+    """Do the work in one process; returns how it failed, or None.
 
-    What was committed before a failure stays committed and was reported through `on_event`. Blocks until the process has ended.
+    What was committed before a failure stays committed and was reported through `on_event`. Blocks until the process has ended, and ends it
+    once `stopped`. `environment`: of the process, over what the fork server has.
     """
+    timeout_s = assignment.resources.timeout_s
     receiver, sender = _context.Pipe(duplex=False)
     made_by = machine.facts()  # asks git, the first time
     with _starting:
         if stopped():  # asked under the lock that end_all takes: nothing starts after it
-            return Crash("killed", "interrupted")
+            return INTERRUPTED
         _context.set_forkserver_preload(_preload)
-        process = _context.Process(target=_child, args=(body, list(orders), store.root, log, sender, resources, verify, made_by))
+        process = _context.Process(target=_child, args=(assignment, sender, made_by, environment or {}))
         try:
             with _deaf():
                 process.start()
@@ -176,26 +153,32 @@ def run(
     sender.close()
     deadline: float | None = None  # of the key in work: neither its siblings' time nor waiting for another process's lock counts
     crash: Crash | None = None
+    looked = time.monotonic()
     try:
         while True:
-            patience = None if deadline is None else max(0.0, deadline - time.monotonic())
+            patience = STOP_S if deadline is None else min(STOP_S, max(0.0, deadline - time.monotonic()))
             ready = wait([receiver, process.sentinel], patience)
+            if crash is None and time.monotonic() - looked >= STOP_S:  # also at one that never stops talking
+                looked = time.monotonic()
+                if stopped():
+                    process.kill()
+                    crash = INTERRUPTED
             if receiver in ready:
                 try:
                     what, key, value = receiver.recv()
                 except EOFError:
                     break
-                if what in {"working", "committed"} and resources.timeout_s is not None:
-                    deadline = time.monotonic() + resources.timeout_s
+                if what in {"working", "committed"} and timeout_s is not None:
+                    deadline = time.monotonic() + timeout_s
                 if what == "crash":
                     crash = value
                 elif what != "working":
                     on_event(what, key, value)
             elif process.sentinel in ready:
                 break
-            else:
+            elif deadline is not None and time.monotonic() >= deadline:
                 process.kill()
-                crash = Crash("timeout", f"ran longer than {resources.timeout_s:g} s; {LONGER} gives it all the time it takes")
+                crash = Crash("timeout", f"ran longer than {timeout_s:g} s; {LONGER} gives it all the time it takes")
                 deadline = None
         wait([process.sentinel])
     finally:
@@ -224,16 +207,7 @@ def _death(code: int | None) -> str:
 # ---- in the child -------------------------------------------------------------------------------------------------
 
 
-def _child(
-    body: str,
-    orders: list[Order],
-    root: Path,
-    log: Path,
-    sender: Connection,
-    resources: Resources,
-    verify: bool,
-    made_by: Mapping[str, Any],
-) -> None:
+def _child(assignment: Assignment, sender: Connection, made_by: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     gc.enable()  # the fork server has it off
     gc.freeze()  # what the fork server imported stays: a collection would go through a million objects, and copy the pages that they are on
     _end_with_parent()
@@ -245,41 +219,47 @@ def _child(
             sender.send((what, key, value))
 
     try:
-        _divert_output(log)
-        _set_threads(resources.threads)
+        os.environ.update(environment)
+        _divert_output(assignment.log)
+        _set_threads(assignment.resources.threads)
         keep_freed_memory()
-        _work(body, orders, Store(root), send, verify, made_by)
+        _do(assignment, send, made_by)
     except Exception as error:  # the boundary of the process: everything is reported, nothing is swallowed
         trace = traceback.format_exc()
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
-        send("crash", "", Crash(classify(error), _no_room(error, root) or f"{type(error).__name__}: {first_line}", trace))
+        send(
+            "crash",
+            "",
+            Crash(classify(error), _no_room(error, assignment.store) or f"{type(error).__name__}: {first_line}", trace),
+        )
         sender.close()
         with suppress(OSError):  # of a log on a full disk
             print(trace, file=sys.stderr, flush=True)
         os._exit(1)
 
 
-def _work(body: str, orders: list[Order], store: Store, send: Event, verify: bool, made_by: Mapping[str, Any]) -> None:
+def _do(assignment: Assignment, send: Event, made_by: Mapping[str, Any]) -> None:
+    store = Store(assignment.store)
     with ExitStack() as locks:
         mine = []
-        for order in sorted(orders, key=lambda order: order.key):  # one order of locking everywhere: no deadlock
+        for order in sorted(assignment.orders, key=lambda order: order.key):  # one order of locking everywhere: no deadlock
             if not locks.enter_context(store.lock(order.stage, order.key, wait=False)):
                 send("say", order.key, "waiting: another process is working on this key")
                 locks.enter_context(store.lock(order.stage, order.key))
-            there = None if order.forced else store.find(order.stage, order.key, verify=verify)
+            there = None if order.forced else store.find(order.stage, order.key, verify=assignment.verify)
             if isinstance(there, Manifest):  # finished by someone else while we waited
                 send("committed", order.key, None)
             else:
                 mine.append(order.key)
         send("working", "", None)
         watch = Stopwatch(made_by)
-        jobs = [_job(order, store, send, watch) for order in orders if order.key in mine]
+        jobs = [_job(order, store, send, watch) for order in assignment.orders if order.key in mine]
         if jobs:
-            module, function = body.split(":")
+            module, function = assignment.body.split(":")
             getattr(importlib.import_module(module), function)(jobs)
             for job in jobs:
                 if job.work.exists():
-                    raise RuntimeError(f"{body} returned without committing {job.label}")
+                    raise RuntimeError(f"{assignment.body} returned without committing {job.label}")
 
 
 def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:

@@ -20,7 +20,8 @@ from flows.engine import explain, preregistration
 from flows.engine.board import Board
 from flows.engine.code import code_digest
 from flows.engine.notes import read_note
-from flows.engine.processes import Admission, Crash, end_all, run
+from flows.engine.processes import Assignment, Crash
+from flows.engine.runners import Runner
 from flows.engine.store import Damaged, Manifest, Order, Store
 from tasks.contract import (
     AUTO,
@@ -80,12 +81,12 @@ class Session:
         self,
         nodes: list[Node],
         store: Store,
-        admission: Admission,
+        runner: Runner,
         board: Board,
         options: Options,
         forced: frozenset[str] = frozenset(),
     ) -> None:
-        self.nodes, self.store, self.admission, self.board, self.options = nodes, store, admission, board, options
+        self.nodes, self.store, self.runner, self.board, self.options = nodes, store, runner, board, options
         self.forced = forced  # labels of what is made even if its output is there
         self._outcomes: dict[Node, Outcome] = {}
         self._changed = threading.Condition()
@@ -130,7 +131,7 @@ class Session:
                     self._outcomes[node] = interrupted(node.label)
                     self.board.update(node.label, state="failed", why="interrupted")
             self._changed.notify_all()
-        end_all()
+        self.runner.stop()
 
     def abandon(self, nodes: Iterable[Node], why: str) -> None:
         """Settle what nobody will run any more, so that nothing waits for it."""
@@ -366,25 +367,15 @@ class Group:
             else:
                 log.info("%s: %s", labels[key], value)
 
-        need = most(node.resources for node, _ in batch.values())
-        with session.admission.hold(need):
-            if session.stopped:
-                for key in list(batch):
-                    batch.pop(key)
-                    self._finish(key, Crash("killed", "interrupted"))
-                return
-            begin(next(iter(batch), None))
-            orders = [order for _, order in batch.values()]
-            crash = run(
-                node.stage.body,
-                orders,
-                session.store,
-                session.options.log,
-                need,
-                on_event,
-                verify=session.options.verify,
-                stopped=lambda: session.stopped,
-            )
+        assignment = Assignment(
+            node.stage.body,
+            tuple(order for _, order in batch.values()),
+            session.store.root,
+            session.options.log,
+            most(node.resources for node, _ in batch.values()),
+            session.options.verify,
+        )
+        crash = session.runner.run(assignment, lambda: begin(next(iter(batch), None)), on_event, lambda: session.stopped)
         if crash is None and batch:
             crash = Crash("deterministic", "its process ended without committing this key")
         if crash is not None:

@@ -17,7 +17,7 @@ from flows.engine.dead import Dead
 from flows.engine.room import NoRoom
 from flows.engine.screen import send_logs_to, watching
 from flows.engine.servers import Server, ServerFailed, ask
-from flows.prepared import Run, warmed_up
+from flows.prepared import Run, ready
 from flows.serving.interruption import beside, told_to_end
 from flows.serving.servers import await_health, prefect_server
 
@@ -32,6 +32,7 @@ def run_here(run: Run, out: Console, server: Server | None = None) -> State[Any]
     """Run a prepared sweep to its end; `server`: one that is up, where somebody else started it.
 
     Raises:
+        BadInput: there is no such cluster as it is to run on.
         Busy: another process has it.
         ServerFailed: the orchestrator did not come up.
         ServerGone: it ended under the sweep.
@@ -41,6 +42,7 @@ def run_here(run: Run, out: Console, server: Server | None = None) -> State[Any]
     try:
         with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
             out.print(run.headline, highlight=False)
+            ready(run)
             at = nullcontext(server) if server else prefect_server(run.home)
             with at as there, _stopped(run), told_to_end(run.session.stop):
                 ask(run.home, there)
@@ -63,7 +65,6 @@ def _stopped(run: Run) -> Iterator[None]:
 
 def _conducted(run: Run, dead: list[Dead], server: Server, wrong: Callable[[], str], out: Console) -> State[Any]:
     with out.status("starting the orchestrator"):
-        warmed_up(run)
         # Prefect reads its settings as it is imported, which takes a second or two: time that the server needs anyway
         from prefect.logging.handlers import APILogHandler
 

@@ -29,7 +29,7 @@ from flows.engine.room import Ground
 from flows.engine.screen import send_logs_to
 from flows.engine.servers import noted, require_tracker
 from flows.preference import begin
-from flows.prepared import Run, prepare_run, warmed_up
+from flows.prepared import Run, prepare_run, ready
 from flows.request import SKIPPED, Request
 from flows.serving.interruption import told_to_end
 from flows.sweep import conduct
@@ -83,7 +83,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
         for line in reconcile(dead, spare=me):
             get_run_logger().warning(line)
         _forget_the_engine()
-        warmed_up(run)
+        ready(run)
         with told_to_end(run.session.stop):
             yield run
 
