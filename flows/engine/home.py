@@ -16,6 +16,9 @@ from pathlib import Path
 from configs.problems import BadInput
 from model_registry.home import home_folder
 
+# Addresses of databases in the place of the home's own: they hold passwords, and are written nowhere.
+PREFECT_DATABASE, MLFLOW_DATABASE = "PALMS_PREFECT_DATABASE", "PALMS_MLFLOW_DATABASE"
+
 
 @cache
 def _held(folder: Path) -> int:
@@ -84,7 +87,7 @@ class Home:
         return Path(given).expanduser().absolute() if given else self.root / "store"
 
     def tracking_uri(self, given: str | None = None) -> str:
-        return given or f"sqlite:///{self._addressed(self.mlflow)}/mlflow.db"
+        return given or os.environ.get(MLFLOW_DATABASE) or f"sqlite:///{self._addressed(self.mlflow)}/mlflow.db"
 
     def _addressed(self, folder: Path) -> Path:
         """The same folder by a path that an address of SQLAlchemy can hold: it cuts at a `?`, which cannot be quoted there.

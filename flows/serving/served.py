@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from flows.engine.home import Home
+from flows.engine.home import MLFLOW_DATABASE, PREFECT_DATABASE, Home
 from flows.engine.moved import settle
 from flows.engine.secret import credentials
 from flows.serving.gate import App, Gate
@@ -43,7 +43,7 @@ def prefect(home: Home, port: int) -> tuple[App, dict[str, Any]]:
         **BATCHES,
         **QUIET,
         # from its own folder, where this process stands: a `?` in the home's name has no place in such an address
-        PREFECT_API_DATABASE_CONNECTION_URL="sqlite+aiosqlite:///prefect.db",
+        PREFECT_API_DATABASE_CONNECTION_URL=os.environ.get(PREFECT_DATABASE) or "sqlite+aiosqlite:///prefect.db",
         # without it Prefect's dashboard asks port 4200, whichever it is served from, and notices name no page
         PREFECT_API_URL=f"{address}/api",
         PREFECT_SERVER_API_AUTH_STRING=credentials(home),
@@ -68,7 +68,7 @@ def mlflow(home: Home, port: int) -> tuple[App, dict[str, Any]]:
 
     settle(home)
     # from its own folder, as Prefect's
-    database, artifacts = "sqlite:///mlflow.db", home.artifacts.as_uri()
+    database, artifacts = os.environ.get(MLFLOW_DATABASE) or "sqlite:///mlflow.db", home.artifacts.as_uri()
     os.environ.update(
         {
             constants.BACKEND_STORE_URI_ENV_VAR: database,

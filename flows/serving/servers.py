@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
+from flows.engine.databases import require_databases
 from flows.engine.home import Home
 from flows.engine.ownership import process_start
 from flows.engine.room import LEAST_MIB, NoRoom, full
@@ -27,7 +28,12 @@ START_LIMIT_S = 60.0  # a first start creates the databases: 3 to 12 s were seen
 
 
 def start(home: Home, name: str, port: int | None = None) -> Server:
-    """Start one without waiting for it; it ends with this process, however that ends."""
+    """Start one without waiting for it; it ends with this process, however that ends.
+
+    Raises:
+        BadInput: a database that is named for it, or for the tracker, does not answer.
+    """
+    require_databases()
     folder = folder_of(home, name)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # the databases hold what others may not read, such as the addresses of webhooks
