@@ -52,7 +52,7 @@ class Dask:
         try:
             self._client = Client(self.address, timeout=ANSWER_LIMIT_S, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise BadInput(f"{cluster} does not answer ({_line(error)}); `dask scheduler` starts one") from None
+            raise BadInput(f"{cluster} does not answer ({remote.line(error)}); `dask scheduler` starts one") from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
             raise BadInput(f"{cluster} has no worker; `{WORKER}` starts one")
@@ -65,7 +65,7 @@ class Dask:
                 found = self._client.run(remote.has, signs)
             except Exception as error:  # whatever the import of this program raises there
                 raise BadInput(
-                    f"{cluster}: a worker has not this program ({_line(error)}); its installation is required"
+                    f"{cluster}: a worker has not this program ({remote.line(error)}); its installation is required"
                 ) from None
             if stern := next((address for address, daemon in daemons.items() if daemon), None):
                 raise BadInput(f"{cluster}: worker {stern} may start no processes; `{WORKER}` starts one that may")
@@ -145,13 +145,9 @@ def _is_daemon() -> bool:
 def _lost(future: Any) -> Crash:
     error = future.exception() if future.status == "error" else None
     if error is None or type(error).__name__ == "KilledWorker":
-        return Crash("killed", "its worker died" if error is None else f"KilledWorker: {_line(error)}")
-    return Crash("deterministic", f"{type(error).__name__}: {_line(error)}")
+        return Crash("killed", "its worker died" if error is None else f"KilledWorker: {remote.line(error)}")
+    return Crash("deterministic", f"{type(error).__name__}: {remote.line(error)}")
 
 
 def _place(resources: Mapping[str, float]) -> Resources:
     return Resources(int(resources.get("threads", 0)), float(resources.get("memory", 0)), int(resources.get("gpus", 0)))
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

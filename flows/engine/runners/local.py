@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from flows.engine import machine, processes
 from flows.engine.processes import INTERRUPTED, Assignment, Crash, Event
+from flows.engine.runners import remote
 from flows.engine.runners.admission import Admission
 from flows.engine.runners.slots import Slots, folder
 from tasks.contract import Node, Resources
@@ -33,7 +34,7 @@ class Local:
                 return INTERRUPTED
             begun()
             # a stage that holds no GPU sees none
-            seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine["gpu"]))} if self.slots.total["gpu"] else {}
+            seen = {remote.GPUS: ",".join(map(str, mine["gpu"]))} if self.slots.total["gpu"] else {}
             return processes.run(assignment, on_event, stopped=stopped, environment=seen)
 
     def stop(self) -> None:

@@ -57,7 +57,7 @@ class Ray:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(
-                f"{cluster} does not take this program ({_line(error)}); `ray start --head` starts a cluster"
+                f"{cluster} does not take this program ({remote.line(error)}); `ray start --head` starts a cluster"
             ) from None
         alive = [node for node in ray.nodes() if node["Alive"]]
         remote.require_room(cluster, wanted, [_place(node["Resources"]) for node in alive])
@@ -70,7 +70,9 @@ class Ray:
             try:
                 found = ray.get(asked, timeout=LOOK_LIMIT_S)
             except ray.exceptions.RayError as error:
-                raise BadInput(f"{cluster}: a node has not this program ({_line(error)}); its installation is required") from None
+                raise BadInput(
+                    f"{cluster}: a node has not this program ({remote.line(error)}); its installation is required"
+                ) from None
             remote.require_same(cluster, found, remote.has(signs))
 
     def _on(self, node: str) -> Any:
@@ -112,11 +114,11 @@ class Ray:
         except exceptions.TaskCancelledError:
             return INTERRUPTED
         except exceptions.OutOfMemoryError as error:
-            return Crash("memory", _line(error))
+            return Crash("memory", remote.line(error))
         except exceptions.RayTaskError as error:
-            return Crash("deterministic", _line(error.cause or error), str(error))
+            return Crash("deterministic", remote.line(error.cause or error), str(error))
         except exceptions.RayError as error:  # a worker or a node that died, by whatever hand
-            return INTERRUPTED if stopped() else Crash("killed", f"{type(error).__name__}: {_line(error)}")
+            return INTERRUPTED if stopped() else Crash("killed", f"{type(error).__name__}: {remote.line(error)}")
         finally:
             with self._changing:
                 self._live.discard(told)
@@ -152,7 +154,3 @@ def _told(assignment: Assignment, given: Mapping[str, str]) -> Iterator[tuple[st
 
 def _place(resources: Mapping[str, float]) -> Resources:
     return Resources(int(resources.get("CPU", 0)), resources.get("memory", 0.0) / 2**30, int(resources.get("GPU", 0)))
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -30,6 +30,7 @@ PASSED = (
     "TOKENIZERS_PARALLELISM",
     "HF_HOME",
 )
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def stage(assignment: Assignment, given: Mapping[str, str], tell: Event, stopped
     """Executed on a node. The environment is the process's own: one worker may serve sweeps of several homes, one after the other."""
     _forget_the_worker()
     tell("begun", "", platform.node())
-    return processes.run(assignment, tell, stopped=stopped, environment=given)
+    gpus = {
+        name: os.environ[name] for name in (GPUS,) if name in os.environ
+    }  # those of this task; the fork server has those of the first
+    return processes.run(assignment, tell, stopped=stopped, environment={**given, **gpus})
 
 
 def _forget_the_worker() -> None:
@@ -101,3 +105,8 @@ def require_room(cluster: str, nodes: Iterable[Node], places: Sequence[Resources
 def words(some: Resources) -> str:
     gpus = f", {some.gpus} GPU{'s' if some.gpus > 1 else ''}" if some.gpus else ""
     return f"{some.threads} thread{'s' if some.threads > 1 else ''}, {some.memory_gib:.3g} GiB{gpus}"
+
+
+def line(error: BaseException) -> str:
+    """The first of an exception's own lines."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
