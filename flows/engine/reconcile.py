@@ -52,7 +52,7 @@ def reconcile(dead: Sequence[Dead], *, spare: UUID | None = None) -> list[str]:
             killed = tracking.kill(run.tracking, run.sweep)
         except Exception as error:  # of whatever client the tracker has; another sweep must not wait for this one's
             first_line = (str(error).splitlines() or [""])[0]
-            lines.append(f"{marked}; its tracker {run.tracking} could not be told ({type(error).__name__}: {first_line})")
+            lines.append(f"{marked}; its tracker could not be told ({type(error).__name__}: {first_line})")
             continue  # and will be told by the next one
         run.settle()
         lines.append(f"{marked} and {killed} tracked runs killed")
