@@ -117,16 +117,8 @@ def prepare_run(home: Home, asked: Request) -> Run:
     ratings = home.ratings(sweep_id(experiment, inputs)) / RATINGS
     dag = build(experiment, inputs, changed, File.of(ratings) if ratings.is_file() else None)
     folder = home.sweeps / dag.sweep
-    limits = experiment.limits
     store = home.store(experiment.store.path)
-    runner: Runner
-    if experiment.engine == "local" or experiment.cluster is None:
-        mine = Resources(
-            machine.cores() if limits.threads == "auto" else limits.threads, machine.memory_limit_gib(experiment), machine.gpus()
-        )
-        runner = Local(mine)
-    else:
-        runner = CLUSTERS[experiment.engine](experiment.cluster, (store, folder))
+    runner = _runner(experiment, (store, folder))
 
     def session() -> Session:
         return Session(
@@ -145,6 +137,14 @@ def prepare_run(home: Home, asked: Request) -> Run:
         reads = looked_at(home, experiment, inputs, prepared)
     begun = {model: threading.Event() for model in dag.sizes}
     return Run(home, asked, source, experiment, inputs, reads, dag, session(), begun, threading.Event())
+
+
+def _runner(experiment: Experiment, folders: Sequence[Path]) -> Runner:
+    if experiment.engine != "local" and experiment.cluster is not None:
+        return CLUSTERS[experiment.engine](experiment.cluster, folders)
+    limits = experiment.limits
+    threads = machine.cores() if limits.threads == "auto" else limits.threads
+    return Local(Resources(threads, machine.memory_limit_gib(experiment), machine.gpus()))
 
 
 def reopen(home: Home, sweep: str | None, *, sets: Sequence[str] = (), verify: bool = False, start: Start | None = None) -> Run:

@@ -162,3 +162,4 @@ def test_a_cluster_that_is_not_there_is_told_in_one_line_before_anything_starts(
     assert done.stderr.startswith(f"error: cluster: {cluster.engine.capitalize()} at 127.0.0.1:1 ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "home" / "prefect" / "prefect.db").exists()
+    assert not [*(tmp_path / "home").glob("sweeps/*/*")]  # nor is it noted as begun

@@ -91,6 +91,7 @@ def test_a_sweep_is_recorded_in_postgres_and_nowhere_else(port: int, tmp_path: P
         (MLFLOW, "sqlite:////tmp/a.db", "is of sqlite; postgresql+psycopg://USER@HOST:PORT/DATABASE is accepted"),
         (PREFECT, "postgresql+asyncpg://palms:geheim@127.0.0.1:1/a", "palms:***@127.0.0.1:1/a does not answer"),
         (MLFLOW, "postgresql+psycopg://palms:geheim@127.0.0.1:1/a", "palms:***@127.0.0.1:1/a does not answer"),
+        (MLFLOW, "postgresql+psycopg://palms@127.0.0.1:1/a?password=geheim", "palms@127.0.0.1:1/a does not answer"),
         (PREFECT, "postgresql+asyncpg://palms:geheim@127.0.0.1:{port}/other", 'database "other" does not exist'),
         (MLFLOW, "postgresql+psycopg://palms:geheim@127.0.0.1:{port}/other", 'database "other" does not exist'),
     ],

@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 
+import pytest
+
+from flows.engine import machine
 from flows.engine.runners.slots import Slots
 from tasks.contract import Resources
 from tests import sweeps
@@ -16,6 +20,7 @@ from tests import sweeps
 HOLDER = """
 import sys, time
 from pathlib import Path
+from flows.engine import machine
 from flows.engine.runners.slots import Slots
 from tasks.contract import Resources
 with Slots(Path(sys.argv[1]), Resources(2, 4.0)).held(Resources(int(sys.argv[2]), 1.0)) as mine:
@@ -57,14 +62,19 @@ def test_who_needs_all_is_not_passed_by(tmp_path: Path) -> None:
     """Nobody takes what is free while another waits for more than is."""
     slots = Slots(tmp_path, Resources(2, 4.0))
     order: list[str] = []
-    waiting, waits = threading.Event(), threading.Event()
+    looks, waiting = count(1), threading.Event()
+
+    def looked() -> bool:
+        """Asked once before the queue is had, and again in it."""
+        if next(looks) > 1:
+            waiting.set()
+        return False
 
     def wide() -> None:
-        with slots.held(Resources(2, 1.0), lambda: bool(waiting.set())):
+        with slots.held(Resources(2, 1.0), looked):
             order.append("wide")
 
     def narrow() -> None:
-        waits.set()
         with slots.held(Resources(1, 1.0)):
             order.append("narrow")
 
@@ -89,6 +99,22 @@ def test_what_exceeds_the_machine_gets_all_of_it_and_gpus_are_told_apart(tmp_pat
         assert one is not None
         assert other is not None
         assert one["gpu"] + other["gpu"] == [0, 1]
+
+
+def test_of_gpus_those_are_shared_out_that_the_environment_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case, (visible, names) in enumerate(
+        [(None, ("0", "1", "2")), ("2", ("2",)), ("GPU-a, MIG-b/1/0", ("GPU-a", "MIG-b/1/0")), ("", ())]
+    ):
+        listed = tmp_path / str(case)
+        for one in range(3):
+            (listed / str(one)).mkdir(parents=True)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert machine.gpu_names(listed) == names
+        with Slots(tmp_path, Resources(1, 1.0), names).held(Resources(1, 1.0, gpus=1)) as mine:
+            assert mine is not None
+            assert mine["gpu"] == list(names[:1])
 
 
 def test_who_is_stopped_waits_no_longer(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from configs.problems import BadInput
 from flows.engine.home import MLFLOW_DATABASE, PREFECT_DATABASE
+from model_registry.scoring.folder import one_line
 
 LIMIT_S = 5
 DRIVERS = {PREFECT_DATABASE: "postgresql+asyncpg", MLFLOW_DATABASE: "postgresql+psycopg"}
@@ -33,16 +34,18 @@ def _require(variable: str, driver: str, address: str) -> None:
         raise BadInput(f"{variable}: is no address; {driver}://USER@HOST:PORT/DATABASE is accepted") from None
     if url.drivername != driver:
         raise BadInput(f"{variable}: is of {url.drivername}; {driver}://USER@HOST:PORT/DATABASE is accepted")
+    shown = url.set(query={}).render_as_string(hide_password=True)  # a password may stand in the query too
     try:
-        asyncio.run(_asked(url)) if driver.endswith("asyncpg") else _ask(url)
+        if driver.endswith("asyncpg"):
+            asyncio.run(_asked(url))
+        else:
+            _ask(url)
     except ModuleNotFoundError as error:
         raise BadInput(f"{variable}: {error.name} is not installed; `pip install 'palms-sweep[postgres]'` installs it") from None
     except (SQLAlchemyError, OSError, ValueError) as error:
-        cause = getattr(error, "orig", None) or error
-        why = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        raise BadInput(f"{variable}: {url.render_as_string(hide_password=True)} does not answer ({why})") from None
+        raise BadInput(f"{variable}: {shown} does not answer ({one_line(getattr(error, 'orig', None) or error)})") from None
     except Exception as error:  # asyncpg's own, of which SQLAlchemy hands some through
-        raise BadInput(f"{variable}: {url.render_as_string(hide_password=True)} refuses ({error})") from None
+        raise BadInput(f"{variable}: {shown} refuses ({one_line(error)})") from None
 
 
 def _ask(url: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from configs.schema import Experiment
 from tasks.contract import Numerics
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 RECORDED = ("torch", "transformers", "peft", "accelerate", "detoxify", "prefect", "mlflow", "pandas", "numpy", "scipy")
 
 
@@ -31,9 +32,18 @@ def memory_limit_gib(experiment: Experiment) -> float:
 
 
 @cache
+def gpu_names(listed: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, ...]:
+    """CUDA's names of the devices that the NVIDIA driver lists, or of those of them that the environment leaves visible."""
+    count = len(list(listed.glob("*")))
+    visible = os.environ.get(VISIBLE)
+    if visible is None or not count:
+        return tuple(map(str, range(count)))
+    return tuple(name for given in visible.split(",") if (name := given.strip()))
+
+
 def gpus() -> int:
-    """CUDA devices that the NVIDIA driver lists; 0 without a driver."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    """How many CUDA devices there are; 0 without a driver."""
+    return len(gpu_names())
 
 
 @cache

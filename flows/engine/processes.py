@@ -102,6 +102,13 @@ def warm_up(libraries: Collection[str] = ()) -> None:
         forkserver.ensure_running()
 
 
+def forget_the_entry_module() -> None:
+    """Stage processes import their parent's entry module again, which in a runner of flows or a worker of a cluster has nothing that they need."""
+    main = sys.modules["__main__"]
+    main.__spec__ = None
+    vars(main).pop("__file__", None)
+
+
 @contextmanager
 def _deaf() -> Iterator[None]:
     """What is started in the block hears no Ctrl-C: the terminal sends it to the fork server too, which died of it with a traceback as long

@@ -20,7 +20,7 @@ from flows.engine import explain, preregistration
 from flows.engine.board import Board
 from flows.engine.code import code_digest
 from flows.engine.notes import read_note
-from flows.engine.processes import Assignment, Crash
+from flows.engine.processes import INTERRUPTED, Assignment, Crash
 from flows.engine.runners import Runner
 from flows.engine.store import Damaged, Manifest, Order, Store
 from tasks.contract import (
@@ -281,7 +281,7 @@ def settled(node: Node, inputs: Mapping[str, Manifest | File]) -> tuple[Node, Ma
 
 
 def interrupted(label: str) -> StageFailed:
-    return StageFailed(label, Crash("killed", "interrupted"), attempts_help=False)
+    return StageFailed(label, INTERRUPTED, attempts_help=False)
 
 
 def replace_settings(node: Node, settings: object) -> Node:

@@ -40,9 +40,9 @@ def run_here(run: Run, out: Console, server: Server | None = None) -> State[Any]
     """
     wrong = partial(run.wrong, run.require_room())
     try:
+        ready(run)  # before it is claimed: a cluster that is refused leaves the sweep as it was
         with taken(run) as dead:  # a server that fails leaves it unended: there is something to be mended
             out.print(run.headline, highlight=False)
-            ready(run)
             at = nullcontext(server) if server else prefect_server(run.home)
             with at as there, _stopped(run), told_to_end(run.session.stop):
                 ask(run.home, there)

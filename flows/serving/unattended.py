@@ -24,6 +24,7 @@ from configs.problems import BadInput
 from flows.claim import Busy, taken
 from flows.engine.home import Home
 from flows.engine.lock import locked
+from flows.engine.processes import forget_the_entry_module
 from flows.engine.reconcile import reconcile
 from flows.engine.room import Ground
 from flows.engine.screen import send_logs_to
@@ -82,7 +83,7 @@ def taken_up(asked: Request) -> Iterator[Run]:
         send_logs_to(run.session.options.log)
         for line in reconcile(dead, spare=me):
             get_run_logger().warning(line)
-        _forget_the_engine()
+        forget_the_entry_module()
         ready(run)
         with told_to_end(run.session.stop):
             yield run
@@ -98,12 +99,6 @@ def _turn(home: Home) -> Iterator[None]:
     get_run_logger().info("waits for its turn: the runner is busy with another sweep")
     with locked(home.root / ".turn"):
         yield
-
-
-def _forget_the_engine() -> None:
-    """Stage processes import their parent's entry module again, and `prefect.engine` has nothing that they need."""
-    sys.modules["__main__"].__spec__ = None
-    vars(sys.modules["__main__"]).pop("__file__", None)
 
 
 def _end_with_servers(run: Run, begun: threading.Event, ground: Ground) -> None:

@@ -17,6 +17,7 @@ from uuid import uuid4
 from configs.problems import BadInput
 from flows.engine.processes import INTERRUPTED, Assignment, Crash, Event
 from flows.engine.runners import remote
+from model_registry.scoring.folder import one_line
 from tasks.contract import Node, Resources
 
 ANSWER_LIMIT_S = 5.0
@@ -52,7 +53,7 @@ class Dask:
         try:
             self._client = Client(self.address, timeout=ANSWER_LIMIT_S, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise BadInput(f"{cluster} does not answer ({remote.line(error)}); `dask scheduler` starts one") from None
+            raise BadInput(f"{cluster} does not answer ({one_line(error)}); `dask scheduler` starts one") from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
             raise BadInput(f"{cluster} has no worker; `{WORKER}` starts one")
@@ -65,7 +66,7 @@ class Dask:
                 found = self._client.run(remote.has, signs)
             except Exception as error:  # whatever the import of this program raises there
                 raise BadInput(
-                    f"{cluster}: a worker has not this program ({remote.line(error)}); its installation is required"
+                    f"{cluster}: a worker has not this program ({one_line(error)}); its installation is required"
                 ) from None
             if stern := next((address for address, daemon in daemons.items() if daemon), None):
                 raise BadInput(f"{cluster}: worker {stern} may start no processes; `{WORKER}` starts one that may")
@@ -145,8 +146,8 @@ def _is_daemon() -> bool:
 def _lost(future: Any) -> Crash:
     error = future.exception() if future.status == "error" else None
     if error is None or type(error).__name__ == "KilledWorker":
-        return Crash("killed", "its worker died" if error is None else f"KilledWorker: {remote.line(error)}")
-    return Crash("deterministic", f"{type(error).__name__}: {remote.line(error)}")
+        return Crash("killed", "its worker died" if error is None else f"KilledWorker: {one_line(error)}")
+    return Crash("deterministic", f"{type(error).__name__}: {one_line(error)}")
 
 
 def _place(resources: Mapping[str, float]) -> Resources:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 from flows.engine import machine, processes
 from flows.engine.processes import INTERRUPTED, Assignment, Crash, Event
-from flows.engine.runners import remote
 from flows.engine.runners.admission import Admission
 from flows.engine.runners.slots import Slots, folder
 from tasks.contract import Node, Resources
@@ -19,7 +18,7 @@ class Local:
         self.room: Resources | None = most
         self.admission = Admission(most)
         threads, memory_gib = max(most.threads, machine.cores()), max(most.memory_gib, machine.memory_gib())
-        self.slots = Slots(folder(), Resources(threads, memory_gib, machine.gpus()))
+        self.slots = Slots(folder(), Resources(threads, memory_gib), machine.gpu_names())
 
     def ready(self, nodes: Iterable[Node]) -> None:
         """Start the fork server with what these will import; for none of them, none is needed."""
@@ -34,7 +33,7 @@ class Local:
                 return INTERRUPTED
             begun()
             # a stage that holds no GPU sees none
-            seen = {remote.GPUS: ",".join(map(str, mine["gpu"]))} if self.slots.total["gpu"] else {}
+            seen = {machine.VISIBLE: ",".join(map(str, mine["gpu"]))} if machine.gpus() else {}
             return processes.run(assignment, on_event, stopped=stopped, environment=seen)
 
     def stop(self) -> None:

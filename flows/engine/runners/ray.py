@@ -18,6 +18,7 @@ from typing import Any
 from configs.problems import BadInput
 from flows.engine.processes import INTERRUPTED, Assignment, Crash, Event
 from flows.engine.runners import remote
+from model_registry.scoring.folder import one_line
 from tasks.contract import Node, Resources
 
 ANSWER_LIMIT_S = 5.0
@@ -57,7 +58,7 @@ class Ray:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise BadInput(
-                f"{cluster} does not take this program ({remote.line(error)}); `ray start --head` starts a cluster"
+                f"{cluster} does not take this program ({one_line(error)}); `ray start --head` starts a cluster"
             ) from None
         alive = [node for node in ray.nodes() if node["Alive"]]
         remote.require_room(cluster, wanted, [_place(node["Resources"]) for node in alive])
@@ -71,7 +72,7 @@ class Ray:
                 found = ray.get(asked, timeout=LOOK_LIMIT_S)
             except ray.exceptions.RayError as error:
                 raise BadInput(
-                    f"{cluster}: a node has not this program ({remote.line(error)}); its installation is required"
+                    f"{cluster}: a node has not this program ({one_line(error)}); its installation is required"
                 ) from None
             remote.require_same(cluster, found, remote.has(signs))
 
@@ -114,11 +115,11 @@ class Ray:
         except exceptions.TaskCancelledError:
             return INTERRUPTED
         except exceptions.OutOfMemoryError as error:
-            return Crash("memory", remote.line(error))
+            return Crash("memory", one_line(error))
         except exceptions.RayTaskError as error:
-            return Crash("deterministic", remote.line(error.cause or error), str(error))
+            return Crash("deterministic", one_line(error.cause or error), str(error))
         except exceptions.RayError as error:  # a worker or a node that died, by whatever hand
-            return INTERRUPTED if stopped() else Crash("killed", f"{type(error).__name__}: {remote.line(error)}")
+            return INTERRUPTED if stopped() else Crash("killed", f"{type(error).__name__}: {one_line(error)}")
         finally:
             with self._changing:
                 self._live.discard(told)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,20 +16,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from configs.problems import BadInput
-from flows.engine import processes
+from flows.engine import machine, processes
 from flows.engine.processes import Assignment, Crash, Event
+from model_registry.home import home_folder
 from tasks.contract import Node, Resources
 
 LIBRARIES = ("palms-sweep", "torch", "transformers", "peft")
 PASSED = (
-    "PALMS_HOME",
-    "DO_NOT_TRACK",
+    "HF_HOME",
+    "HF_HUB_CACHE",
     "HF_HUB_DISABLE_TELEMETRY",
+    "DO_NOT_TRACK",
     "DISABLE_SAFETENSORS_CONVERSION",
     "TOKENIZERS_PARALLELISM",
-    "HF_HOME",
 )
-GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -59,24 +58,19 @@ def has(signs: Sequence[Path]) -> Has:
 
 def environment() -> dict[str, str]:
     """What stages read of this process's environment. Secrets are not passed on: nodes have their own."""
-    return {name: os.environ[name] for name in PASSED if name in os.environ}
+    return {"PALMS_HOME": str(home_folder())} | {name: os.environ[name] for name in PASSED if name in os.environ}
 
 
 def stage(assignment: Assignment, given: Mapping[str, str], tell: Event, stopped: Callable[[], bool]) -> Crash | None:
-    """Executed on a node. The environment is the process's own: one worker may serve sweeps of several homes, one after the other."""
-    _forget_the_worker()
+    """Executed on a node. The environment is the worker's as its fork server starts, which imports what reads the hub's variables, and each
+    process's own: one worker may serve sweeps of several homes, one after the other."""
+    os.environ.update(given)
+    processes.forget_the_entry_module()
     tell("begun", "", platform.node())
     gpus = {
-        name: os.environ[name] for name in (GPUS,) if name in os.environ
-    }  # those of this task; the fork server has those of the first
+        name: os.environ[name] for name in (machine.VISIBLE,) if name in os.environ
+    }  # this task's; the fork server has the first one's
     return processes.run(assignment, tell, stopped=stopped, environment={**given, **gpus})
-
-
-def _forget_the_worker() -> None:
-    """Stage processes import their parent's entry module again, and a worker's has nothing that they need."""
-    main = sys.modules["__main__"]
-    main.__spec__ = None
-    vars(main).pop("__file__", None)
 
 
 def require_same(cluster: str, found: Iterable[Has], own: Has) -> None:
@@ -105,8 +99,3 @@ def require_room(cluster: str, nodes: Iterable[Node], places: Sequence[Resources
 def words(some: Resources) -> str:
     gpus = f", {some.gpus} GPU{'s' if some.gpus > 1 else ''}" if some.gpus else ""
     return f"{some.threads} thread{'s' if some.threads > 1 else ''}, {some.memory_gib:.3g} GiB{gpus}"
-
-
-def line(error: BaseException) -> str:
-    """The first of an exception's own lines."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,13 +5,13 @@ A holder that dies, however it does, holds nothing any longer. Slots are of a us
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from configs.problems import BadInput
@@ -28,63 +28,56 @@ def folder() -> Path:
         BadInput: it is another's.
     """
     place = Path(tempfile.gettempdir()) / f"palms-slots-{os.getuid()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if place.is_symlink() or place.stat().st_uid != os.getuid():
+    if not os.path.lexists(place):
+        place.mkdir(mode=0o700, exist_ok=True)
+    if place.is_symlink() or not place.is_dir() or place.stat().st_uid != os.getuid():
         raise BadInput(
-            f"{place}: is not this user's; it is where the machine's cores are shared out: move it away, or set TMPDIR"
+            f"{place}: is no folder of this user's; it is where the machine's cores are shared out: move it away, or set TMPDIR"
         )
     return place
 
 
 class Slots:
-    """`total`: how many there are; of memory one a GiB."""
+    """`total`: how many there are; of memory one a GiB. `gpus`: their names, where they have any but their numbers."""
 
-    def __init__(self, place: Path, total: Resources) -> None:
+    def __init__(self, place: Path, total: Resources, gpus: Sequence[str] = ()) -> None:
         self.place = place
-        self.total = {"thread": total.threads, "memory": math.ceil(total.memory_gib), "gpu": total.gpus}
+        self.names: dict[str, Sequence[int | str]] = {
+            "thread": range(total.threads),
+            "memory": range(math.ceil(total.memory_gib)),
+            "gpu": gpus or range(total.gpus),
+        }
 
     @contextmanager
-    def held(self, need: Resources, stopped: Callable[[], bool] = lambda: False) -> Iterator[Mapping[str, list[int]] | None]:
+    def held(
+        self, need: Resources, stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Mapping[str, list[int | str]] | None]:
         """Hold as many as are needed, all of a kind where that is more than there are; yields which, or None once `stopped`. Nobody takes any
         while another waits for his: who needs much is not passed by for ever."""
         wanted = {"thread": need.threads, "memory": math.ceil(need.memory_gib), "gpu": need.gpus}
         had = None
-        while had is None and not stopped():
-            with locked(self.place / "queue", wait=False) as mine:
-                while mine and not stopped() and (had := self._taken(wanted)) is None:
+        with ExitStack() as kept:
+            while had is None and not stopped():
+                with locked(self.place / "queue", wait=False) as mine:
+                    while mine and not stopped() and (had := self._taken(wanted, kept)) is None:
+                        time.sleep(LOOK_S)
+                if not mine:
                     time.sleep(LOOK_S)
-            if not mine:
-                time.sleep(LOOK_S)
-        try:
-            yield None if had is None else {kind: [slot for slot, _ in some] for kind, some in had.items()}
-        finally:
-            _free(had or {})
+            yield had
 
-    def _taken(self, wanted: Mapping[str, int]) -> dict[str, list[tuple[int, int]]] | None:
-        """By kind, slots and the descriptors that hold them; None, and nothing held, where too few are free."""
-        had: dict[str, list[tuple[int, int]]] = {}
-        for kind, count in wanted.items():
-            some = had[kind] = []
-            for slot in range(self.total[kind]):
-                if len(some) < count and (descriptor := _lock(self.place / f"{kind}.{slot}")) is not None:
-                    some.append((slot, descriptor))
-            if len(some) < min(count, self.total[kind]):
-                _free(had)
+    def _taken(self, wanted: Mapping[str, int], kept: ExitStack) -> dict[str, list[int | str]] | None:
+        """By kind, which were taken, and their locks into `kept`; None, and nothing held, where too few are free."""
+        with ExitStack() as locks:
+            had = {kind: list(islice(self._free(kind, locks), count)) for kind, count in wanted.items()}
+            if any(len(had[kind]) < min(count, len(self.names[kind])) for kind, count in wanted.items()):
                 return None
-        return had
+            kept.push(locks.pop_all())
+            return had
 
-
-def _lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _free(had: Mapping[str, list[tuple[int, int]]]) -> None:
-    for some in had.values():
-        for _, descriptor in some:
-            os.close(descriptor)
+    def _free(self, kind: str, locks: ExitStack) -> Iterator[int | str]:
+        """The slots of a kind that nobody has, each locked as it is given."""
+        for name in self.names[kind]:
+            with ExitStack() as one:
+                if one.enter_context(locked(self.place / f"{kind}.{str(name).replace('/', '_')}", wait=False)):
+                    locks.push(one.pop_all())
+                    yield name
