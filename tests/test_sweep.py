@@ -286,6 +286,8 @@ def test_an_empty_store_gives_the_same_metrics_bit_for_bit(
         sweeps.wait_for(lambda: list(tmp_path.glob("store/finetune/*.partial")))
         killed = sweeps.wait_for(lambda: sweeps.stage_processes(run.pid))
         os.kill(killed[0], signal.SIGKILL)
+        # before it is told to end: a run that ends has other things to say than what a process died of
+        sweeps.wait_for(lambda: "killed (signal 9)" in next(tmp_path.glob("sweeps/*/log.txt")).read_text())
         sweeps.wait_for(lambda: list(tmp_path.glob("store/sampling/*.partial")))
         run.send_signal(signal.SIGTERM)  # Ctrl-C goes the same way, but Prefect has a handler of its own for this one
         assert run.wait(60) == 130
