@@ -319,7 +319,8 @@ class Tracking(Section):
 
 class Store(Section):
     path: str | None = Field(
-        None, description="folder of the stage outputs, relative to this file; default: store/ under PALMS_HOME"
+        None,
+        description="folder of the stage outputs, relative to this file, or an address such as s3://BUCKET/PREFIX; default: store/ under PALMS_HOME",
     )
 
 

@@ -14,7 +14,7 @@ from flows.engine import names, projected, views
 from flows.engine.home import Home
 from flows.engine.servers import PORTS, running
 from flows.engine.session import Blocked
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE, Tracked, place_name
 from flows.prepared import Run
 from tasks.compare.stage import STAGE as COMPARE

@@ -81,7 +81,7 @@ def note(run: Run, *, flow_run: UUID | None = None, is_over: bool = False) -> No
         flow_run=None if flow_run is None else str(flow_run),
         ended=is_over,
         untracked=run.session.untracked,
-        store=run.home.noted(run.session.store.root),
+        store=run.home.noted_store(run.session.store.address),
         noted=run.began,
     )
     try:

@@ -13,6 +13,7 @@ from typing import Any
 from configs.read import override, read_yaml
 from configs.schema import Experiment, compose
 from configs.sources import CalibrationScorer, ModelSource
+from flows.engine.home import is_address
 from tasks import evaluations
 from tasks.evaluations import Evaluation
 from tasks.finetune import methods
@@ -57,7 +58,7 @@ def _anchored(experiment: Experiment, base: Path) -> Experiment:
         }
         placed[name] = section.model_copy(update={field: source.placed(base) for field, source in sources.items()})
     changes: dict[str, Any] = {"evaluations": experiment.evaluations.model_copy(update=placed)}
-    if experiment.store.path:
+    if experiment.store.path and not is_address(experiment.store.path):
         changes["store"] = experiment.store.model_copy(update={"path": str(base / Path(experiment.store.path).expanduser())})
     return experiment.model_copy(update=changes)
 

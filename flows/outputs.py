@@ -17,7 +17,9 @@ from configs.problems import BadInput
 from flows.engine.board import read_board
 from flows.engine.home import Home
 from flows.engine.notes import SweepNote, store_of, sweep_note
-from flows.engine.store import Damaged, Manifest, Store
+from flows.engine.stores import open_store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Damaged, Manifest
 from flows.experiment import SCHEMA
 from flows.prepared import find_sweep
 from tasks.compare.stage import STAGE as COMPARE
@@ -45,7 +47,7 @@ class Outputs:
         folder = home.sweeps / find_sweep(home, sweep)
         note = sweep_note(folder)
         keys = {entry.label: entry.key for entry in read_board(folder / "state.json")}
-        return cls(folder, note, Store(store_of(home, folder, note)), keys)
+        return cls(folder, note, open_store(store_of(home, folder, note)), keys)
 
     @property
     def sweep(self) -> str:

@@ -21,7 +21,7 @@ from configs.shipped import find_experiment
 from flows.dag import Dag, build
 from flows.engine import machine
 from flows.engine.board import Board
-from flows.engine.home import Home
+from flows.engine.home import Home, is_address
 from flows.engine.notes import Unreadable, sweep_note
 from flows.engine.room import Ground, require_room
 from flows.engine.runners import Runner
@@ -29,7 +29,8 @@ from flows.engine.runners.dask import Dask
 from flows.engine.runners.local import Local
 from flows.engine.runners.ray import Ray
 from flows.engine.session import Blocked, Options, Session
-from flows.engine.store import Manifest, Store
+from flows.engine.stores import open_store
+from flows.engine.stores.manifest import Manifest
 from flows.engine.tracked import Tracked
 from flows.experiment import calibration_scored, read_experiment
 from flows.inputs import BESIDE, Inputs, gather, sweep_id
@@ -75,8 +76,10 @@ class Run:
 
     def require_room(self) -> Ground:
         """The folders that it writes to, which can be written to. Raises BadInput."""
-        home = self.home
-        return require_room((home.root, home.sweeps, self.folder, home.prefect, home.mlflow, self.session.store.root))
+        home, store = self.home, self.session.store
+        ground = require_room((home.root, home.sweeps, self.folder, home.prefect, home.mlflow, store.root))
+        store.ready()
+        return ground
 
     def wrong(self, ground: Ground) -> str:
         """What is wrong with the folders that it writes to, as far as it has been seen; empty where nothing is."""
@@ -117,13 +120,14 @@ def prepare_run(home: Home, asked: Request) -> Run:
     ratings = home.ratings(sweep_id(experiment, inputs)) / RATINGS
     dag = build(experiment, inputs, changed, File.of(ratings) if ratings.is_file() else None)
     folder = home.sweeps / dag.sweep
-    store = home.store(experiment.store.path)
-    runner = _runner(experiment, (store, folder))
+    place = home.store(experiment.store.path)
+    store = open_store(place)
+    runner = _runner(experiment, (folder,) if is_address(place) else (store.root, folder))
 
     def session() -> Session:
         return Session(
             nodes=dag.nodes,
-            store=Store(store),
+            store=store,
             runner=runner,
             board=Board(folder / "state.json", [node.label for node in dag.nodes]),
             options=Options(strict_code=asked.strict_code, verify=asked.verify, log=folder / "log.txt"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.problems import BadInput
 from flows.engine.home import Home
-from flows.engine.store import MANIFEST
+from flows.engine.stores.manifest import MANIFEST
 from flows.outputs import Outputs
 from tasks.compare.summary import ALL_SEEDS, CONTRASTS, EXACT, PLANTED, read_outcome
 from tasks.contract import read_json, read_rows

@@ -1,7 +1,7 @@
 """The words that every stage shares: a node of the DAG, its key, and the job that a stage's body works on.
 
 Knows how identity is formed (what makes two pieces of work the same) and how a body hands its results over. Knows nothing of
-Prefect, MLflow, processes, or of what any stage computes. `flows.engine.store` keeps the results, `flows.engine.processes` runs the bodies.
+Prefect, MLflow, processes, or of what any stage computes. `flows.engine.stores` keeps the results, `flows.engine.processes` runs the bodies.
 """
 
 from __future__ import annotations

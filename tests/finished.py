@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.engine.tracked import Tracked
 from tasks.contract import Axes, Metric, Node, Stage, digest_of, write_json, write_jsonl, write_metrics, write_rows
 

@@ -19,7 +19,7 @@ from flows.engine.runners import Runner
 from flows.engine.runners.dask import Dask
 from flows.engine.runners.ray import Ray
 from flows.engine.session import Session, StageFailed
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from tasks.contract import Node, Resources
 from tests import clusters, sweeps, toy
 

@@ -24,7 +24,8 @@ from flows.engine.home import Home
 from flows.engine.notes import SweepNote, write_sweep_note
 from flows.engine.ownership import Owner, process_start
 from flows.engine.servers import unanswered
-from flows.engine.store import Manifest, Store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Manifest
 from tasks.contract import canonical
 from tests import hub_stand_in, sweeps, toy
 
@@ -146,7 +147,7 @@ def test_a_file_that_the_disk_no_longer_gives_back_is_damage(
     def fails(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("flows.engine.store.sha256_file", fails)
+    monkeypatch.setattr("flows.engine.stores.folder.sha256_file", fails)
     found = [one for one in of_store(tmp_path, verify=True) if one.ok == "error"]
     assert len(found) == 1
     assert "Input/output error" in found[0].what

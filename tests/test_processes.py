@@ -19,7 +19,7 @@ from flows.engine import processes
 from flows.engine.processes import Assignment, Stopwatch, classify, run
 from flows.engine.runners.admission import Admission
 from flows.engine.session import Blocked, StageFailed
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from tasks.contract import Axes, Node, Resources
 from tests import sweeps, toy
 

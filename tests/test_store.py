@@ -13,7 +13,8 @@ import pytest
 
 from configs.problems import BadInput
 from flows.engine import code
-from flows.engine.store import Damaged, Manifest, Store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Damaged, Manifest
 from tasks import evaluations
 from tests import toy
 

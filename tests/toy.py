@@ -15,7 +15,7 @@ from flows.engine import explain
 from flows.engine.board import Board
 from flows.engine.runners.local import Local
 from flows.engine.session import Options, Session, StageFailed
-from flows.engine.store import Store
+from flows.engine.stores.folder import Store
 from tasks.contract import Axes, Job, Metric, Node, Resources, Stage, write_json, write_metrics
 
 __all__ = ["LIGHT", "STAGE", "Resources", "Session", "Settings", "StageFailed", "make", "node", "run", "session"]

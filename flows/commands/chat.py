@@ -109,9 +109,9 @@ def choose(left: Outputs, arms: Sequence[str], size: str | None) -> Chosen:
         manifest = tuning.get(place)
         if place in tuning and manifest is None:
             raise BadInput(f"sweep {sweep}: {arm} at {model} was not tuned; `palms rerun {sweep}`")
-        tuned[arm] = manifest.folder if manifest else None
+        tuned[arm] = manifest.whole() if manifest else None
     seed = min(axes.seed or 0 for axes in at)
-    return Chosen(model, prepared.folder, tuned, Numerics(**drawn.document["identity"]["numerics"]), seed)
+    return Chosen(model, prepared.whole(), tuned, Numerics(**drawn.document["identity"]["numerics"]), seed)
 
 
 def _loaded(chosen: Chosen, note: SweepNote) -> Beside:

@@ -15,7 +15,7 @@ from configs.contrasts import Contrast
 from configs.problems import BadInput
 from flows.commands.words import fitted, harmless, out, plain, plural
 from flows.engine.home import Home
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.inputs import BESIDE
 from flows.outputs import Outputs
 from tasks.compare.between import Data, DataChange, Effect, Estimate, Side, changes, data_changes, effects

@@ -27,11 +27,14 @@ from configs.problems import BadInput
 from flows.commands.words import Verify, out
 from flows.engine import machine
 from flows.engine.board import FINAL, read_board
-from flows.engine.home import Home
+from flows.engine.home import Home, is_address
 from flows.engine.notes import Unreadable, store_of, sweep_note
 from flows.engine.room import FLOOR_MIB
 from flows.engine.servers import NAMES, note_of, noted, unanswered
-from flows.engine.store import Damaged, Manifest, Store
+from flows.engine.stores import folder_of
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Damaged, Manifest
+from flows.engine.stores.objects import Objects
 
 DISTRIBUTION = "palms-sweep"
 LIBRARIES = ("torch", "transformers", "peft", "prefect", "fastapi", "sqlalchemy", "mlflow", "pandas", "detoxify")
@@ -76,6 +79,8 @@ def examine(home: Home, prefect_api_url: str, *, verify: bool) -> Iterator[Findi
     yield from disk(home.root)
     for root in store_roots(home):
         yield from store(root, home, verify=verify)
+    for address in store_addresses(home):
+        yield objects(address, verify=verify)
     yield from sweeps(home)
     yield from servers(home)
     yield from prefect_url(prefect_api_url)
@@ -148,14 +153,43 @@ def disk(root: Path) -> list[Finding]:
 
 
 def store_roots(home: Home) -> list[Path]:
-    """The home's own store, and those that its sweeps were told to use instead."""
-    roots = {home.root / "store": None}
+    """The home's own store, and the folders that its sweeps were told to use instead."""
+    return list(dict.fromkeys([home.root / "store", *(home.place(one) for one in _stores(home) if not is_address(one))]))
+
+
+def store_addresses(home: Home) -> list[str]:
+    return list(dict.fromkeys(filter(is_address, _stores(home))))
+
+
+def _stores(home: Home) -> Iterator[str]:
+    """Of this home's sweeps, as they noted them."""
     for note in sorted(home.sweeps.glob("*/sweep.json")):
         try:
-            roots[home.place(sweep_note(note.parent).store)] = None
+            yield sweep_note(note.parent).store
         except Unreadable:
             continue  # `sweeps` reports it
-    return list(roots)
+
+
+def objects(address: str, *, verify: bool) -> Finding:
+    """Every output under an address, as its records say; with `verify` each object read through."""
+    try:
+        opened = Objects(address, folder_of(address))
+        found = [one for stage in opened.stages() for one in opened.manifests(stage)]
+        damaged = [
+            f"{one.label}: {wrong.why}"
+            for one in found
+            if verify and isinstance(wrong := opened.find(one.stage, one.key, verify=True), Damaged)
+        ]
+    except BadInput as error:
+        what, _, remedy = str(error).partition("; ")
+        return Finding("store", "error", what, remedy)
+    if damaged:
+        return Finding(
+            "store", "error", f"{address}: {len(damaged)} damaged: {damaged[0]}", "palms rerun SWEEP --verify makes it anew"
+        )
+    size = sum(entry["size"] for one in found for entry in one.document["files"].values())
+    checked = "checked by content" if verify else "as its records say; --verify reads them all"
+    return Finding("store", "ok", f"{address}: {len(found)} stored, {_size(size)}, {checked}")
 
 
 def store(root: Path, home: Home, *, verify: bool) -> Iterator[Finding]:

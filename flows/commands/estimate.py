@@ -14,7 +14,8 @@ from statistics import median
 from typing import NamedTuple
 
 from flows.commands.words import volume
-from flows.engine.store import Manifest, Store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Manifest
 from model_registry.folders import weight_files
 from tasks.contract import Node
 from tasks.evaluations.capability.stage import GRAMMAR_TASK

@@ -31,7 +31,7 @@ from configs.schema import Numerics
 from configs.suites import load_suite
 from flows.dag import OVERHEAD_GIB
 from flows.engine import machine
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.prepared import Run
 from model_registry import catalog
 from model_registry.folders import prepared_folder

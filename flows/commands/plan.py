@@ -18,6 +18,7 @@ from flows.commands.words import Config, Sets, Strict, Verify, duration, out, pl
 from flows.engine.explain import line, nearest
 from flows.engine.home import Home
 from flows.engine.session import Blocked
+from flows.engine.stores.manifest import Manifest
 from flows.prepared import Planned, Run, planned, prepare_run
 from flows.request import request
 from tasks.contract import File, Node, read_json, read_jsonl
@@ -111,7 +112,7 @@ def plan(
         out.print(said, style="yellow" if few else None, highlight=False, markup=False)
     for said in _rates(prepared):
         out.print(said, style="yellow", highlight=False, markup=False)
-    readings = dict(_readings(prepared, rows))
+    readings = dict(_readings(prepared))
     for name, reads in readings.items():
         out.print(f"[dim]{escape(f'{name} reads {reads}   (│: its answer)')}[/dim]", highlight=False)
     if unread := [name for name in prepared.dag.sizes if name not in readings]:
@@ -221,10 +222,10 @@ def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iter
         held = f", {whole.memory_gib:.1f} GiB of memory in the largest stage" if whole.memory_gib else ""
         yield f"estimate: {duration(whole.seconds)} of work, some of it side by side, {volume(whole.bytes)} of disk{held}{less}"
         outputs = plural(whole.outputs, "earlier output")
-        yield f"told from: medians of {outputs} of the same stage, size and suite in {prepared.session.store.root}"
+        yield f"told from: medians of {outputs} of the same stage, size and suite in {prepared.session.store.address}"
     else:
         reserved = max(node.resources.memory_gib for node in unmade)
-        yield f"time and disk are not known: {prepared.session.store.root} holds nothing of these sizes yet"
+        yield f"time and disk are not known: {prepared.session.store.address} holds nothing of these sizes yet"
         yield f"memory: {reserved:.1f} GiB are reserved for the largest stage"
     if any(node.stage in (MODEL, SCORER, CAPABILITY) for node in unmade):
         from huggingface_hub import constants  # reads the environment as it is imported
@@ -234,15 +235,14 @@ def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iter
         yield from (f"to be fetched: {what}" for what in fetched(unmade, params, cache))
 
 
-def _readings(prepared: Run, rows: list[Planned]) -> Iterator[tuple[str, str]]:
+def _readings(prepared: Run) -> Iterator[tuple[str, str]]:
     """How each model reads a prompt, and where it answers: from its folder, or as it was prepared."""
-    keys = {row.label: row.key for row in rows if row.state == "cached"}
     for node in prepared.dag.nodes:
         if node.stage == MODEL and (name := node.axes.model):
             if told := prepared.reads.get(name):
                 yield name, told
-            elif key := keys.get(node.label):
-                yield name, read_json(prepared.session.store.folder(MODEL.name, key) / READING)["reads"]
+            elif isinstance(made := prepared.session.outcome(node), Manifest):
+                yield name, read_json(made.folder / READING)["reads"]
 
 
 def _print_fit(prepared: Run, unmade: Sequence[Node]) -> None:

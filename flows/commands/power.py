@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from configs.suites import load_suite
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.inputs import primary_measure
 from flows.prepared import Run, planned
 from tasks.compare.contrasts import SEEDS_CROSSED

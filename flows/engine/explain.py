@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flows.engine.store import Damaged, Manifest, Order
+from flows.engine.stores.manifest import Damaged, Manifest, Order
 
 SHOWN = 3  # reasons on a line
 LONGEST = 200  # characters of a value: a whole sentence, and of two long templates both ends

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from configs.contrasts import Contrast
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from tasks.compare.summary import ALPHA, read_outcome
 from tasks.contract import Axes, Metric, Node, read_jsonl, read_rows
 from tasks.evaluations.capability.stage import STAGE as CAPABILITY_STAGE

@@ -20,6 +20,11 @@ from model_registry.home import home_folder
 PREFECT_DATABASE, MLFLOW_DATABASE = "PALMS_PREFECT_DATABASE", "PALMS_MLFLOW_DATABASE"
 
 
+def is_address(place: str) -> bool:
+    """Of objects, and no path."""
+    return "://" in place
+
+
 @cache
 def _held(folder: Path) -> int:
     """A descriptor of a folder, open for as long as this process lives."""
@@ -83,8 +88,11 @@ class Home:
         """The tracker's."""
         return self.mlflow / "artifacts"
 
-    def store(self, given: str | None) -> Path:
-        return Path(given).expanduser().absolute() if given else self.root / "store"
+    def store(self, given: str | None) -> str:
+        """A path, or an address that is left as it is."""
+        if given and is_address(given):
+            return given
+        return str(Path(given).expanduser().absolute() if given else self.root / "store")
 
     def tracking_uri(self, given: str | None = None) -> str:
         return given or os.environ.get(MLFLOW_DATABASE) or f"sqlite:///{self._addressed(self.mlflow)}/mlflow.db"
@@ -99,6 +107,9 @@ class Home:
     def noted(self, path: Path) -> str:
         """A path as a note keeps it: from the home where it lies inside, so that the home can be moved."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def noted_store(self, address: str) -> str:
+        return address if is_address(address) else self.noted(Path(address))
 
     def place(self, noted: str) -> Path:
         return self.root / noted

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from configs.problems import BadInput
-from flows.engine.home import Home
+from flows.engine.home import Home, is_address
 from flows.engine.ownership import Owner
 from tasks.contract import canonical, replace_file
 
@@ -78,14 +78,16 @@ def write_sweep_note(folder: Path, note: SweepNote) -> None:
     replace_file(folder / "sweep.json", canonical(_adapter(SweepNote).dump_python(note, mode="json")))
 
 
-def store_of(home: Home, folder: Path, note: SweepNote) -> Path:
-    """The store of a sweep. Raises Unreadable where the note names a place that is not there."""
+def store_of(home: Home, folder: Path, note: SweepNote) -> str:
+    """The store of a sweep, a path or an address. Raises Unreadable where the note names a path that is not there."""
+    if is_address(note.store):
+        return note.store
     path = home.place(note.store)
     if not path.is_dir():
         raise Unreadable(
             f"{folder / 'sweep.json'}: its store {path} is not there; put it back, or `palms rerun {folder.name}` makes it anew"
         )
-    return path
+    return str(path)
 
 
 def tracker_of(home: Home, folder: Path, note: SweepNote) -> str:

@@ -25,9 +25,9 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 
 from flows.engine import explain
-from flows.engine.processes import Crash
+from flows.engine.processes import Crash, classify
 from flows.engine.session import Blocked, Session, StageFailed, interrupted
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from tasks.contract import Node
 
 PAGE = 200  # the server's limit for one answer
@@ -85,18 +85,19 @@ def stage_run(name: str, work: Work) -> State[Any]:
     node, session = work.node, work.session
     try:
         return _attempt(node, session)
-    except StageFailed as failure:
+    except Exception as error:  # a fault of ours too: what hangs on this node must hear of it, or it would wait for ever
+        failure = error if isinstance(error, StageFailed) else _fault(node, error)
         if failure.attempts_help and runtime.task_run.run_count <= RETRIES:  # not settled: Prefect will run this again
             session.board.update(node.label, state="waiting", why=f"trying again after: {failure.crash.message}")
-            raise
-        session.board.update(node.label, state="failed", why=failure.crash.message)
-        session.settle(node, failure)
-        raise
-    except Exception as error:  # a fault of ours: what hangs on this node must hear of it, or it would wait for ever
-        fault = StageFailed(node.label, Crash("deterministic", f"{type(error).__name__}: {error}"), attempts_help=False)
-        session.board.update(node.label, state="failed", why=fault.crash.message)
-        session.settle(node, fault)
-        raise fault from error
+        else:
+            session.board.update(node.label, state="failed", why=failure.crash.message)
+            session.settle(node, failure)
+        raise failure from error.__cause__ if failure is error else error
+
+
+def _fault(node: Node, error: Exception) -> StageFailed:
+    kind = classify(error)  # a store that does not answer, for one, may answer again
+    return StageFailed(node.label, Crash(kind, f"{type(error).__name__}: {error}"), attempts_help=kind == "transient")
 
 
 def _attempt(node: Node, session: Session) -> State[Any]:

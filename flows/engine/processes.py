@@ -30,7 +30,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.engine import machine
-from flows.engine.store import Manifest, Order, Store
+from flows.engine.stores import folder_of, open_store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Manifest, Order
 from tasks.contract import Job, Resources
 
 PRELOAD = [
@@ -79,7 +81,7 @@ class Assignment:
 
     body: str
     orders: tuple[Order, ...]
-    store: Path
+    store: str  # its address
     log: Path
     resources: Resources
     verify: bool = False
@@ -237,7 +239,9 @@ def _child(assignment: Assignment, sender: Connection, made_by: Mapping[str, Any
         send(
             "crash",
             "",
-            Crash(classify(error), _no_room(error, assignment.store) or f"{type(error).__name__}: {first_line}", trace),
+            Crash(
+                classify(error), _no_room(error, folder_of(assignment.store)) or f"{type(error).__name__}: {first_line}", trace
+            ),
         )
         sender.close()
         with suppress(OSError):  # of a log on a full disk
@@ -246,14 +250,17 @@ def _child(assignment: Assignment, sender: Connection, made_by: Mapping[str, Any
 
 
 def _do(assignment: Assignment, send: Event, made_by: Mapping[str, Any]) -> None:
-    store = Store(assignment.store)
+    store = open_store(assignment.store)
     with ExitStack() as locks:
         mine = []
         for order in sorted(assignment.orders, key=lambda order: order.key):  # one order of locking everywhere: no deadlock
             if not locks.enter_context(store.lock(order.stage, order.key, wait=False)):
                 send("say", order.key, "waiting: another process is working on this key")
                 locks.enter_context(store.lock(order.stage, order.key))
-            there = None if order.forced else store.find(order.stage, order.key, verify=assignment.verify)
+            there = None
+            if not order.forced:
+                there = store.find(order.stage, order.key, verify=assignment.verify)
+                there = there if isinstance(there, Manifest) else store.finish(order)
             if isinstance(there, Manifest):  # finished by someone else while we waited
                 send("committed", order.key, None)
             else:
@@ -278,7 +285,7 @@ def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:
         label=order.label,
         axes=order.axes,
         settings=order.settings,
-        inputs={role: Path(path) for role, path in order.inputs.items()},
+        inputs={role: store.read(path) for role, path in order.inputs.items()},
         work=store.begin(order),
         places=order.places,
         numerics=order.numerics,

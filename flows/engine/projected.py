@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from flows.engine.home import Home
 from flows.engine.notes import Unreadable, read_note
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.engine.tracked import Tracked
 from model_registry import registered
 from tasks.contract import canonical, digest_of, replace_file

@@ -21,7 +21,7 @@ from flows.engine.headline_metrics import OUTCOME, Comparison, read_comparison
 from flows.engine.home import Home
 from flows.engine.lock import locked
 from flows.engine.logged_models import DIGEST, Shown
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.engine.tracked import Tracked, place_name
 from model_registry import catalog, registered
 from model_registry.cards import Capability, Effect, Facts, learned
@@ -133,8 +133,8 @@ def _version(home: Home, tracked: Tracked, node: Node, compared: Comparison) -> 
     return Version(
         number=1,
         digest=tuned.digest,
-        tuned=home.noted(tuned.folder),
-        prepared=home.noted(prepared.folder),
+        tuned=home.noted(tuned.whole()),
+        prepared=home.noted(prepared.whole()),
         precision=numerics.precision,
         device=numerics.device,
         attention=numerics.attention,

@@ -20,9 +20,10 @@ from flows.engine import explain, preregistration
 from flows.engine.board import Board
 from flows.engine.code import code_digest
 from flows.engine.notes import read_note
-from flows.engine.processes import INTERRUPTED, Assignment, Crash
+from flows.engine.processes import INTERRUPTED, Assignment, Crash, classify
 from flows.engine.runners import Runner
-from flows.engine.store import Damaged, Manifest, Order, Store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Damaged, Manifest, Order
 from tasks.contract import (
     AUTO,
     NUMERICS,
@@ -208,7 +209,7 @@ class Session:
         code = self._code[node.stage]
         document = identity(node, {role: given.digest for role, given in inputs.items()}, code if keyed else None)
         paths = {
-            role: str(given.folder if isinstance(given, Manifest) else given.path.absolute()) for role, given in inputs.items()
+            role: given.reference if isinstance(given, Manifest) else str(given.path.absolute()) for role, given in inputs.items()
         }
         return Order(
             stage=node.stage.name,
@@ -342,7 +343,7 @@ class Group:
             log.exception("the driver of a stage's process failed")
             for key in asked:  # also the one that was being settled
                 if key not in self._results:
-                    self._finish(key, Crash("deterministic", f"{type(error).__name__}: {error}"))
+                    self._finish(key, Crash(classify(error), f"{type(error).__name__}: {error}"))
 
     def _run(self, batch: dict[str, tuple[Node, Order]]) -> None:
         """One process over a batch. Whatever it finished leaves the batch; if it failed, so does the key it was working on."""
@@ -370,7 +371,7 @@ class Group:
         assignment = Assignment(
             node.stage.body,
             tuple(order for _, order in batch.values()),
-            session.store.root,
+            session.store.address,
             session.options.log,
             most(node.resources for node, _ in batch.values()),
             session.options.verify,

@@ -15,7 +15,7 @@ from typing import Any
 
 from configs.contrasts import Arms, Contrast
 from flows.engine.session import Outcome
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from tasks.contract import Axes, Node
 from tasks.drawing.palette import arm_colours
 

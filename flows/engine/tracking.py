@@ -25,7 +25,7 @@ from flows.engine.experiment_note import experiment_note
 from flows.engine.headline_metrics import Comparison, Point
 from flows.engine.lock import locked
 from flows.engine.marks import MARK, Mark, Marked, current, current_run, runs_of, search
-from flows.engine.store import Manifest
+from flows.engine.stores.manifest import Manifest
 from flows.engine.tracked import CALIBRATION_NOTE, Tracked, place_name
 from tasks.contract import Axes, Node, digest_of, read_json
 from tasks.prepare.stage import MODEL_FILE, told
