@@ -80,7 +80,17 @@ def test_a_sweep_is_recorded_in_postgres_and_nowhere_else(port: int, tmp_path: P
     states = counted(port, "prefect", "select state_name, count(*) from task_run group by 1")
     assert states == {"Completed": stages + 2 * 3, "Cached": stages}  # each run has its size and two trackings
     assert counted(port, "mlflow", "select status, count(*) from runs group by 1") == {"FINISHED": 4}
+    registered = "select name, 1 from registered_models"
+    assert counted(port, "mlflow", registered).keys() == {"local-tiny-values_targeted", "local-tiny-control"}
     assert not [*home.rglob("prefect.db"), *home.rglob("mlflow.db")]
+    import psycopg
+
+    with psycopg.connect(host="127.0.0.1", port=port, user="palms", dbname="postgres", autocommit=True) as connection:
+        connection.execute("drop database mlflow with (force)")
+        connection.execute("create database mlflow")
+    sweeps.palms(home, "mlflow", "rebuild")
+    assert counted(port, "mlflow", "select status, count(*) from runs group by 1") == {"FINISHED": 4}
+    assert len(counted(port, "mlflow", registered)) == 2
     assert not [path for path in home.rglob("*") if path.is_file() and b"geheim" in path.read_bytes()]
 
 

@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="The tracking database.")
 
 @app.command("rebuild")
 def rebuild_command() -> None:
-    """Make the tracking database anew from the store and what sweeps noted; the old one is put aside.
+    """Make the tracking database anew from the store and what sweeps noted; the old one is put aside. One in Postgres stays, and gets what it lacks.
 
     Example:  palms down && palms mlflow rebuild
     """
@@ -36,7 +36,7 @@ def rebuild_command() -> None:
 
 
 def rebuild(home: Home) -> Iterator[str]:
-    """Put the database aside and project every sweep again, oldest first; a line for each.
+    """Put the home's own database aside and project every sweep again, oldest first; a line for each.
 
     Raises:
         BadInput: the tracking server is up, a sweep is running, or a sweep was noted by a version that left too little.
@@ -52,13 +52,9 @@ def rebuild(home: Home) -> Iterator[str]:
         if not left.ended and left.owner.alive is not False:
             raise BadInput(f"sweep {folder.name} is running (pid {left.owner.pid}); wait for it, or end it")
         kept[folder.name] = noted(home, Outputs.of(home, folder.name))
-    aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
+    if home.own_tracker:
+        yield from _put_aside(home)
     home.mlflow.mkdir(exist_ok=True)
-    if held := list(home.mlflow.iterdir()):
-        aside.mkdir()
-        for path in held:  # what it holds, not itself: its address may be a descriptor of it, which would move along
-            path.rename(aside / path.name)
-        yield f"the database as it was: {aside} (yours to delete)"
     for name, tracked in kept.items():
         if tracked is None:
             yield f"{name}: tracked elsewhere, left alone"
@@ -69,6 +65,15 @@ def rebuild(home: Home) -> Iterator[str]:
         made = sum(tracked.manifest(node) is not None for node in tracked.nodes)
         yield f"{name}: {made} of {len(tracked.nodes)} outputs"
     registry.register(home, *filter(None, kept.values()))
+
+
+def _put_aside(home: Home) -> Iterator[str]:
+    aside = home.root / f"mlflow.before-{time.strftime('%Y%m%d-%H%M%S')}"
+    if home.mlflow.is_dir() and (held := list(home.mlflow.iterdir())):
+        aside.mkdir()
+        for path in held:  # what it holds, not itself: its address may be a descriptor of it, which would move along
+            path.rename(aside / path.name)
+        yield f"the database as it was: {aside} (yours to delete)"
 
 
 def noted(home: Home, left: Outputs) -> Tracked | None:

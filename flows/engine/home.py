@@ -80,8 +80,13 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """The tracker's."""
+        """The tracker's own."""
         return self.mlflow / "mlflow.db"
+
+    @property
+    def own_tracker(self) -> bool:
+        """Whether the tracker's database is the file here, and no other that the environment names."""
+        return not os.environ.get(MLFLOW_DATABASE)
 
     @property
     def artifacts(self) -> Path:

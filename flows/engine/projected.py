@@ -53,7 +53,11 @@ def _state(home: Home, tracked: Tracked) -> str:
     """A digest of the results, of the projector's code and of where it writes to; empty where something is missing of the results, or where
     they are projected to another place than the home's own database."""
     outcomes = {node.label: tracked.outcome(node) for node in tracked.nodes}
-    if tracked.uri != home.tracking_uri() or not all(isinstance(outcome, Manifest) for outcome in outcomes.values()):
+    if (
+        tracked.uri != home.tracking_uri()
+        or not home.own_tracker
+        or not all(isinstance(outcome, Manifest) for outcome in outcomes.values())
+    ):
         return ""
     files = [home.database, *sorted((home.root / registered.FOLDER).glob("*.json")), *sorted(PROJECTOR.glob("*.py"))]
     return digest_of(

@@ -56,7 +56,7 @@ def register(home: Home, *sweeps: Tracked) -> None:
                     _write(home, _with(_known(home, name), found))
                     if run := places.get(place_name(node.axes)):
                         tuned.setdefault(experiment, {})[run] = name, found.digest
-        if home.database.is_file():
+        if home.database.is_file() or not home.own_tracker:
             client = MlflowClient(home.tracking_uri())
             shown: dict[tuple[str, str], Shown] = {}
             for name in registered.names(home.root):
@@ -83,7 +83,7 @@ def promote(home: Home, named: str, reason: str | None) -> tuple[Registered, Ver
         versions = tuple(chosen if one.number == chosen.number else one for one in model.versions)
         model = model.model_copy(update={"versions": versions, "champion": chosen.number})
         _write(home, model)
-        if home.database.is_file():
+        if home.database.is_file() or not home.own_tracker:
             _show(home, MlflowClient(home.tracking_uri()), model, {})
     return model, chosen
 
