@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -28,6 +29,24 @@ class Server:
     def environment(self) -> dict[str, str]:
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url, "AWS_EC2_METADATA_DISABLED": "true"}
 
+    def keys(self, count: int) -> list[dict[str, str]]:
+        """Credentials of a user who may do all, as the environment has them; takes two requests and one for each."""
+        import boto3
+
+        client = boto3.client("iam", endpoint_url=self.url, **boto_credentials())
+        client.create_user(UserName="palms")
+        all_of_it = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        client.put_user_policy(UserName="palms", PolicyName="all", PolicyDocument=json.dumps(all_of_it))
+        made = [client.create_access_key(UserName="palms")["AccessKey"] for _ in range(count)]
+        return [{"AWS_ACCESS_KEY_ID": one["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": one["SecretAccessKey"]} for one in made]
+
+    def withdraw(self, key: dict[str, str], by: dict[str, str]) -> None:
+        import boto3
+
+        credentials = dict(zip(("aws_access_key_id", "aws_secret_access_key"), by.values(), strict=True))
+        client = boto3.client("iam", endpoint_url=self.url, **{**boto_credentials(), **credentials})
+        client.delete_access_key(UserName="palms", AccessKeyId=key["AWS_ACCESS_KEY_ID"])
+
     def names(self, prefix: str = "") -> list[str]:
         import boto3
 
@@ -39,11 +58,6 @@ class Server:
 
         boto3.client("s3", endpoint_url=self.url, **boto_credentials()).put_object(Bucket=BUCKET, Key=name, Body=content)
 
-    def delete(self, name: str) -> None:
-        import boto3
-
-        boto3.client("s3", endpoint_url=self.url, **boto_credentials()).delete_object(Bucket=BUCKET, Key=name)
-
 
 def boto_credentials() -> dict[str, str]:
     names = ("aws_access_key_id", "aws_secret_access_key", "region_name")
@@ -51,10 +65,10 @@ def boto_credentials() -> dict[str, str]:
 
 
 @contextmanager
-def server(*, strict: bool = False) -> Iterator[Server]:
-    """With one bucket. `strict`: who is not known is refused, once the bucket is made."""
+def server(*, strict_after: int | None = None) -> Iterator[Server]:
+    """With one bucket. `strict_after`: who is not known is refused after so many requests, of which the first makes the bucket."""
     behind = _free_port()
-    more = {"INITIAL_NO_AUTH_ACTION_COUNT": "1"} if strict else {}
+    more = {} if strict_after is None else {"INITIAL_NO_AUTH_ACTION_COUNT": str(strict_after)}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(behind)]
     process = subprocess.Popen(command, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -31,8 +31,8 @@ store.ready()
 node = toy.node("a")
 order = toy.session(Path(sys.argv[4]), [node]).order(node, {})
 with store.lock(order.stage, order.key) as had:
-    print("working", flush=True)
     there = store.find(order.stage, order.key) or store.finish(order)
+    print("working", flush=True)
     if there is None:
         time.sleep(seconds)
         work = store.begin(order)
@@ -43,27 +43,29 @@ with store.lock(order.stage, order.key) as had:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
+def one_server() -> Iterator[s3.Server]:
     with s3.server() as one:
         yield one
 
 
-def holder(server: s3.Server, home: Path, name: str, address: str, seconds: float = 0.0, host: str = "") -> subprocess.Popen[str]:
+@pytest.fixture
+def server(one_server: s3.Server, monkeypatch: pytest.MonkeyPatch) -> s3.Server:
+    known(one_server, monkeypatch)
+    return one_server
+
+
+def known(server: s3.Server, monkeypatch: pytest.MonkeyPatch, **changed: str) -> None:
+    """Have every process that is started find the server."""
+    for name, value in {**server.environment, **changed}.items():
+        monkeypatch.setenv(name, value)
+
+
+def holder(home: Path, name: str, address: str, seconds: float = 0.0, host: str = "") -> subprocess.Popen[str]:
     script = (
         f"import socket; socket.gethostname = lambda: {host!r}\n{HOLDER}" if host else HOLDER
     )  # whether it lives cannot be seen then
     command = [sys.executable, "-c", script, name, address, str(seconds), str(home / "any")]
-    return subprocess.Popen(
-        command, env={**environment(home), **server.environment, "PYTHONPATH": str(Path.cwd())}, stdout=subprocess.PIPE, text=True
-    )
-
-
-def palms(server: s3.Server, home: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*sweeps.COMMAND, *arguments], env={**environment(home), **server.environment}, capture_output=True, text=True
-    )
-    assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
-    return done
+    return subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def metrics(home: Path) -> dict[tuple[str, str], float]:
@@ -77,15 +79,15 @@ def test_a_sweep_has_the_metrics_that_it_has_in_a_folder_and_another_home_finds_
     config = sweeps.experiment(tmp_path, {"tiny": sweeps.tiny_model(tmp_path / "model")})
     sweeps.palms(tmp_path / "folder", "run", str(config))
     there = ("--set", f"store.path=s3://{s3.BUCKET}/sweep")
-    palms(server, tmp_path / "one", "run", str(config), *there)
+    sweeps.palms(tmp_path / "one", "run", str(config), *there)
     assert metrics(tmp_path / "one") == metrics(tmp_path / "folder") != {}
-    again = palms(server, tmp_path / "two", "run", str(config), *there)
+    again = sweeps.palms(tmp_path / "two", "run", str(config), *there)
     assert metrics(tmp_path / "two") == metrics(tmp_path / "folder")
     assert "cached" in again.stdout + again.stderr
     assert not list((tmp_path / "two").glob("store/*"))
-    told = palms(server, tmp_path / "two", "status").stdout
+    told = sweeps.palms(tmp_path / "two", "status").stdout
     assert "COMPLETED" in told.upper() or "done" in told
-    finding = palms(server, tmp_path / "two", "doctor", "--verify").stdout
+    finding = sweeps.palms(tmp_path / "two", "doctor", "--verify").stdout
     assert f"s3://{s3.BUCKET}/sweep" in finding
     assert "checked by content" in finding
 
@@ -94,10 +96,10 @@ def test_a_damaged_object_is_made_again_by_the_next_run(server: s3.Server, tmp_p
     alone = {"arms": {"base": {"method": "none"}}, "contrasts": []}
     config = sweeps.experiment(tmp_path, {"tiny": sweeps.tiny_model(tmp_path / "model")}, **alone, **sweeps.TOXICITY)
     there = ("--set", f"store.path=s3://{s3.BUCKET}/damaged")
-    palms(server, tmp_path / "one", "run", str(config), *there)
+    sweeps.palms(tmp_path / "one", "run", str(config), *there)
     (drawn,) = (name for name in server.names("damaged/sampling/") if name.endswith("completions.jsonl"))
     server.put(drawn, b"{}\n")
-    told = palms(server, tmp_path / "two", "run", str(config), "--verify", *there)
+    told = sweeps.palms(tmp_path / "two", "run", str(config), "--verify", *there)
     assert "completions.jsonl has changed" in told.stdout + told.stderr + "".join(
         path.read_text() for path in (tmp_path / "two").glob("sweeps/*/state.json")
     )
@@ -106,7 +108,7 @@ def test_a_damaged_object_is_made_again_by_the_next_run(server: s3.Server, tmp_p
 
 def test_of_two_that_make_a_key_at_once_one_makes_it_and_both_have_it(server: s3.Server, tmp_path: Path) -> None:
     address = f"s3://{s3.BUCKET}/race"
-    both = [holder(server, tmp_path / name, name, address, 1.5) for name in ("one", "two")]
+    both = [holder(tmp_path / name, name, address, 1.5) for name in ("one", "two")]
     said = [process.communicate(timeout=120)[0].splitlines() for process in both]
     assert said[0] == said[1]
     assert said[0][-1] in {"one", "two"}
@@ -114,11 +116,11 @@ def test_of_two_that_make_a_key_at_once_one_makes_it_and_both_have_it(server: s3
 
 def test_a_writer_that_was_stopped_past_its_lease_does_not_overwrite(server: s3.Server, tmp_path: Path) -> None:
     address = f"s3://{s3.BUCKET}/stopped"
-    slow = holder(server, tmp_path / "one", "slow", address, 1.0, host="elsewhere")
+    slow = holder(tmp_path / "one", "slow", address, 1.0, host="elsewhere")
     assert slow.stdout is not None
     assert slow.stdout.readline() == "working\n"
     slow.send_signal(signal.SIGSTOP)
-    quick = holder(server, tmp_path / "two", "quick", address)
+    quick = holder(tmp_path / "two", "quick", address)
     assert quick.communicate(timeout=120)[0].splitlines()[-1] == "quick"
     slow.send_signal(signal.SIGCONT)
     assert slow.communicate(timeout=120)[0].splitlines()[-1] == "quick"
@@ -128,7 +130,7 @@ def test_a_writer_that_was_stopped_past_its_lease_does_not_overwrite(server: s3.
 def test_a_put_that_breaks_off_is_sent_again(server: s3.Server, tmp_path: Path) -> None:
     address = f"s3://{s3.BUCKET}/broken"
     server.way.break_off(rb"PUT /\S+value\.txt ", times=2)
-    one = holder(server, tmp_path / "one", "one", address)
+    one = holder(tmp_path / "one", "one", address)
     assert one.communicate(timeout=120)[0].splitlines()[-1] == "one"
     assert len(server.way.broken) == 2
 
@@ -137,20 +139,20 @@ def test_a_record_whose_answer_was_lost_is_the_writer_s_own(server: s3.Server, t
     """The put of a claim goes through twice: the second finds the first, which was its own."""
     address = f"s3://{s3.BUCKET}/answer"
     server.way.break_off(rb"PUT /\S+/1\.json ", times=1)
-    one = holder(server, tmp_path / "one", "one", address)
+    one = holder(tmp_path / "one", "one", address)
     assert one.communicate(timeout=120)[0].splitlines()[-1] == "one"
 
 
 def test_a_writer_that_dies_leaves_nothing_committed_and_the_next_one_goes_on(server: s3.Server, tmp_path: Path) -> None:
     address = f"s3://{s3.BUCKET}/killed"
-    one = holder(server, tmp_path / "one", "one", address, 60.0)
+    one = holder(tmp_path / "one", "one", address, 60.0)
     assert one.stdout is not None
     assert one.stdout.readline() == "working\n"
     time.sleep(0.5)
     one.kill()
     one.wait()
     assert not [name for name in server.names("killed/toy/") if name.endswith("2.json")]
-    two = holder(server, tmp_path / "two", "two", address)
+    two = holder(tmp_path / "two", "two", address)
     assert two.communicate(timeout=120)[0].splitlines()[-1] == "two"
 
 
@@ -168,21 +170,36 @@ def test_a_writer_that_dies_leaves_nothing_committed_and_the_next_one_goes_on(se
     ids=["no bucket", "no server", "no credentials"],
 )
 def test_what_cannot_be_written_to_is_one_line_before_any_stage(
-    server: s3.Server, tmp_path: Path, given: str, changed: dict[str, str], said: str
+    server: s3.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, changed: dict[str, str], said: str
 ) -> None:
     config = sweeps.experiment(tmp_path, {"tiny": sweeps.tiny_model(tmp_path / "model")})
-    given_environment = {**environment(tmp_path / "home"), **server.environment, **changed}
-    command = [*sweeps.COMMAND, "run", str(config), "--set", f"store.path={given}"]
-    refused = subprocess.run(command, env=given_environment, capture_output=True, text=True, timeout=180)
-    assert refused.returncode == 2, refused.stderr
-    assert said in refused.stderr.replace("\n", " ")
-    assert refused.stderr.count("\n") == 1
-    assert "Traceback" not in refused.stderr
+    known(server, monkeypatch, **changed)
+    refused = sweeps.palms(tmp_path / "home", "run", str(config), "--set", f"store.path={given}", status=2)
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
 
 
-def test_credentials_that_are_not_known_are_refused_in_one_line(tmp_path: Path) -> None:
-    with s3.server(strict=True) as strict:
+def test_credentials_that_are_not_known_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3.server(strict_after=1) as strict:
+        known(strict, monkeypatch)
         config = sweeps.experiment(tmp_path, {"tiny": sweeps.tiny_model(tmp_path / "model")})
-        refused = palms(strict, tmp_path / "home", "run", str(config), "--set", f"store.path=s3://{s3.BUCKET}/x", status=2)
-        assert f"s3://{s3.BUCKET}/x: refuses (PermissionError" in refused.stderr
-        assert "credentials that may get, put, list and delete there are required" in refused.stderr
+        refused = sweeps.palms(tmp_path / "home", "run", str(config), "--set", f"store.path=s3://{s3.BUCKET}/x", status=2)
+    assert refused.stderr.startswith(f"error: s3://{s3.BUCKET}/x: refuses (PermissionError")
+    assert "credentials that may get, put, list and delete there are required" in refused.stderr
+
+
+def test_what_was_made_when_credentials_ran_out_is_sent_with_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"s3://{s3.BUCKET}/expired"
+    with s3.server(strict_after=5) as strict:
+        old, new = strict.keys(2)
+        known(strict, monkeypatch, **old)
+        one = holder(tmp_path / "home", "one", address, 2.0)
+        assert one.stdout is not None
+        assert one.stdout.readline() == "working\n"
+        strict.withdraw(old, by=new)
+        _, said = one.communicate(timeout=120)
+        assert one.returncode == 1
+        assert said.splitlines()[-1].startswith(f"flows.engine.stores.bucket.Refused: {address}: refuses (PermissionError")
+        known(strict, monkeypatch, **new)
+        two = holder(tmp_path / "home", "two", address)
+        assert two.communicate(timeout=120)[0].splitlines()[-1] == "one"  # not made again
