@@ -76,10 +76,8 @@ class Run:
 
     def require_room(self) -> Ground:
         """The folders that it writes to, which can be written to. Raises BadInput."""
-        home, store = self.home, self.session.store
-        ground = require_room((home.root, home.sweeps, self.folder, home.prefect, home.mlflow, store.root))
-        store.ready()
-        return ground
+        home = self.home
+        return require_room((home.root, home.sweeps, self.folder, home.prefect, home.mlflow, self.session.store.root))
 
     def wrong(self, ground: Ground) -> str:
         """What is wrong with the folders that it writes to, as far as it has been seen; empty where nothing is."""
@@ -231,11 +229,12 @@ def planned(run: Run) -> list[Planned]:
 
 
 def ready(run: Run) -> None:
-    """Have the runner made ready for the stages that are to be made.
+    """Have the store and the runner made ready for the stages that are to be made.
 
     Raises:
-        BadInput: as `Runner.ready`.
+        BadInput: as `Store.ready` and `Runner.ready`.
     """
+    run.session.store.ready()
     rows = zip(run.dag.nodes, planned(run), strict=True)
     run.session.runner.ready(node for node, row in rows if row.state != "cached")
 

@@ -302,3 +302,26 @@ def test_a_store_of_another_format_is_refused(address: str, tmp_path: Path) -> N
 def test_a_node_s_folder_tells_which_address_it_is_of(address: str, tmp_path: Path, order: Order) -> None:
     made(store(address, tmp_path / "one"), order)
     assert address in (tmp_path / "one" / objects.ORIGIN).read_text()
+
+
+class Busy(MemoryFileSystem):
+    """As S3 answers where two put at once and neither has won yet."""
+
+    protocol = "busy"
+    conflicts = 0
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: object) -> None:
+        if mode == "create" and type(self).conflicts:
+            type(self).conflicts -= 1
+            raise OSError("An error occurred (ConditionalRequestConflict) when calling the PutObject operation")
+        super().pipe_file(path, value, mode=mode, **options)
+
+
+def test_a_put_that_met_another_asks_again(tmp_path: Path) -> None:
+    fsspec.register_implementation("busy", Busy, clobber=True)
+    bucket = Bucket(f"busy://{uuid4().hex}/store")
+    Busy.conflicts = 3
+    assert bucket.create("a", b"{}")
+    Busy.conflicts = 100
+    with pytest.raises(BadInput, match=r"does not answer \(OSError: .*ConditionalRequestConflict"):
+        bucket.create("b", b"{}")

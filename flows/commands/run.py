@@ -17,7 +17,7 @@ from flows.engine.home import Home
 from flows.engine.room import NoRoom
 from flows.engine.screen import BoardFile
 from flows.engine.servers import Server, ServerGone, require_tracker, running
-from flows.prepared import Run, planned, prepare_run
+from flows.prepared import Run, planned, prepare_run, ready
 from flows.request import request
 from flows.results import comparison
 from flows.serving.direct import run_here
@@ -63,6 +63,7 @@ def carry_out(run: Run, there: Server | None = None) -> int:
         if server is not None and handed_over:
             from flows.serving.submit import submitted
 
+            ready(run)  # what refuses is told here in a line, and not as a flow that failed
             state = submitted(run, server, began, out)
         else:
             state = run_here(run, out, there)

@@ -22,6 +22,7 @@ PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": 
 PATIENCE: Mapping[str, Mapping[str, Any]] = {"s3fs": {"config_kwargs": {"connect_timeout": 5, "retries": {"max_attempts": 2}}}}
 NEEDED = "credentials that may get, put, list and delete there are required"
 CHUNK = 2**22  # bytes
+CONFLICT, TRIES = "ConditionalRequestConflict", 5  # what S3 says where two put at once and neither has won yet: ask again
 
 
 class Refused(BadInput):
@@ -90,14 +91,19 @@ class Bucket:
         """Whether it was made with this content, which should be no other writer's: not if another was there. Of writers that come at once one
         makes it."""
         file_system, _ = self._at
-        try:
-            with self._in_words():
-                file_system.pipe_file(self._name(name), content, mode="create")
-        except FileExistsError:
-            return self.read([name]) == [content]  # a put whose answer was lost is sent again, and finds itself there
-        except FileNotFoundError as error:
-            raise BadInput(f"{self.address}: no such bucket ({error}); one that is there is required") from None
-        return True
+        for left in reversed(range(TRIES)):
+            try:
+                with self._in_words():
+                    file_system.pipe_file(self._name(name), content, mode="create")
+                return True
+            except FileExistsError:
+                return self.read([name]) == [content]  # a put whose answer was lost is sent again, and finds itself there
+            except FileNotFoundError as error:
+                raise BadInput(f"{self.address}: no such bucket ({error}); one that is there is required") from None
+            except Unreachable as error:
+                if not left or CONFLICT not in str(error):
+                    raise
+        raise AssertionError  # the last try returns or raises
 
     def write(self, name: str, content: bytes) -> None:
         """For an object that one writer alone has."""
