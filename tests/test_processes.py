@@ -340,3 +340,17 @@ def test_a_thousand_starts_from_several_threads_give_no_false_failure(tmp_path: 
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_what_a_shared_folder_shows_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = toy.node("a")
+    session = toy.session(tmp_path, [node])
+    find, looks = session.store.find, list[str]()
+
+    def late(stage: str, key: str, **how: bool) -> object:
+        looks.append(key)
+        return find(stage, key, **how) if len(looks) > 4 else None
+
+    monkeypatch.setattr(session.store, "find", late)
+    assert toy.make(session, node) == "not run before"
+    assert len(looks) == 5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shlex
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -299,6 +300,7 @@ class Group:
     GATHER_S = 0.15  # how long a process waits for siblings that become ready in the same moment
 
     MEANWHILE_S = 5.0
+    SEEN_S, LOOK_S = 60.0, 0.2  # NFS shows what others made a minute later at most (acdirmax)
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -357,7 +359,7 @@ class Group:
 
         def on_event(what: str, key: str, value: Any) -> None:
             if what == "committed":
-                found = session.store.find(node.stage.name, key)
+                found = self._seen(node.stage.name, key)
                 if isinstance(found, Manifest):
                     batch.pop(key, None)
                     begin(next(iter(batch), None))
@@ -381,6 +383,16 @@ class Group:
             crash = Crash("deterministic", "its process ended without committing this key")
         if crash is not None:
             self._blame(next(iter(batch), None), crash, batch)
+
+    def _seen(self, stage: str, key: str) -> Manifest | Damaged | None:
+        """What another process has committed just now; on another machine, it may take a shared folder's cache some time to show it."""
+        deadline = time.monotonic() + self.SEEN_S
+        while not isinstance(found := self._session.store.find(stage, key), Manifest) and not self._session.stopped:
+            if time.monotonic() >= deadline:
+                log.warning("%s/%s: was committed, and is not seen here: %s", stage, key, found.why if found else "not there")
+                break
+            time.sleep(self.LOOK_S)
+        return found
 
     def _blame(self, key: str | None, crash: Crash, batch: dict[str, tuple[Node, Order]]) -> None:
         """Bodies work in the order given, so the first key left is the one that failed; the others go into a fresh process."""
