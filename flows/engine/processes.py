@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 from flows.engine import machine
 from flows.engine.stores import folder_of, open_store
-from flows.engine.stores.folder import Store
+from flows.engine.stores.folder import Store, clear
 from flows.engine.stores.manifest import Manifest, Order
 from tasks.contract import Job, Resources
 
@@ -262,6 +262,7 @@ def _do(assignment: Assignment, send: Event, made_by: Mapping[str, Any]) -> None
                 there = store.find(order.stage, order.key, verify=assignment.verify)
                 there = there if isinstance(there, Manifest) else store.finish(order)
             if isinstance(there, Manifest):  # finished by someone else while we waited
+                clear(store.partial(order.stage, order.key))
                 send("committed", order.key, None)
             else:
                 mine.append(order.key)

@@ -74,7 +74,7 @@ class Store:
         folder = self.folder(stage, key)
         if not os.path.lexists(folder):
             return None
-        document = _kept(folder, stage, key)
+        document = kept(folder, stage, key)
         if isinstance(document, Damaged):
             return document
         wrong = changed(folder, document["files"], verify=verify) or lost(document, verify=verify)
@@ -88,7 +88,7 @@ class Store:
         """Every readable manifest of a stage, newest first, unchecked: for explanations, never for results."""
         paths = (self.root / stage).glob(f"*/{MANIFEST}")
         for path in sorted((p for p in paths if not p.parent.name.endswith(".partial")), key=lambda p: -p.stat().st_mtime_ns):
-            document = _kept(path.parent)
+            document = kept(path.parent)
             if not isinstance(document, Damaged):  # `find` reports it when its key is wanted
                 yield Manifest(path.parent, document)
 
@@ -141,17 +141,14 @@ class Store:
         work = self.partial(order.stage, order.key)
         if not (work / MANIFEST).is_file():
             return None
-        document = _kept(work, order.stage, order.key)
+        document = kept(work, order.stage, order.key)
         if isinstance(document, Damaged) or document["code"] != order.code or changed(work, document["files"], verify=True):
             return None
         return self._put(order.stage, order.key, document)
 
     def _put(self, stage: str, key: str, document: dict[str, Any]) -> Manifest:
         work, final = self.partial(stage, key), self.folder(stage, key)
-        if final.is_dir() and not final.is_symlink():  # damaged, or it would not have been made again
-            shutil.rmtree(final)
-        else:
-            final.unlink(missing_ok=True)
+        clear(final)  # what is there is damaged, or it would not have been made again
         work.rename(final)
         descriptor = os.open(final.parent, os.O_RDONLY)
         os.fsync(descriptor)
@@ -159,8 +156,17 @@ class Store:
         return Manifest(final, {name: value for name, value in document.items() if name != "whole"})
 
 
-def _kept(folder: Path, stage: str | None = None, key: str | None = None) -> dict[str, Any] | Damaged:
+def kept(folder: Path, stage: str | None = None, key: str | None = None) -> dict[str, Any] | Damaged:
+    """The manifest in a folder."""
     return opened(lambda: read_json(folder / MANIFEST), stage, key)
+
+
+def clear(place: Path) -> None:
+    """Have nothing there, whatever there was."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def changed(folder: Path, files: Mapping[str, Mapping[str, Any]], *, verify: bool) -> Damaged | None:

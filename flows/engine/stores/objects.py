@@ -20,7 +20,7 @@ from typing import Any
 from configs.problems import BadInput
 from flows.engine.lock import locked
 from flows.engine.stores.bucket import Bucket, Refused, Unreachable
-from flows.engine.stores.folder import Store, changed
+from flows.engine.stores.folder import Store, changed, clear, kept
 from flows.engine.stores.manifest import FORMAT, MANIFEST, Damaged, Manifest, lost, opened
 from flows.engine.stores.records import LeaseLost, Record, Records
 from model_registry.digests import sha256_file
@@ -77,7 +77,7 @@ class Objects(Store):
             return None
         if not record.is_output:
             return Damaged(str(record.document["damaged"]))
-        document = opened(lambda: dict(record.document["manifest"]), stage, key)
+        document = _manifest_of(record, stage, key)
         if isinstance(document, Damaged):
             return document
         if verify:
@@ -94,10 +94,8 @@ class Objects(Store):
         found = []
         for place, records in self._records.of_all([f"{stage}/{key}" for key in self._bucket.folders(stage)]).items():
             record = _newest(records)
-            if record is not None and record.is_output:
-                document = opened(lambda record=record: dict(record.document["manifest"]))  # type: ignore[misc]
-                if not isinstance(document, Damaged):
-                    found.append(self._manifest(place, record, document))
+            if record is not None and record.is_output and not isinstance(document := _manifest_of(record), Damaged):
+                found.append(self._manifest(place, record, document))
         yield from sorted(found, key=lambda one: str(one.facts["finished"]), reverse=True)
 
     def read(self, reference: str) -> Path:
@@ -122,8 +120,8 @@ class Objects(Store):
             if whole or Path(name).suffix not in WEIGHTS
         }
         with self._alone(place):
-            if not ((folder / MANIFEST).is_file() and read_json(folder / MANIFEST) == record.document["manifest"]):
-                shutil.rmtree(folder, ignore_errors=True)
+            if kept(folder) != _manifest_of(record):
+                clear(folder)
                 folder.mkdir(parents=True)
                 write_json(folder / MANIFEST, record.document["manifest"])
             missing = [name for name, entry in files.items() if changed(folder, {name: entry}, verify=False)]
@@ -218,6 +216,10 @@ class Objects(Store):
 def _newest(records: list[Record]) -> Record | None:
     """The last that says what the output is; claims say nothing of it."""
     return next((record for record in reversed(records) if not record.is_claim), None)
+
+
+def _manifest_of(record: Record, stage: str | None = None, key: str | None = None) -> dict[str, Any] | Damaged:
+    return opened(lambda: dict(record.document["manifest"]), stage, key)
 
 
 def _file(place: str, record: Record, name: str) -> str:
