@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests import sweeps
+from tests import commands, sweeps
 
+SETTINGS = {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", "RAY_AUTH_MODE": "disabled"}
 BIN = Path(sys.executable).parent
 GIB = 8
 
@@ -43,21 +44,23 @@ class Cluster:
         else:
             self._start("dask", "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", until="Scheduler at")
 
-    def join(self) -> subprocess.Popen[bytes]:
-        """One more node."""
+    def join(self, threads: int = 1, gib: int = GIB, gpus: int = 0, code: Path = commands.ROOT) -> subprocess.Popen[bytes]:
+        """One more node; the GPUs that it declares need not be there. `code`: the checkout that it has."""
         if self.engine == "ray":
-            room = ("--num-cpus=1", f"--memory={GIB * 2**30}")
-            return self._start("ray", "start", f"--address={self.address}", *self._ray(), *room, until="Ray runtime started")
-        room = ("--resources", f"threads=1 memory={GIB}", "--local-directory", str(self.folder))
-        return self._start("dask", "worker", self.address, "--no-dashboard", "--nthreads=4", *room, until="Registered to")
+            room = (f"--num-cpus={threads}", f"--memory={gib * 2**30}", f"--num-gpus={gpus}")
+            node = ("ray", "start", f"--address={self.address}", *self._ray(), *room)
+            return self._start(*node, until="Ray runtime started", code=code)
+        room = ("--resources", f"threads={threads} memory={gib} gpus={gpus}", "--local-directory", str(self.folder))
+        node = ("dask", "worker", self.address, "--no-dashboard", "--nthreads=4", *room)
+        return self._start(*node, until="Registered to", code=code)
 
     @staticmethod
     def _ray() -> tuple[str, ...]:
         return ("--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
 
-    def _start(self, *command: str, until: str) -> subprocess.Popen[bytes]:
+    def _start(self, *command: str, until: str, code: Path = commands.ROOT) -> subprocess.Popen[bytes]:
         told = self.folder / f"{len(self.started)}.log"
-        environment = sweeps.environment(self.folder) | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+        environment = sweeps.environment(self.folder) | {"PYTHONPATH": str(code)} | SETTINGS
         with told.open("wb") as log:
             process = subprocess.Popen(
                 [BIN / command[0], *command[1:]], stdout=log, stderr=log, start_new_session=True, env=environment

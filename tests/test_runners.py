@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,26 +13,38 @@ from configs.problems import BadInput
 from flows.engine.runners import remote
 from flows.engine.runners.dask import Dask
 from flows.engine.runners.ray import Ray
-from tasks.contract import Resources
+from tasks.contract import File, Resources
 from tests import sweeps, toy
 
 
-def test_every_node_has_this_program_and_sees_its_folders(tmp_path: Path) -> None:
-    with remote.signs([tmp_path / "store", tmp_path]) as signs:
-        own = remote.has(signs)
-        assert own.lacks is None
-        remote.require_same("cluster: Ray at a:1", [own, own], own)
-        moved = remote.has([signs[0], tmp_path / "elsewhere" / signs[1].name])
+def test_every_node_has_this_program_and_sees_its_folders_and_files(tmp_path: Path) -> None:
+    host = f"node {platform.node()}"
+    runner = Dask("a:1", ())
+    own = remote.Terms.of_here([tmp_path / "store", tmp_path], [], runner)
+    assert remote.lacks(replace(own, paths=[str(tmp_path)])) == ""
+    remote.require_none("cluster: Ray at a:1", ["", ""])
+    with pytest.raises(BadInput, match=r"^cluster: Ray at a:1: what it lacks$"):
+        remote.require_none("cluster: Ray at a:1", ["", "what it lacks"])
+    assert (
+        remote.lacks(replace(own, paths=[f"{tmp_path}/x.yaml"]))
+        == f"{host} does not see {tmp_path}/x.yaml; it is required there, on every node"
+    )
+    moved = replace(own, signs=[tmp_path / "elsewhere" / own.signs[1].name])
+    assert remote.lacks(moved) == f"{host} does not see {tmp_path}/elsewhere; a folder that every node has there is required"
+    for name in (remote.PROJECT, *remote.LIBRARIES, "python"):
+        told = remote.lacks(replace(own, versions={**own.versions, name: "0.1"}))
+        assert told == f"{host} has {name} {own.versions[name]}; 0.1, as here, is required on every node"
+    assert remote.lacks(replace(own, versions={"more": "1"})) == f"{host} has more none; 1, as here, is required on every node"
+    del runner
     assert not list((tmp_path / "store").iterdir())
-    with pytest.raises(BadInput, match=rf"does not see {tmp_path}/elsewhere; a folder that every node has there is required"):
-        remote.require_same("cluster: Ray at a:1", [own, moved], own)
-    for name in (*remote.LIBRARIES, "python"):
-        other = replace(own, host="b", versions={**own.versions, name: "0.1"})
-        with pytest.raises(BadInput, match=rf"^cluster: Ray at a:1: node b has {name} 0\.1; {own.versions[name]}, as here, is"):
-            remote.require_same("cluster: Ray at a:1", [own, other], own)
-        without = replace(own, versions={key: value for key, value in own.versions.items() if key != name})
-        with pytest.raises(BadInput, match=f"has {name} none"):
-            remote.require_same("cluster: Ray at a:1", [without], own)
+
+
+def test_what_an_experiment_names_is_what_inputs_and_settings_say(tmp_path: Path) -> None:
+    (model := tmp_path / "model").mkdir()
+    (prompts := tmp_path / "prompts.yaml").touch()
+    below = toy.node("b", toy.node("a", note="/" + "x" * 5000))
+    nodes = [replace(toy.node("c", note=str(model), do="fail"), inputs={"prompts": File.of(prompts)}), below]
+    assert remote.named(nodes) == [str(model), str(prompts)]
 
 
 def test_room_is_on_one_node_not_on_all_together() -> None:

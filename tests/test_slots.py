@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.engine import machine
-from flows.engine.runners.slots import Slots
+from flows.engine.runners.slots import Slots, memory_slot_gib
 from tasks.contract import Resources
 from tests import sweeps
 
@@ -21,7 +21,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from flows.engine import machine
-from flows.engine.runners.slots import Slots
+from flows.engine.runners.slots import Slots, memory_slot_gib
 from tasks.contract import Resources
 with Slots(Path(sys.argv[1]), Resources(2, 4.0)).held(Resources(int(sys.argv[2]), 1.0)) as mine:
     print(mine["thread"], flush=True)
@@ -99,6 +99,19 @@ def test_what_exceeds_the_machine_gets_all_of_it_and_gpus_are_told_apart(tmp_pat
         assert one is not None
         assert other is not None
         assert one["gpu"] + other["gpu"] == [0, 1]
+
+
+def test_a_machine_of_terabytes_has_some_hundred_slots_of_memory(tmp_path: Path) -> None:
+    assert [memory_slot_gib(gib) for gib in (0.5, 24.0, 256.0, 257.0, 2048.0)] == [1, 1, 1, 2, 8]
+    slots = Slots(tmp_path, Resources(1, 2048.0), memory_gib=memory_slot_gib(2048.0))
+    with slots.held(Resources(1, 1e6)):
+        assert len(list(tmp_path.glob("memory.*"))) == 256
+    with slots.held(Resources(1, 2040.1)) as mine:
+        assert mine is not None
+        assert len(mine["memory"]) == 256
+    with slots.held(Resources(1, 8.0)) as mine:
+        assert mine is not None
+        assert mine["memory"] == [0]
 
 
 def test_of_gpus_those_are_shared_out_that_the_environment_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

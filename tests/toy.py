@@ -35,6 +35,8 @@ LIGHT = Stage(name="light", version="1", body="tests.toy:run")
 
 
 def run(jobs: Sequence[Job]) -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE  # here: this module is imported before a process has its environment
+
     for job in jobs:
         settings: Settings = job.settings
         if settings.note:
@@ -58,7 +60,9 @@ def run(jobs: Sequence[Job]) -> None:
             float((path / "value.txt").read_text()) for role, path in job.inputs.items() if role.startswith("up")
         )
         (job.work / "value.txt").write_text(f"{total}\n")
-        write_json(job.work / "when.json", {"time": time.time()})
+        write_json(
+            job.work / "when.json", {"time": time.time(), "hub": HF_HUB_CACHE, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        )
         write_metrics(job.work, [Metric("total", total, n=1)])
         job.commit(volatile=("when.json",))
 

@@ -32,6 +32,14 @@ def digest_of_modules(*modules: str) -> str:
     return hashlib.sha256("".join(f"{p.name}:{hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in files).encode()).hexdigest()
 
 
+@cache
+def project_digest() -> str:
+    """sha256 over all modules of this project and the data files beside them, as they are when it is first asked."""
+    files = sorted(path for name in ("flows", *OURS) for path in (ROOT / name).rglob("*") if path.suffix in {".py", *DATA})
+    told = "".join(f"{path.relative_to(ROOT)}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n" for path in files)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
 def module_files(module: str) -> set[Path]:
     found: dict[str, Path] = {}
     queue = [module]

@@ -229,6 +229,8 @@ def _child(assignment: Assignment, sender: Connection, made_by: Mapping[str, Any
 
     try:
         os.environ.update(environment)
+        if any(name.startswith("HF_") for name in environment):  # another home's, on a node that has served one
+            importlib.reload(importlib.import_module("huggingface_hub.constants"))  # which the fork server read as it began
         _divert_output(assignment.log)
         _set_threads(assignment.resources.threads)
         keep_freed_memory()

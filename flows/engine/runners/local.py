@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from flows.engine import machine, processes
 from flows.engine.processes import INTERRUPTED, Assignment, Crash, Event
 from flows.engine.runners.admission import Admission
-from flows.engine.runners.slots import Slots, folder
+from flows.engine.runners.slots import Slots, folder, memory_slot_gib
 from tasks.contract import Node, Resources
 
 
@@ -17,8 +17,9 @@ class Local:
     def __init__(self, most: Resources) -> None:
         self.room: Resources | None = most
         self.admission = Admission(most)
-        threads, memory_gib = max(most.threads, machine.cores()), max(most.memory_gib, machine.memory_gib())
-        self.slots = Slots(folder(), Resources(threads, memory_gib), machine.gpu_names())
+        has = machine.memory_gib()
+        total = Resources(max(most.threads, machine.cores()), max(most.memory_gib, has))
+        self.slots = Slots(folder(), total, machine.gpu_names(), memory_slot_gib(has))
 
     def ready(self, nodes: Iterable[Node]) -> None:
         """Start the fork server with what these will import; for none of them, none is needed."""

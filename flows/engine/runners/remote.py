@@ -1,27 +1,30 @@
 """What a node of a cluster is asked, and what it does for a stage: the half of a runner that is executed elsewhere.
 
 A node does what this machine would: it starts a process from a fork server of its own, and that takes the key's lock. So it must have this program,
-with the same code and libraries, and see the store and the sweep's folder under the same paths.
+with the same code and libraries, and see the store, the sweep's folder and what an experiment names under the same paths. A node is asked
+before anything starts, and again with each assignment: one that joined later was asked nothing.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from uuid import uuid4
 
 from configs.problems import BadInput
 from flows.engine import machine, processes
+from flows.engine.code import project_digest
 from flows.engine.processes import Assignment, Crash, Event
 from model_registry.home import home_folder
-from tasks.contract import Node, Resources
+from tasks.contract import File, Node, Resources, settings_document
 
-LIBRARIES = ("palms-sweep", "torch", "transformers", "peft")
+PROJECT = "palms-sweep"
+LIBRARIES = ("torch", "transformers", "peft")
 PASSED = (
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -33,56 +36,89 @@ PASSED = (
 
 
 @dataclass(frozen=True)
-class Has:
-    """What a node says of itself."""
+class Terms:
+    """What every node is to have as this machine has it, and what stages read of this process's environment."""
 
-    host: str
     versions: Mapping[str, str]
-    lacks: str | None  # the first folder in which it does not see what this machine put there
+    signs: Sequence[Path]
+    paths: Sequence[str]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def of_here(cls, folders: Sequence[Path], nodes: Iterable[Node], holder: object) -> Terms:
+        """For these nodes, with a file in each folder, as long as `holder` and this program live: who sees it sees the same folder."""
+        signs = [folder / f".sign.{uuid4().hex}" for folder in folders]
+        weakref.finalize(holder, _take_away, signs)
+        for sign in signs:
+            sign.parent.mkdir(parents=True, exist_ok=True)
+            sign.touch()
+        return cls(versions(), signs, named(nodes), environment())
 
 
-@contextmanager
-def signs(folders: Sequence[Path]) -> Iterator[list[Path]]:
-    """A file in each folder for the time of the block: who sees it sees the same folder."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as kept:
-        yield [Path(kept.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix=".sign.")).name) for folder in folders]
+def _take_away(signs: Iterable[Path]) -> None:
+    for sign in signs:
+        sign.unlink(missing_ok=True)
 
 
-def has(signs: Sequence[Path]) -> Has:
-    """Asked of every node, and of this machine."""
-    versions = {"python": platform.python_version(), **{name: version(name).partition("+")[0] for name in LIBRARIES}}
-    return Has(platform.node(), versions, next((str(sign.parent) for sign in signs if not sign.is_file()), None))
+def versions() -> dict[str, str]:
+    """What has to be the same everywhere, by name; CPU and CUDA builds of one version count as the same."""
+    libraries = {name: version(name).partition("+")[0] for name in LIBRARIES}
+    project = f"{version(PROJECT)} of code {project_digest()[:12]}"
+    return {"python": platform.python_version(), **libraries, PROJECT: project}
 
 
 def environment() -> dict[str, str]:
-    """What stages read of this process's environment. Secrets are not passed on: nodes have their own."""
-    return {"PALMS_HOME": str(home_folder())} | {name: os.environ[name] for name in PASSED if name in os.environ}
+    """Without secrets: nodes have their own. The hub's cache is always named where it is set: a worker may have had another sweep's before."""
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    cache = {"HF_HUB_CACHE": str(Path(passed["HF_HOME"]) / "hub")} if "HF_HOME" in passed else {}
+    return {"PALMS_HOME": str(home_folder()), **cache, **passed}
 
 
-def stage(assignment: Assignment, given: Mapping[str, str], tell: Event, stopped: Callable[[], bool]) -> Crash | None:
-    """Executed on a node. The environment is the worker's as its fork server starts, which imports what reads the hub's variables, and each
-    process's own: one worker may serve sweeps of several homes, one after the other."""
-    os.environ.update(given)
+def named(nodes: Iterable[Node]) -> list[str]:
+    """The files and folders that stages read and no stage makes: inputs, and what a setting names that is here, such as a model's folder."""
+    found: set[str] = set()
+    for node in nodes:
+        found |= {str(given.path.absolute()) for given in node.inputs.values() if isinstance(given, File)}
+        found |= {text for text in settings_document(node.settings).values() if isinstance(text, str) and _is_place(text)}
+    return sorted(found)
+
+
+def _is_place(text: str) -> bool:
+    try:
+        return Path(text).is_absolute() and Path(text).exists()
+    except OSError:  # too long for a name
+        return False
+
+
+def lacks(terms: Terms) -> str:
+    """Executed on a node: what keeps it from doing as this machine would, in a line; empty where nothing does."""
+    host, own = f"node {platform.node()}", versions()
+    for name, ours in terms.versions.items():
+        if own.get(name) != ours:
+            return f"{host} has {name} {own.get(name, 'none')}; {ours}, as here, is required on every node"
+    for sign in terms.signs:
+        if not sign.is_file():
+            return f"{host} does not see {sign.parent}; a folder that every node has there is required"
+    for path in terms.paths:
+        if not Path(path).exists():
+            return f"{host} does not see {path}; it is required there, on every node"
+    return ""
+
+
+def stage(assignment: Assignment, terms: Terms, gpus: str, tell: Event, stopped: Callable[[], bool]) -> Crash | None:
+    """Executed on a node. `gpus`: CUDA's names of those that the stage holds; of one that holds none it is empty, and it sees none."""
+    if wrong := lacks(terms):
+        return Crash("deterministic", wrong)
+    os.environ.update(terms.environment)  # which the fork server starts with, if it does not run yet
     processes.forget_the_entry_module()
     tell("begun", "", platform.node())
-    gpus = {
-        name: os.environ[name] for name in (machine.VISIBLE,) if name in os.environ
-    }  # this task's; the fork server has the first one's
-    return processes.run(assignment, tell, stopped=stopped, environment={**given, **gpus})
+    return processes.run(assignment, tell, stopped=stopped, environment={**terms.environment, machine.VISIBLE: gpus})
 
 
-def require_same(cluster: str, found: Iterable[Has], own: Has) -> None:
-    """Raises BadInput for the first node that has other versions, or does not see a folder."""
-    for node in found:
-        if other := next((name for name in own.versions if node.versions.get(name) != own.versions[name]), None):
-            theirs, ours = node.versions.get(other, "none"), own.versions[other]
-            raise BadInput(f"{cluster}: node {node.host} has {other} {theirs}; {ours}, as here, is required on every node")
-        if node.lacks:
-            raise BadInput(
-                f"{cluster}: node {node.host} does not see {node.lacks}; a folder that every node has there is required"
-            )
+def require_none(cluster: str, lacking: Iterable[str]) -> None:
+    """Raises BadInput for the first node that lacks something."""
+    if wrong := next(filter(None, lacking), None):
+        raise BadInput(f"{cluster}: {wrong}")
 
 
 def require_room(cluster: str, nodes: Iterable[Node], places: Sequence[Resources]) -> None:

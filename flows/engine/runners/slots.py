@@ -19,6 +19,7 @@ from flows.engine.lock import locked
 from tasks.contract import Resources
 
 LOOK_S = 0.1
+MOST_OF_MEMORY = 256  # slots, each a file; taking some looks at all
 
 
 def folder() -> Path:
@@ -37,14 +38,19 @@ def folder() -> Path:
     return place
 
 
-class Slots:
-    """`total`: how many there are; of memory one a GiB. `gpus`: their names, where they have any but their numbers."""
+def memory_slot_gib(machine_gib: float) -> int:
+    """How much a slot of memory stands for, of a machine's own memory: the same for whoever runs stages there, whatever he may take."""
+    return math.ceil(machine_gib / MOST_OF_MEMORY)
 
-    def __init__(self, place: Path, total: Resources, gpus: Sequence[str] = ()) -> None:
-        self.place = place
+
+class Slots:
+    """`total`: what there is; of memory one slot every `memory_gib`. `gpus`: their names, where they have any but their numbers."""
+
+    def __init__(self, place: Path, total: Resources, gpus: Sequence[str] = (), memory_gib: int = 1) -> None:
+        self.place, self.memory_gib = place, memory_gib
         self.names: dict[str, Sequence[int | str]] = {
             "thread": range(total.threads),
-            "memory": range(math.ceil(total.memory_gib)),
+            "memory": range(math.ceil(total.memory_gib / memory_gib)),
             "gpu": gpus or range(total.gpus),
         }
 
@@ -54,7 +60,7 @@ class Slots:
     ) -> Iterator[Mapping[str, list[int | str]] | None]:
         """Hold as many as are needed, all of a kind where that is more than there are; yields which, or None once `stopped`. Nobody takes any
         while another waits for his: who needs much is not passed by for ever."""
-        wanted = {"thread": need.threads, "memory": math.ceil(need.memory_gib), "gpu": need.gpus}
+        wanted = {"thread": need.threads, "memory": math.ceil(need.memory_gib / self.memory_gib), "gpu": need.gpus}
         had = None
         with ExitStack() as kept:
             while had is None and not stopped():
