@@ -58,6 +58,7 @@ Rate = Annotated[float, Field(strict=True, gt=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(strict=True, ge=0.0), AfterValidator(abs)]  # −0.0 is 0.0, and no other key
 Positive = Annotated[float, Field(strict=True, gt=0.0)]
 Threads = Annotated[int, Field(strict=True, ge=1, le=1024)]  # OpenMP starts as many as it is told
+Shards = Annotated[int, Field(strict=True, ge=1, le=1024)]
 Temperature = Annotated[NotNegative, Field(le=1000.0), AfterValidator(_divides)]
 NotNull = BeforeValidator(_given)  # a key that may be left out, but not left blank
 

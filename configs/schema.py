@@ -26,6 +26,7 @@ from configs.fields import (
     Section,
     Seed,
     SetName,
+    Shards,
     Share,
     SizeName,
     Temperature,
@@ -112,6 +113,11 @@ class Fairness(Section):
 def _is_none(given: object) -> bool:
     """What came later and is not given is as if it could not be: keys and ids of sweeps stay what they were."""
     return given is None
+
+
+def _is_one(given: object) -> bool:
+    """As `_is_none`, of a number of which there was one."""
+    return given == 1
 
 
 class EarlyStopping(Section):
@@ -270,6 +276,15 @@ class Numerics(Section):
     decode_batch: Literal["auto"] | Annotated[Count, Field(le=65_536)] = Field(
         64, description="rows of an arm that are decoded together; auto: as memory allows, of real models; part of the key"
     )
+    shards: Shards | Annotated[dict[SizeName, Shards], Field(min_length=1)] = Field(
+        1,
+        exclude_if=_is_one,
+        description="devices that a model is spread over, one number, or one for each size that takes several: processes that tune all of its "
+        "weights, each with a share of them (part of the key), and GPUs of all else that runs it",
+    )
+
+    def shards_for(self, size: str) -> int:
+        return self.shards.get(size, 1) if isinstance(self.shards, dict) else self.shards
 
 
 class Limits(Section):

@@ -247,7 +247,8 @@ class Nodes:
         if arm.max_drift is not None:
             reads |= self._prose(model)
         stage = preference.TUNING if arm.prefers else finetune.STAGE
-        return self._run(stage, place, chosen, reads, method.bytes_for(methods.options(arm)), _params(model))
+        each = method.bytes_for(methods.options(arm))
+        return self._run(stage, place, chosen, reads, each, _params(model), shards=self._spread(place))
 
     def _reward(self, arm: Tuned, model: Model, read: Reads, place: Axes) -> Node:
         """The reward model that an arm is tuned by."""
@@ -397,7 +398,7 @@ class Nodes:
             new = max((suite.max_new_tokens for suite in self.experiment.suites.values()), default=1)
             memory = int(machine.memory_limit_gib(self.experiment))
         chosen = prepare.SettlingSettings(template, precision, rows, new, memory)
-        need = self._need(self.numerics, prepare.CHECK_BYTES, params)
+        need = self._need(self.numerics, prepare.CHECK_BYTES, params, self._spread(prepared.axes))
         reads: Reads = {"model": prepared}
         self.settling[prepared] = Node(prepare.SETTLING, prepared.axes, chosen, reads, numerics=self.numerics, resources=need)
 
@@ -414,16 +415,25 @@ class Nodes:
         each: int,
         params: int | None,
         role: str = "model",
+        shards: int = 1,
         **more: Any,
     ) -> Node:
         """A node that runs a model, which it reads in a role, in the numerics that are found for it; scorers are single precision, whatever is
-        asked for the rest. `each`: bytes a parameter."""
+        asked for the rest. `each`: bytes a parameter. `shards`: processes that it is done in, which share the threads where nobody said how many."""
         numerics, model = self.numerics, reads[role]
+        if shards > 1:
+            share = shards if self.experiment.numerics.threads == AUTO else 1
+            numerics = replace(numerics, shards=shards, threads=max(1, numerics.threads // share))
         if isinstance(model, Node) and model.stage == prepare.SCORER:
             numerics = replace(numerics, precision="fp32")
         elif isinstance(model, Node) and model in self.settling:
             reads, numerics = {**reads, NUMERICS: self.settling[model]}, replace(numerics, precision=AUTO)
-        return Node(stage, place, chosen, reads, numerics=numerics, resources=self._need(numerics, each, params), **more)
+        need = self._need(numerics, each, params, self._spread(place) if role == "model" else 1)
+        return Node(stage, place, chosen, reads, numerics=numerics, resources=need, **more)
+
+    def _spread(self, place: Axes) -> int:
+        """How many devices the model of a place takes."""
+        return 1 if place.size is None else self.experiment.numerics.shards_for(place.size)
 
     def _arms(self) -> Iterator[tuple[str, int | None]]:
         """Arm and dataset size; an untuned arm has no dataset."""
@@ -431,12 +441,12 @@ class Nodes:
             sizes = (None,) if isinstance(arm, Untuned) else self.experiment.train_samples
             yield from ((name, train_samples) for train_samples in sizes)
 
-    def _need(self, numerics: Numerics, bytes_per_parameter: int = 0, params: int | None = None) -> Resources:
-        """What a stage's process needs, estimated from the size of its model; without parameters the overhead alone is declared."""
+    def _need(self, numerics: Numerics, bytes_per_parameter: int = 0, params: int | None = None, gpus: int = 1) -> Resources:
+        """What a stage's processes need, estimated from the size of its model; without parameters the overhead alone is declared."""
         return Resources(
-            threads=numerics.threads,
-            memory_gib=OVERHEAD_GIB + bytes_per_parameter * (params or 0) / 2**30,
-            gpus=1 if numerics.device == "cuda" and bytes_per_parameter else 0,
+            threads=numerics.threads * numerics.shards,
+            memory_gib=OVERHEAD_GIB * numerics.shards + bytes_per_parameter * (params or 0) / 2**30,
+            gpus=gpus if numerics.device == "cuda" and bytes_per_parameter else 0,
             timeout_s=self.experiment.limits.stage_timeout_s,
         )
 

@@ -136,6 +136,7 @@ def gather(experiment: Experiment, folder: Path, *, rows: bool = True, weights: 
     problems += _room(experiment, models)
     problems += _steps(experiment)
     problems += _folds(experiment)
+    problems += _shards(experiment, models)
     if experiment.numerics.device == "cuda" and experiment.engine == "local" and not gpus():
         problems.append("numerics.device: cuda, and this machine has no NVIDIA driver; auto or cpu is accepted")
     inputs = Inputs(tuple(models), datasets, preferences, suites, positions_file, files, beside, given)
@@ -301,6 +302,26 @@ def _steps(experiment: Experiment) -> Iterator[str]:
             for count in experiment.train_samples:
                 if arm.step > (last := steps_of(tuned, count)):
                     yield f"arms.{name}.step: {arm.step}; tuning {arm.of} on {count} samples takes {last} steps, and at most so many are accepted"
+
+
+def _shards(experiment: Experiment, models: Sequence[Model]) -> Iterator[str]:
+    """What is spread over several devices can be, and these are there."""
+    asked, sizes = experiment.numerics.shards, dict.fromkeys(model.size for model in models)
+    if isinstance(asked, dict) and (unknown := sorted(asked.keys() - sizes)):
+        yield f'numerics.shards: no size is called "{unknown[0]}"; sizes: {", ".join(sizes)}'
+    spread = {size: count for size in sizes if (count := experiment.numerics.shards_for(size)) > 1}
+    if not spread:
+        return
+    size, most = max(spread.items(), key=lambda one: one[1])
+    at = f"numerics.shards: {most} for size {size}"
+    for name, arm in experiment.arms.items():
+        if isinstance(arm, Tuned) and not methods.found()[arm.method].shards:
+            able = ", ".join(name for name, method in methods.found().items() if method.shards)
+            yield f"{at}: arms.{name} is tuned by {arm.method}, which needs the whole model in one process; {able}, or shards of 1, is required"
+        elif isinstance(arm, Tuned) and arm.batch < most:
+            yield f"{at}: arms.{name}.batch is {arm.batch}, and each process reads a sample of it; at most so many shards are accepted"
+    if experiment.engine == "local" and experiment.numerics.device != "cpu" and 0 < gpus() < most:
+        yield f"{at}: this machine has {gpus()} GPUs, and at most so many are accepted"
 
 
 def _given(

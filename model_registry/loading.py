@@ -77,7 +77,8 @@ def load_tokenizer(place: Path) -> PreTrainedTokenizerBase:
 def load_model(
     folder: Path, *, precision: str, device: str, attention: str = PLAIN, adapter: Path | None = None
 ) -> PreTrainedModel:
-    """The folder's model in evaluation mode, with the adapter on it if one is given.
+    """The folder's model in evaluation mode, with the adapter on it if one is given. On CUDA, where several devices are visible, its layers are
+    spread over them (accelerate's `dispatch_model`): a stage sees no more of them than it was given, and is given several where a model takes them.
 
     attention: the plain kind ("eager"), which exists for every architecture and whose backward pass repeats to the bit on every device, or the
     fused one ("sdpa"), in whose place an architecture that has none takes the plain one.
@@ -89,8 +90,9 @@ def load_model(
 
     check_folder(folder)
     weights = weight_files(file.name for file in folder.iterdir())
+    spread = {"device_map": "auto"} if device == "cuda" and _devices() > 1 else {}
     try:
-        model, told = open_weights(AutoModelForCausalLM, folder, precision, attention)
+        model, told = open_weights(AutoModelForCausalLM, folder, precision, attention, **spread)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{folder}: {weights[0]} holds more than tensors; a file that torch opens with weights_only is required"
@@ -101,12 +103,35 @@ def load_model(
             raise ValueError(
                 f"{folder}: weights have {kind.replace('_', ' ')} ({sorted(map(str, told[kind]))[0]}, …); weights that fit config.json are required"
             )
+    _settle(model if spread else model.to(device))
+    return model if adapter is None else put_adapter(model, adapter)
+
+
+def hollow_model(folder: Path, *, precision: str, attention: str = PLAIN) -> PreTrainedModel:
+    """What `load_model` makes of the folder's configuration: its weights have shapes and no numbers (torch's meta device), its buffers are whole."""
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    quiet()
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    if attention != PLAIN and not _has_fused(AutoModelForCausalLM, folder):
+        attention = PLAIN
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=False, dtype=getattr(torch, PRECISIONS[precision]), attn_implementation=attention
+        )
+    model.tie_weights()  # again: each was emptied by itself
+    _settle(model)
+    return model
+
+
+def _settle(model: PreTrainedModel) -> None:
     model.config.name_or_path = ""  # a path of this machine, which would be saved along
     model.name_or_path = ""
-    model.to(device).eval()
+    model.eval()
     if (output := model.get_output_embeddings()) is not None:
         output.register_forward_pre_hook(_evenly_spaced)
-    return model if adapter is None else put_adapter(model, adapter)
 
 
 def _evenly_spaced(_output: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -143,6 +168,12 @@ def open_weights(auto: Any, folder: Path, precision: str, attention: str = PLAIN
         **options,
     )
     return model, told
+
+
+def _devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _has_fused(auto: Any, folder: Path) -> bool:

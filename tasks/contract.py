@@ -65,6 +65,7 @@ class Numerics:
     precision: str = "fp32"  # fp32 | bf16, or AUTO
     threads: int = 1
     attention: str = field(default="eager", metadata=UNSAID)  # eager | sdpa
+    shards: int = field(default=1, metadata=UNSAID)  # processes that one model is tuned in, of `threads` each
 
     @property
     def loading(self) -> dict[str, Any]:
@@ -174,7 +175,8 @@ class Job:
     inputs: Mapping[str, Path]
     work: Path
     numerics: Numerics
-    # volatile=(files whose bytes may differ between equal runs,), requires={place elsewhere: sha256}, among=jobs that share the seconds
+    # volatile=(files whose bytes may differ between equal runs,), requires={place elsewhere: sha256}, among=jobs that share the seconds,
+    # beside_gib=what processes of the body's own held at their peak
     commit: Callable[..., None]
     places: Mapping[str, Axes] = field(default_factory=dict)  # where each input stands in this sweep
     progress: Callable[[int, int, str], None] = lambda done, total, unit: None

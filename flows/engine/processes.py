@@ -280,8 +280,10 @@ def _do(assignment: Assignment, send: Event, made_by: Mapping[str, Any]) -> None
 
 
 def _job(order: Order, store: Store, send: Event, watch: Stopwatch) -> Job:
-    def commit(volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None, among: int = 1) -> None:
-        store.commit(order, watch.facts(among), volatile, requires)
+    def commit(
+        volatile: tuple[str, ...] = (), requires: Mapping[str, str] | None = None, among: int = 1, beside_gib: float = 0.0
+    ) -> None:
+        store.commit(order, watch.facts(among, beside_gib), volatile, requires)
         send("committed", order.key, None)
 
     return Job(
@@ -321,8 +323,9 @@ class Stopwatch:
         self._last, self._peak = time.monotonic(), 0.0
         forget_peak()
 
-    def facts(self, among: int) -> dict[str, Any]:
-        """What is recorded beside a result and is no part of its identity. `among` so many results, this one and later ones, the time went."""
+    def facts(self, among: int, beside_gib: float = 0.0) -> dict[str, Any]:
+        """What is recorded beside a result and is no part of its identity. `among` so many results, this one and later ones, the time went;
+        `beside_gib`: memory of further processes."""
         seconds = (time.monotonic() - self._last) / among
         self._last += seconds
         self._peak = max(self._peak, peak_gib())
@@ -330,7 +333,7 @@ class Stopwatch:
         forget_peak()
         return {
             "seconds": round(seconds, 3),
-            "peak_memory_gib": round(peak, 3),
+            "peak_memory_gib": round(peak + beside_gib, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **self._made_by,
         }

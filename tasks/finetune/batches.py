@@ -65,6 +65,9 @@ class Batches(torch.utils.data.Dataset[dict[str, Any]]):
     """One item a step: the step's samples, the longest first, cut into pieces that fit into memory, each padded on the right to its longest, or a
     little more (`even`); and what a regulariser reads beside them (`further`), cut by itself.
 
+    `part`: which of how many ranks reads them. The longest sample goes to the first, the next to the second, and so on; all make equally many
+    passes, since each takes part in every one, and who has read its samples reads a row that counts nothing. A step's weight is that of all.
+
     Right padding needs no attention mask in a causal model: no token looks ahead at it, and its own loss weighs nothing.
     """
 
@@ -76,9 +79,10 @@ class Batches(torch.utils.data.Dataset[dict[str, Any]]):
         filler: int,
         further: Callable[[int], list[dict[str, torch.Tensor]]] = lambda step: [],
         micro_tokens: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.samples, self.batches, self.filler, self.further = samples, batches, filler, further
-        self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
+        self.micro_batch, self.micro_tokens, self.part = micro_batch, micro_tokens, part
         self._longest = max((len(sample.tokens) for sample in samples), default=0)  # which the model can read
 
     def __len__(self) -> int:
@@ -88,14 +92,21 @@ class Batches(torch.utils.data.Dataset[dict[str, Any]]):
         places = self.batches[step]
         chosen = [self.samples[place] for place in places]
         return {
-            "pieces": [self._pad(piece) for piece in self._pieces(chosen)],
+            "pieces": [self._pad(piece) for piece in self._own(chosen)],
             "weight": sum(sum(sample.weights) for sample in chosen),
             "further": self.further(step),
         }
 
-    def _pieces(self, chosen: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    def _own(self, chosen: Sequence[Sample]) -> list[Sequence[Sample]]:
+        """The pieces of this rank."""
+        own, ranks = self.part
+        falling = sorted(chosen, key=lambda sample: -len(sample.tokens))
+        pieces = [list(self._pieces(falling[rank::ranks])) for rank in range(ranks)]
+        nothing = Sample((self.filler,) * 2, (0.0,) * 2)
+        return pieces[own] + [[nothing]] * (max(map(len, pieces)) - len(pieces[own]))
+
+    def _pieces(self, left: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
         """Ones of about one length stand together, so that little is padded."""
-        left = sorted(chosen, key=lambda sample: -len(sample.tokens))
         while left:
             fitting = self.micro_batch if self.micro_tokens is None else self.micro_tokens // len(left[0].tokens)
             size = max(1, min(self.micro_batch, fitting))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from model_registry.loading import make_deterministic, prepared_folder
@@ -14,13 +15,13 @@ from tasks.datasets.fold import split
 from tasks.datasets.plain_texts import PlainText, load_plain_texts
 from tasks.datasets.rows import load_rows
 from tasks.datasets.subset import choose
-from tasks.finetune import methods
+from tasks.finetune import methods, ranks, sharding
 from tasks.finetune.attributes import load_attributes
 from tasks.finetune.batches import Batches, Sample, order
 from tasks.finetune.counterfactuals import Pair, Read, cut, of_row, of_text, settle
 from tasks.finetune.regularisers import EMBEDDING, Regulariser, fit
 from tasks.finetune.stage import STEPS, TERM, WEIGHT, Settings, optimiser_steps
-from tasks.finetune.start import begin, keep
+from tasks.finetune.start import keep
 from tasks.finetune.training import train
 from tasks.finetune.watching import watching
 
@@ -28,11 +29,16 @@ from tasks.finetune.watching import watching
 def run(jobs: Sequence[Job]) -> None:
     make_deterministic()
     for job in jobs:
-        tune(job)
+        if job.numerics.shards == 1:
+            tune(job)
+            job.commit()
+        else:
+            peak_gib = ranks.together(job.numerics, job.scratch, lambda job=job: tune(sharding.own(job)))  # type: ignore[misc]
+            job.commit(beside_gib=peak_gib)
 
 
 def tune(job: Job) -> None:
-    """Tune one model and commit it.
+    """Tune one model, in one process or as one of several ranks.
 
     Raises:
         ValueError: the subset cannot be had, a sample or text is longer than the model's context, there is nothing to regularise, or the loss
@@ -63,25 +69,33 @@ def tune(job: Job) -> None:
         words.end,
         lambda step: cut(pairs[step], settings.micro_batch, words.end),
         settings.micro_tokens,
+        (sharding.rank(), sharding.ranks()),
     )
     # 2. The model, and what of it is trained.
     method = methods.found()[settings.method]
-    model = begin(job, method)
+    model, gathered = sharding.begun(job, method)
     regulariser, told = _regulariser(settings, model, texts, samples[len(rows) :], words.end)
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     job.say(f"{settings.method}: {trainable:,} parameters, {len(rows)} samples, {steps} steps")
     # 3. Training, and what it leaves behind.
     kept_steps = job.scratch / STEPS
 
+    def keep_whole(folder: Path | None = None) -> None:
+        with gathered() as whole:
+            if whole is not None:
+                keep(whole, job, folder)
+
     def passed(step: int, steps: int, unit: str) -> None:
         if step in settings.keep_steps:
-            keep(model, job, kept_steps / str(step))
+            keep_whole(kept_steps / str(step))
         job.progress(step, steps, unit)
 
     watch = watching(job, model, words, method, held, a_pass)
     log = train(model, batches, method, settings, job.numerics, job.scratch, passed, regulariser, watch)
     kept = watch.settle() if watch else None
-    keep(model, job)
+    keep_whole()
+    if sharding.rank() > 0:
+        return
     if settings.keep_steps:
         shutil.copytree(kept_steps, job.work / STEPS, dirs_exist_ok=True)
     names = ("loss", "learning_rate", "grad_norm", *(["fairness"] if regulariser else []))
@@ -102,7 +116,6 @@ def tune(job: Job) -> None:
         values |= {name: value for name in ("held_out_loss", "drift") if (value := getattr(kept, name)) is not None}
         job.say(f"kept: step {kept.step} of {watch.stopped_at} that were made, of {len(places)} planned")
     write_metrics(job.work, [*(Metric(name, value, len(rows)) for name, value in values.items()), *told])
-    job.commit()
 
 
 def _pairs(job: Job, reads: Sequence[Read], places: Sequence[Sequence[int]]) -> list[list[Pair]]:

@@ -26,7 +26,7 @@ def piece_loss(model: Any, piece: Mapping[str, torch.Tensor], loss: Callable[[An
     from tasks.finetune.batches import even
 
     tokens, weights = piece["tokens"], piece["weights"]
-    first = int(weights[:, 1:].any(dim=0).nonzero()[0])  # which predicts the first counted token
+    first = int(weights[:, 1:].any(dim=0).int().argmax())  # which predicts the first counted token
     kept = min(even(tokens.shape[1] - first), tokens.shape[1])
     first = tokens.shape[1] - kept
     # An architecture that cannot make fewer makes all (xLSTM). No name holds them, rows × tokens × vocabulary, while the gradient is taken.

@@ -22,6 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from tasks.contract import Numerics, read_json
+from tasks.finetune import sharding
 from tasks.finetune.attention import ShortAttention
 from tasks.finetune.batches import Batches
 from tasks.finetune.loss import piece_loss
@@ -47,13 +48,13 @@ class KeepsTrained:
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         assert output_dir is not None
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_file({name: weight.detach() for name, weight in self._trained()}, Path(output_dir) / WEIGHTS)
+        save_file({name: sharding.local(weight.detach()) for name, weight in self._trained()}, Path(output_dir) / WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         kept = load_file(Path(resume_from_checkpoint) / WEIGHTS)
         with torch.no_grad():
             for name, weight in self._trained():
-                weight.copy_(kept[name])
+                sharding.local(weight).copy_(kept[name])
 
     def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
@@ -64,7 +65,8 @@ class KeepsTrained:
 
 class WeightedTrainer(KeepsTrained, Trainer):
     """One item of the dataset is one optimiser step. The loss is divided by the whole step's weight, so how a step is cut into
-    pieces changes nothing but rounding; the Trainer's own accumulation, which averages pieces of unlike weight, is not used."""
+    pieces, and shared out among ranks, changes nothing but rounding; the Trainer's own accumulation, which averages pieces of unlike weight, is
+    not used. Gradients come as the mean over the ranks."""
 
     def __init__(self, loss: Callable[[Any, Any, Any], Any], regulariser: Regulariser | None, **options: Any) -> None:
         super().__init__(**options)
@@ -82,8 +84,9 @@ class WeightedTrainer(KeepsTrained, Trainer):
         with self._lean(model):
             for piece in self._prepare_inputs(inputs["pieces"]):
                 loss = piece_loss(model, piece, self._loss) / inputs["weight"]
-                self.accelerator.backward(loss)
+                self.accelerator.backward(loss * sharding.ranks())
                 total += loss.detach()
+        total = sharding.summed(total)
         if not torch.isfinite(total):
             raise ValueError(f"step {self.state.global_step + 1}: the loss is {total.item()}; a lower learning_rate is required")
         self._term = self._regularise(model, self._prepare_inputs(inputs["further"])) if inputs["further"] else None
@@ -164,7 +167,8 @@ def run_to_end(trainer: Any, seed: int, scratch: Path, watch: Any = None) -> lis
     """
     trainer.remove_callback(PrinterCallback)
     set_seed(seed)  # dropout and draws start from here, whatever was drawn before
-    checkpoint = newest_checkpoint(scratch)
+    sharding.diverge()
+    checkpoint = newest_of_all(scratch)
     if watch is not None:
         trainer.add_callback(watch)
         if watch.resume(step_of(checkpoint) if checkpoint else 0):  # it had been stopped there, and was not committed
@@ -199,7 +203,7 @@ def quiet(numerics: Numerics, seed: int, steps: int, scratch: Path) -> dict[str,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": math.ceil(steps / CHECKPOINTS),
-        "save_total_limit": 1,
+        "save_total_limit": min(sharding.ranks(), 2),  # the last that all have may be any rank's last but one
         "report_to": "none",
         "disable_tqdm": True,
     }
@@ -215,6 +219,16 @@ def require_finite(log: Sequence[Mapping[str, float]], what: str, rate: str) -> 
     """Raises ValueError: a step's loss is no finite number. `what` has it, `rate` is the key of its learning rate."""
     if wrong := next((row for row in log if not math.isfinite(row["loss"])), None):
         raise ValueError(f"step {wrong['step']}: the loss of {what} is {wrong['loss']}; a lower {rate} is required")
+
+
+def newest_of_all(scratch: Path) -> Path | None:
+    """The newest checkpoint that every rank has; a later one is deleted."""
+    newest = newest_checkpoint(scratch)
+    step = sharding.least(step_of(newest) if newest else 0)
+    while newest and step_of(newest) > step:
+        shutil.rmtree(newest)
+        newest = newest_checkpoint(scratch)
+    return newest
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:

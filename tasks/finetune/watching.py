@@ -26,6 +26,7 @@ from model_registry.tokenization import Tokenization
 from tasks import prose
 from tasks.contract import Job, canonical, read_json, replace_file
 from tasks.datasets.paragraphs import load_paragraphs
+from tasks.finetune import sharding
 from tasks.finetune.batches import Batches, Sample
 from tasks.finetune.loss import piece_loss
 from tasks.finetune.methods import Method
@@ -117,7 +118,7 @@ class Watch(TrainerCallback):
         held = load_file(self.scratch / KEPT.format(kept.step))
         with torch.no_grad():
             for name, weight in self._trained():
-                weight.copy_(held[name])
+                sharding.local(weight).copy_(held[name])
         return kept
 
     @property
@@ -138,7 +139,8 @@ class Watch(TrainerCallback):
     def _keep(self, look: Look) -> None:
         """Of earlier passes nothing is needed any more: whichever run comes to a later one keeps that."""
         before = list(self.scratch.glob(KEPT.format("*")))
-        save_file({name: weight.detach().contiguous() for name, weight in self._trained()}, self.scratch / KEPT.format(look.step))
+        weights = {name: sharding.local(weight.detach()).contiguous() for name, weight in self._trained()}
+        save_file(weights, self.scratch / KEPT.format(look.step))
         for path in before:
             if path.name != KEPT.format(look.step):
                 path.unlink()

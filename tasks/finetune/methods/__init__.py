@@ -33,6 +33,7 @@ class Method:
         is divided by the sum of its weights. None: the loss is of `tasks.preference`.
     learns: from samples; from preferences, by themselves (pairs) or by a reward model of them (rewards).
     tunes_all: all weights are tuned, and there is no adapter.
+    shards: whether a model can be tuned in several processes, each with a share of it.
     """
 
     section: type[Tuned]
@@ -44,6 +45,7 @@ class Method:
     further_bytes: Callable[[Mapping[str, Any]], int] = lambda options: 0
     learns: Literal["samples", "pairs", "rewards"] = "samples"
     tunes_all: bool = False
+    shards: bool = False
 
     def bytes_for(self, options: Mapping[str, Any]) -> int:
         """What a process holds of the base model, a parameter."""

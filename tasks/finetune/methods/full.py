@@ -29,5 +29,6 @@ METHOD = Method(
     build=build,
     loss=weighted_loss,
     tunes_all=True,
+    shards=True,
     fits_all=lambda options: True,
 )
