@@ -18,10 +18,11 @@ from configs.problems import BadInput
 from flows.dag import build
 from flows.engine import machine, processes
 from flows.engine.processes import Assignment, Crash
-from flows.engine.store import Order, Store
+from flows.engine.stores.folder import Store
+from flows.engine.stores.manifest import Order
 from flows.experiment import read_experiment
 from flows.inputs import gather
-from tasks.contract import Axes, Node, Numerics, Resources, read_json, settings_document
+from tasks.contract import Axes, Node, Numerics, Resources, digest_of, identity, read_json, settings_document
 from tasks.finetune.batches import Batches, Sample
 from tasks.finetune.stage import STAGE, Regulariser, Settings
 from tests import sweeps, tiny, tuning
@@ -47,15 +48,16 @@ class Tuning:
     ) -> None:
         self.store, self.log = Store(home / "store"), home / "log.txt"
         inputs = {role: str(path) for role, path in {"model": model, "dataset": dataset, **further}.items()}
-        self.order = Order(STAGE.name, "key", "finetune/tiny", Axes(), settings, numerics, {}, inputs, {}, "")
+        document = identity(Node(STAGE, Axes(), settings, numerics=numerics), {})
+        key = digest_of(document)
+        self.order = Order(STAGE.name, key, "finetune/tiny", Axes(), settings, numerics, document, inputs, {}, "")
         self.resources = Resources(numerics.threads * numerics.shards)
-        self.folder = self.store.root / STAGE.name / "key"
-        self.scratch = self.folder.with_name("key.partial") / "scratch"
+        self.folder, self.scratch = self.store.folder(STAGE.name, key), self.store.partial(STAGE.name, key) / "scratch"
         self.steps: list[int] = []  # that the stage told of
         home.mkdir(exist_ok=True)
 
     def run(self) -> Crash | None:
-        asked = Assignment(STAGE.body, (self.order,), self.store.root, self.log, self.resources)
+        asked = Assignment(STAGE.body, (self.order,), self.store.address, self.log, self.resources)
         return processes.run(asked, lambda what, key, value: self.steps.append(value[0]) if what == "progress" else None)
 
     def files(self) -> dict[str, bytes]:
