@@ -183,7 +183,7 @@ def test_a_killed_run_leaves_no_process_and_is_gone_on_with_to_the_same_bits(dat
     assert not cut.folder.exists()
     cut.steps.clear()
     assert cut.files() == whole
-    assert cut.steps[0] > 6
+    assert cut.steps[0] > 4  # the step that one rank had kept, or the one before it, which both had
 
 
 @pytest.mark.slow
