@@ -268,6 +268,15 @@ def test_the_opt_ladder_is_told_of_before_anything_is_fetched(tmp_path: Path) ->
     assert not (tmp_path / "store").exists()
 
 
+def test_this_machine_is_timed_and_tells_what_one_after_the_other_takes(tmp_path: Path) -> None:
+    said = sweeps.palms(tmp_path, "plan", "calibration", "--cost").stdout.splitlines()
+    (device,) = (line for line in said if line.startswith("cpu: "))
+    assert "timed here, 1 of its threads" in device
+    (whole,) = (line for line in said if line.startswith("153 stages: "))
+    one = next(line for line in said if line.startswith("     1  "))
+    assert one.split()[1:3] == whole.split(" FLOP, ")[1].split()[:2]  # on one device all stages take their sum
+
+
 def test_what_cannot_be_asked_is_one_line(tmp_path: Path) -> None:
     for given, line in (
         (

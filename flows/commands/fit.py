@@ -7,10 +7,10 @@ and loads nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows.cost.bill import Line, lines
-from flows.cost.devices import own
+from flows.cost.devices import HERE, named, own
 from flows.engine import machine
 from flows.prepared import Run
 from tasks.contract import Node
@@ -38,8 +38,12 @@ class Need:
 def needs(run: Run, nodes: Sequence[Node]) -> list[Need]:
     """Of nodes that are not made, in their order; alike ones together."""
     numerics = machine.numerics(run.experiment)
-    found = lines(run, nodes, own(numerics.device, numerics.threads))
-    return [_need(held) for held in alike(found)]
+    device = own(numerics.device, numerics.threads)
+    found = lines(run, nodes, device)
+    if device.kind != HERE:  # what admission holds back is this machine's memory
+        held = [line.memory for line in lines(run, nodes, named(HERE, numerics.threads))]
+        found = [replace(line, memory=memory) for line, memory in zip(found, held, strict=True)]
+    return [_need(group) for group in alike(found)]
 
 
 def alike(told: Sequence[Line]) -> list[list[Line]]:

@@ -221,10 +221,14 @@ class Demand:
         return [_tokens(f"{one.prompt} {said}") for one in pairs for said in (one.chosen, one.rejected)]
 
     def _scoring(self, node: Node, settings: Mapping[str, Any], said: Said) -> Work:
-        """By the scorer of the sweep, of the completions alone."""
-        scorer = node.inputs["scorer"]
-        spec = scorer.settings.spec if isinstance(scorer, Node) and scorer.stage == SCORER else {}
-        params, layers = (_blocks(spec), spec["layers"]) if spec else (SCORER_PARAMS, SCORER_LAYERS)
+        """By the scorers of the sweep, of the completions alone."""
+        specs = [
+            scorer.settings.spec
+            for role in ("scorer", "second")
+            if isinstance(scorer := node.inputs.get(role), Node) and scorer.stage == SCORER
+        ]
+        params = sum(_blocks(spec) if spec else SCORER_PARAMS for spec in specs)
+        layers = sum(spec["layers"] if spec else SCORER_LAYERS for spec in specs)
         return passes(params, layers, passes=math.ceil(said.rows / settings["batch"]), tokens=said.rows * said.new)
 
 
