@@ -107,7 +107,7 @@ def _print(found: Sequence[tuple[Node, float, float | None, float | None]]) -> N
 def _share(what: str, ratios: Iterable[float]) -> None:
     ratios = list(ratios)
     good = sum(abs(math.log(ratio)) <= math.log(GOOD) for ratio in ratios)
-    print(f"{what}: {good} of {len(ratios)} within 30 % ({good / len(ratios):.0%})")
+    print(f"{what}: {good} of {len(ratios)} within 30 %" + (f" ({good / len(ratios):.0%})" if ratios else ""))
 
 
 if __name__ == "__main__":

@@ -88,8 +88,9 @@ def _device(told: Sequence[Line], device: Device) -> Iterator[str]:
     yield f"{device.name}: {speeds}, {device.bandwidth / 1e9:,.0f} GB/s, {device.memory_gib:.0f} GiB ({device.source})"
     if not device.here:
         yield f"nothing was measured on {device.name} here: its times are the formulas' alone, with bf16 where the precision is open"
-    spread = {line.kind: line for line in told if line.on and line.devices != 1}
-    for (stage, at, how), line in spread.items():
+    largest = (max(group, key=lambda line: line.memory.gib) for group in alike(told))
+    for line in (line for line in largest if line.on and line.devices != 1):
+        stage, at, how = line.kind
         shared = "parameters, gradients and optimiser states shared out (FSDP)" if stage == FINETUNE.name else "its layers spread"
         count = "no number of them has room" if line.devices is None else f"it takes {line.devices}, {shared}"
         yield f"{' '.join(filter(None, (stage, at, how)))}: {line.memory.gib:,.0f} GiB are more than one {device.name} has room for: {count}"

@@ -1,6 +1,6 @@
 """What the stages of a run take on a device, a line each: work, memory, disk and time; and the tasks of a schedule that they make.
 
-Stages that run a model are told of on the device; all others run on this machine's processor, whatever it is called there.
+Stages that run a model are told of on the device; all others, pretraining of calibration models too, on this machine's processor.
 """
 
 from __future__ import annotations
@@ -57,14 +57,10 @@ class Line:
         return self.seconds * (self.devices or 1) if self.on else 0.0
 
 
-def lines(run: Run, nodes: Sequence[Node], device: Device, outputs: Sequence[Manifest] | None = None) -> list[Line]:
-    """Of nodes in their order. `outputs`: earlier ones; those of the run's store, if not told."""
-    if outputs is None:
-        outputs = [
-            one
-            for stage in dict.fromkeys(node.stage.name for node in run.dag.nodes)
-            for one in run.session.store.manifests(stage)
-        ]
+def lines(run: Run, nodes: Sequence[Node], device: Device) -> list[Line]:
+    """Of nodes in their order, by what the run's store holds."""
+    stages = dict.fromkeys(node.stage.name for node in run.dag.nodes)
+    outputs = [one for stage in stages for one in run.session.store.manifests(stage)]
     by_stage: dict[str, list[Manifest]] = {}
     for one in outputs:
         by_stage.setdefault(one.stage, []).append(one)

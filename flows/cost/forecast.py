@@ -29,8 +29,8 @@ from flows.engine.stores.manifest import Manifest
 from tasks.contract import Node
 
 NEAR = 10.0
-REPEAT = 1.25  # this machine's speed varies by a fifth from run to run (docs/performance.md)
-ALONE = 2.0  # no two places to compare; half of WIDE's powers of two
+REPEAT = 1.25  # a machine's speed varies by a fifth from run to run (docs/log.md)
+ALONE = 2.0  # assumed: there is nothing to hold out
 WIDE = 4.0  # the formulas alone told 0.29 to 0.76 of what stages of the calibration ladder took on a busy machine (python -m benchmarks.cost)
 RIDGE = (
     0.01  # how strongly both factors are drawn together, beside a squared relative error: of one size they cannot be told apart
@@ -106,8 +106,9 @@ class Forecaster:
 
     def __init__(self, demand: Demand, earlier: Iterable[Manifest], took: Callable[[Manifest], float] | None = None) -> None:
         self._demand, self._took = demand, took or wall
-        host = machine.facts()["host"] if demand.device.here else None
-        self._here = [one for one in earlier if one.facts.get("host") == host and _device(one) == demand.device.kind]
+        self._here = [
+            one for one in earlier if demand.device.here and _made_on(one) == (machine.facts()["host"], demand.device.kind)
+        ]
 
     def of(self, node: Node) -> Forecast:
         work = self._demand.of(node)
@@ -158,5 +159,6 @@ def wall(made: Manifest) -> float:
     return float(made.facts["seconds"])
 
 
-def _device(made: Manifest) -> str:
-    return str(made.document["identity"].get("numerics", {}).get("device", "cpu"))
+def _made_on(made: Manifest) -> tuple[str | None, str]:
+    """Host, and kind of device."""
+    return made.facts.get("host"), made.document["identity"].get("numerics", {}).get("device", "cpu")
