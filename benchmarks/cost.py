@@ -5,20 +5,23 @@
 The homes hold finished runs of the experiment on this machine. Each of its stages is told from the outputs of all other sizes; in an experiment of
 one size, from those of all other suites and arms. The least of what a stage took in the homes is taken as measured: work beside it only adds. With
 stages of one thread it is time on the processor, which work beside it disturbs less, unless --wall is given. Prints a line for each stage and size,
-sums for each stage, the share of either within 30 %, and how far the homes lie apart.
+sums for each stage, the share of either within 30 %, and how far the homes lie apart; and of each home how long it was from the first start to the
+last end, beside the schedule that is simulated of what its stages took, one and two at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
 from flows.cost.demand import Demand
 from flows.cost.devices import HERE, named
 from flows.cost.forecast import Forecaster, wall
+from flows.cost.schedule import Task, makespans
 from flows.engine import machine
 from flows.engine.home import Home
 from flows.engine.stores.folder import Store
@@ -48,8 +51,10 @@ def main() -> None:
     stages = dict.fromkeys(node.stage.name for node in run.dag.nodes)
     kept: dict[str, list[Manifest]] = {}
     for home in asked.homes:
-        for one in (one for stage in stages for one in Store(home / "store").manifests(stage)):
-            kept.setdefault(one.label, []).append(one)
+        made = {one.label: one for stage in stages for one in Store(home / "store").manifests(stage)}
+        print(f"{home}: {_scheduled(run, made)}")
+        for label, one in made.items():
+            kept.setdefault(label, []).append(one)
     least = {label: min(held, key=took) for label, held in kept.items()}
     _print(held_out(run, least, took))
     if len(asked.homes) > 1:
@@ -57,6 +62,25 @@ def main() -> None:
         print(
             f"the same stage in {len(asked.homes)} homes: slowest ÷ fastest {median(apart):.2f} in the median, {max(apart):.2f} at most"
         )
+
+
+def _scheduled(run: Run, made: Mapping[str, Manifest]) -> str:
+    """How long a run was, and how long its schedule is."""
+    nodes = [node for node in run.dag.nodes if node.label in made]
+    tasks = [
+        Task(
+            node.label,
+            wall(made[node.label]),
+            frozenset(up.label for up in node.upstream.values() if up.label in made),
+            group=(node.stage.body, node.axes.model or node.axes.name),
+            together=node.together and (node.stage, node.together),
+        )
+        for node in nodes
+    ]
+    ends = {node.label: datetime.fromisoformat(made[node.label].facts["finished"]).timestamp() for node in nodes}
+    took = max(ends.values()) - min(end - wall(made[label]) for label, end in ends.items())
+    simulated = makespans(tasks, (1, 2))
+    return f"{took:.0f} s from first start to last end; simulated {simulated[1]:.0f} s one at a time, {simulated[2]:.0f} s two"
 
 
 def held_out(
