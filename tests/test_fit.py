@@ -82,7 +82,8 @@ def test_what_nothing_is_known_of_is_estimated_by_the_stated_formulas(
     assert adapter.seconds == pytest.approx(2 * (START_S + 4 * (layers * TUNING_LAYER_S + 4 * params * mean * 4 / (0.4 * 1e6))))
     sampling = of(found, "sampling local-a")
     assert sampling.nodes == 4
-    read = sum(len(prompt.text.split()) for prompt in load_suite(sweeps.SMALL / "human_eval.yaml").prompts) * 4 / 3
+    around = len(run.experiment.around.replace("{prompt}", "").split())
+    read = sum(len(prompt.text.split()) + around for prompt in load_suite(sweeps.SMALL / "human_eval.yaml").prompts) * 4 / 3
     tokens = 64 * 8 + read  # of one batch: sixteen questions, three answers each
     assert sampling.seconds == pytest.approx(4 * (START_S + 8 * layers * PASS_LAYER_S + 2 * params * tokens / (0.4 * 1e6)))
     assert of(found, "datasets").seconds is None

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from configs.schema import Numerics as Asked
-from configs.suites import load_suite
+from configs.suites import CHAT, SLOT, SYSTEM, load_suite
 from flows.cost.devices import Device
 from flows.cost.work import NUMBER, WORD_TOKENS, Shape, Work, decoding, passes, texts, tuning
 from flows.engine.stores.manifest import Manifest
@@ -42,6 +42,7 @@ from tasks.sampling.stage import STAGE as SAMPLING
 READ_ONLY = ("adherence", "cooccurrence", "memorisation", "refusal", "texture")  # evaluations that read completions by no model
 GRAMMAR_TOKENS = 22  # of a text of the calibration grammar
 SCORER_LAYERS = 12  # of Detoxify's, as of SCORER_PARAMS
+CHAT_TOKENS = 13  # that ChatML puts around a system's message, a prompt and before the answer
 VADER_S = 93e-6  # a sentence, of one core
 
 
@@ -182,13 +183,24 @@ class Demand:
             return self._said_by(_Kept(output)) if output is not None else None
         if not isinstance(drawn, Node):
             return None
-        asked = _asked(self.run.inputs.suites[drawn.axes.suite or ""].path)
+        asked = _asked(
+            self.run.inputs.suites[drawn.axes.suite or ""].path, self._around(drawn.settings.template, drawn.axes.suite)
+        )
         return Said(len(asked) * drawn.settings.completions, asked, drawn.settings.max_new_tokens)
 
     def _said_in(self, made: _Kept) -> Said:
         rows = read_jsonl(made.output.folder / COMPLETIONS)
         prompts = {row["prompt_id"]: row["prompt"] for row in rows}
-        return Said(len(rows), tuple(map(_tokens, prompts.values())), made.settings["max_new_tokens"])
+        around = self._around(made.settings["template"], made.output.document["axes"]["suite"])
+        return Said(len(rows), tuple(_tokens(text) + around for text in prompts.values()), made.settings["max_new_tokens"])
+
+    def _around(self, template: str, suite: str | None) -> float:
+        """Tokens around a prompt of a suite; openings to go on from have none."""
+        file = self.run.inputs.suites.get(suite or "")
+        if file is not None and load_suite(file.path).form != "question":
+            return 0.0
+        chat = template == CHAT or template.startswith(SYSTEM)
+        return _tokens(template.removeprefix(SYSTEM).replace(SLOT, "")) + (CHAT_TOKENS if chat else 0)
 
     def _tuning(self, node: Node, made: _Kept | None, settings: Mapping[str, Any], arm: Arm) -> Work:
         """Of samples, or of pairs, whose two answers an untuned model reads too. Where the arm's own answers are learned from, how long they get is
@@ -344,8 +356,8 @@ def _tokens(text: str) -> float:
 
 
 @cache
-def _asked(path: Path) -> tuple[float, ...]:
-    return tuple(_tokens(prompt.text) for prompt in load_suite(path).prompts)
+def _asked(path: Path, around: float) -> tuple[float, ...]:
+    return tuple(_tokens(prompt.text) + around for prompt in load_suite(path).prompts)
 
 
 @cache
