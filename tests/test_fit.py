@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from configs.suites import load_suite
-from flows.commands import fit
-from flows.commands.fit import START_S, STEP_S, Need, Work, needs, one_thread, unfitting
+from flows.commands.fit import Need, needs, unfitting
+from flows.cost import devices
+from flows.cost.devices import one_thread
+from flows.cost.work import PASS_LAYER_S, START_S, TUNING_LAYER_S
 from flows.dag import OVERHEAD_GIB
 from flows.engine.home import Home
 from flows.prepared import Run, planned, prepare_run
@@ -48,12 +50,6 @@ def of(found: Sequence[Need], label: str) -> Need:
     return next(one for one in found if one.label == label)
 
 
-def test_seconds_are_steps_at_the_machines_speed_and_no_step_is_free() -> None:
-    work = Work(steps=10, flop=4e9)
-    assert work.seconds("finetune", flops=1e9) == pytest.approx(START_S + 40)
-    assert work.seconds("finetune", flops=1e15) == pytest.approx(START_S + 10 * STEP_S["finetune"])
-
-
 def test_the_speed_is_that_of_the_best_of_a_few_products() -> None:
     ticks = iter([0.0, 4.0, 4.0, 6.0, 6.0, 9.0, 9.0, 14.0, 14.0, 18.0])
     assert one_thread.__wrapped__(lambda: next(ticks)) == 2 * 1024**3 / 2.0
@@ -63,7 +59,7 @@ def test_the_speed_is_that_of_the_best_of_a_few_products() -> None:
 def test_what_nothing_is_known_of_is_estimated_by_the_stated_formulas(
     tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "one_thread", lambda: 1e6)  # a machine so slow that overhead is nothing
+    monkeypatch.setattr(devices, "one_thread", lambda: 1e6)  # a machine so slow that overhead is nothing
     run, nodes = prepared(tmp_path, models)
     found = needs(run, nodes)
     params = run.inputs.models[0].at_most
@@ -79,15 +75,17 @@ def test_what_nothing_is_known_of_is_estimated_by_the_stated_formulas(
     assert full.memory_gib == pytest.approx(OVERHEAD_GIB + (20 * params + min(4 * tokens, MICRO_TOKENS) * each) / 2**30)
     assert full.memory_from.startswith(f"estimated: 0.8 GiB + 20 bytes × {params:,} parameters + ")
     mean = sum(lengths) / len(lengths) * 4 / 3
-    assert full.seconds == pytest.approx(START_S + 4 * (6 * params * mean * 4) / (0.4 * 1e6))
-    assert full.seconds_from == "estimated: formula at 0 GFLOP/s"
+    layers = config["n_layer"]
+    assert full.seconds == pytest.approx(START_S + 4 * (layers * TUNING_LAYER_S + 6 * params * mean * 4 / (0.4 * 1e6)))
+    assert full.seconds_from == "estimated: formula, not measured yet on cpu"
     adapter = of(found, "finetune local-a lora")
-    assert adapter.seconds == pytest.approx(2 * (START_S + 4 * (4 * params * mean * 4) / (0.4 * 1e6)))
+    assert adapter.seconds == pytest.approx(2 * (START_S + 4 * (layers * TUNING_LAYER_S + 4 * params * mean * 4 / (0.4 * 1e6))))
     sampling = of(found, "sampling local-a")
     assert sampling.nodes == 4
-    read = sum(len(prompt.text.split()) for prompt in load_suite(sweeps.SMALL / "human_eval.yaml").prompts) * 4 / 3
+    around = len(run.experiment.around.replace("{prompt}", "").split())
+    read = sum(len(prompt.text.split()) + around for prompt in load_suite(sweeps.SMALL / "human_eval.yaml").prompts) * 4 / 3
     tokens = 64 * 8 + read  # of one batch: sixteen questions, three answers each
-    assert sampling.seconds == pytest.approx(4 * (START_S + 2 * params * tokens / (0.4 * 1e6)))
+    assert sampling.seconds == pytest.approx(4 * (START_S + 8 * layers * PASS_LAYER_S + 2 * params * tokens / (0.4 * 1e6)))
     assert of(found, "datasets").seconds is None
     assert of(found, "datasets").seconds_from.startswith("not known")
 
@@ -108,8 +106,10 @@ def test_dora_is_held_more_memory_for_than_lora(tmp_path: Path, models: dict[str
 
 
 def test_what_the_store_has_measured_is_told_as_measured_and_scaled_to_other_steps(
-    tmp_path: Path, models: dict[str, Path]
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for speed in ("one_thread", "copied"):
+        monkeypatch.setattr(devices, speed, lambda: 1e18)  # a machine so fast that all is overhead
     _, nodes = prepared(tmp_path, models)
     made = [
         node
@@ -124,8 +124,10 @@ def test_what_the_store_has_measured_is_told_as_measured_and_scaled_to_other_ste
     full = of(needs(again, nodes), "finetune local-a full")
     assert full.memory_gib == output.facts["peak_memory_gib"]  # type: ignore[union-attr]
     assert full.memory_from == "measured, 1 earlier"
-    assert full.seconds == pytest.approx(3 * output.facts["seconds"])  # type: ignore[union-attr]
-    assert full.seconds_from == "measured, 1 earlier, by optimiser steps"
+    layer = read_json(models["a"] / "config.json")["n_layer"] * TUNING_LAYER_S  # and it has 12 steps where 4 were made
+    longer = (START_S + 12 * layer) / (START_S + 4 * layer)
+    assert full.seconds == pytest.approx(longer * output.facts["seconds"])  # type: ignore[union-attr]
+    assert full.seconds_from == "measured"
     assert of(needs(again, nodes), "finetune local-a lora").seconds_from.startswith("estimated")
     # On another machine its memory is as much, and its time is not.
     manifest = output.folder / "manifest.json"  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +13,11 @@ from rich.table import Table
 
 from configs.problems import BadInput
 from configs.schema import Tuned
+from flows.commands.cost import device_of, print_cost
 from flows.commands.estimate import CAPABILITY, Cost, costs, fetched, together
 from flows.commands.fit import needs, unfitting
 from flows.commands.words import Config, Sets, Strict, Verify, duration, out, plain, plural, show, volume
+from flows.cost.devices import HERE, SHEETS
 from flows.engine.explain import line, nearest
 from flows.engine.home import Home
 from flows.engine.session import Blocked
@@ -57,6 +60,17 @@ def plan(
             help="instead: whether what is to be run fits into memory, and what each stage takes; status 2 where one does not fit",
         ),
     ] = False,
+    cost: Annotated[
+        bool,
+        typer.Option(
+            "--cost",
+            help="instead: what it would take, by formulas and by what was measured here, and how long on several devices",
+        ),
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help=f"with --cost: {', '.join((HERE, *SHEETS))}; default: this machine's own")
+    ] = None,
+    price: Annotated[float | None, typer.Option(help="with --cost: of a device and hour")] = None,
     power: Annotated[
         bool,
         typer.Option(
@@ -75,12 +89,18 @@ def plan(
     ] = None,
 ) -> None:
     """Show what a run would do, what it would take as far as earlier runs tell, and what it would fetch, without doing it; or, with
-    --power, what it could find; or, with --fit, whether this machine can.
+    --power, what it could find; or, with --fit, whether this machine can; or, with --cost, what it takes on a device.
 
     Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1   |   palms plan gpt2 --fit
+    palms plan opt --cost --device h200 --price 3.50
     """
-    if fit and power:
-        raise BadInput("--fit, --power: each is told instead of the plan; one of them is accepted")
+    asked = [name for name, given in (("--fit", fit), ("--cost", cost), ("--power", power)) if given]
+    if len(asked) > 1:
+        raise BadInput(f"{', '.join(asked)}: each is told instead of the plan; one of them is accepted")
+    if (device is not None or price is not None) and not cost:
+        raise BadInput(f"{'--price' if device is None else '--device'} is what --cost is asked for; give both")
+    if price is not None and not 0 < price < math.inf:
+        raise BadInput(f"--price {price:g}: a number above 0 is accepted")
     if difference is not None and not power:
         raise BadInput("--difference is what --power is asked for; give both")
     if level is not None and not (power and 0 < level < 1):
@@ -93,20 +113,24 @@ def plan(
     if power:
         _print_power(prepared, difference, level)
         return
+    on = device_of(prepared, device) if cost else None
     rows = planned(prepared)
+    unmade = [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"]
+    if on is not None:
+        print_cost(prepared, unmade, on, price)
+        return
     if fit:
-        _print_fit(prepared, [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"])
+        _print_fit(prepared, unmade)
         return
     told = _shown(rows, every=every or explain)
     _print_rows(told, prepared, explain=explain)
-    unmade = [node for node, row in zip(prepared.dag.nodes, rows, strict=True) if row.state != "cached"]
-    cost = costs(unmade, prepared.session.store)
+    amounts = costs(unmade, prepared.session.store)
     if len(rows) > MANY:
-        show(out, _by_stage(rows, cost))
+        show(out, _by_stage(rows, amounts))
     cut = len(told) < sum(row.state == "run" for row in rows)
     more = "" if len(told) == len(rows) else f"; {f'{len(told)} of those to run stand above, ' if cut else ''}--all tells each"
     out.print(f"[bold]{prepared.dag.sweep}[/bold]: {plural(len(rows), 'stage')}: {_counts(rows)}{more}", highlight=False)
-    for said in _takes(prepared, unmade, list(cost.values())):
+    for said in _takes(prepared, unmade, list(amounts.values())):
         out.print(said, highlight=False, markup=False)
     for said, few in _steps(prepared):
         out.print(said, style="yellow" if few else None, highlight=False, markup=False)

@@ -41,6 +41,13 @@ def gpu_names(listed: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, ...
     return tuple(name for given in visible.split(",") if (name := given.strip()))
 
 
+@cache
+def gpu_models(listed: Path = Path("/proc/driver/nvidia/gpus")) -> tuple[str, ...]:
+    """What the NVIDIA driver calls the devices that it lists: `NVIDIA H200`."""
+    lines = (line for path in sorted(listed.glob("*/information")) for line in path.read_text(encoding="utf-8").splitlines())
+    return tuple(line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
+
+
 def gpus() -> int:
     """How many CUDA devices there are; 0 without a driver."""
     return len(gpu_names())

@@ -315,12 +315,14 @@ def _now_and_then(tell: Callable[[int, int, str], None]) -> Callable[[int, int, 
 
 
 class Stopwatch:
-    """Seconds and the peak of memory since the last commit of this process: bodies work on their jobs one after the other, or share both
-    among some, the seconds evenly. `made_by`: of the machine and its software; each process would ask git and ten packages anew."""
+    """Seconds, also of all its threads on processors, and the peak of memory since the last commit of this process: bodies work on their jobs
+    one after the other, or share these among some, the seconds evenly. `made_by`: of the machine and its software; each process would ask git
+    and ten packages anew."""
 
     def __init__(self, made_by: Mapping[str, Any]) -> None:
         self._made_by = made_by
         self._last, self._peak = time.monotonic(), 0.0
+        self._worked = time.process_time()
         forget_peak()
 
     def facts(self, among: int, beside_gib: float = 0.0) -> dict[str, Any]:
@@ -328,11 +330,14 @@ class Stopwatch:
         `beside_gib`: memory of further processes."""
         seconds = (time.monotonic() - self._last) / among
         self._last += seconds
+        worked = (time.process_time() - self._worked) / among
+        self._worked += worked
         self._peak = max(self._peak, peak_gib())
         peak, self._peak = self._peak, self._peak if among > 1 else 0.0
         forget_peak()
         return {
             "seconds": round(seconds, 3),
+            "processor_seconds": round(worked, 3),  # what work beside it slows less
             "peak_memory_gib": round(peak + beside_gib, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **self._made_by,
