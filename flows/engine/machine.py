@@ -13,16 +13,26 @@ from typing import Any
 from configs.schema import Experiment
 from tasks.contract import Numerics
 
+GROUP = Path("/sys/fs/cgroup")  # in a container, the container's own
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 RECORDED = ("torch", "transformers", "peft", "accelerate", "detoxify", "prefect", "mlflow", "pandas", "numpy", "scipy")
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
+def cores(group: Path = GROUP) -> int:
+    """Whole cores that this process may use: by its affinity, and by the time that its container is given."""
+    there, (given, *period) = len(os.sched_getaffinity(0)), _limit(group / "cpu.max")
+    return there if given == "max" else max(1, min(there, int(given) // int(period[0])))
 
 
-def memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def memory_gib(group: Path = GROUP) -> float:
+    """What the machine has, or what its container is given of it."""
+    there, (given, *_) = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, _limit(group / "memory.max")
+    return there if given == "max" else min(there, int(given) / 2**30)
+
+
+def _limit(file: Path) -> list[str]:
+    """The words of a limit as the kernel's control groups (version 2) tell it; `max` where there is none."""
+    return file.read_text(encoding="utf-8").split() if file.is_file() else ["max"]
 
 
 def memory_limit_gib(experiment: Experiment) -> float:

@@ -7,7 +7,10 @@ not complete, `allow_failure` lets nothing else pass to the tasks that wait for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +33,7 @@ from flows.engine.session import Blocked, Session, StageFailed, interrupted
 from flows.engine.stores.manifest import Manifest
 from tasks.contract import Node
 
+AT_ONCE = 256
 PAGE = 200  # the server's limit for one answer
 RETRIES = 2  # further tries after an error that may pass, or after the process was killed
 
@@ -42,15 +46,46 @@ class Work:
 
 
 def submit(nodes: Sequence[Node], session: Session) -> list[PrefectFuture[Any]]:
-    """Give every node its task run, in topological order; each starts when what it reads is settled."""
-    futures: dict[Node, PrefectFuture[Any]] = {}
+    """Give every node its task run once what it reads is settled, and return when all have one; none is given after a stop.
+
+    A task run is a thread, so that no more than AT_ONCE are under way. Nodes that wait for one another do not count: what they wait for could
+    not begin.
+    """
+    told: SimpleQueue[Node | None] = SimpleQueue()  # one of whose inputs is settled; None: a task run has ended
+    unsettled = {node: len(node.upstream) for node in nodes}
     for node in nodes:
-        waits = [allow_failure(futures[up]) for up in node.upstream.values() if up in futures]
-        # for each tag a task run asks the server for a slot first: a hit, which needs none, is tagged as it ends
-        with tags(*([] if _is_hit(node, session) else run_tags(node))):
-            futures[node] = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)  # type: ignore[call-overload]
+        for up in node.upstream.values():
+            session.then(up, partial(told.put, node))
+    futures: dict[Node, PrefectFuture[Any]] = {}
+    ready = deque(node for node in nodes if not unsettled[node])
+    under_way = 0
+    while not session.stopped:
+        while ready and (under_way < AT_ONCE or ready[0].together):
+            node = ready.popleft()
+            futures[node] = _start(node, session, futures)
+            if not node.together:
+                under_way += 1
+                futures[node].add_done_callback(lambda _: told.put(None))
+        if len(futures) == len(nodes):
+            break
+        if (begun := told.get()) is None:
+            under_way -= 1
+            continue
+        unsettled[begun] -= 1
+        if not unsettled[begun]:
+            (ready.appendleft if begun.together else ready.append)(begun)
     session.task_runs += [future.task_run_id for future in futures.values()]
     return list(futures.values())
+
+
+def _start(node: Node, session: Session, futures: Mapping[Node, PrefectFuture[Any]]) -> PrefectFuture[Any]:
+    waits = [allow_failure(futures[up]) for up in node.upstream.values() if up in futures]  # for the dashboard's graph
+    # for each tag a task run asks the server for a slot first: a hit, which needs none, is tagged as it ends
+    with tags(*([] if _is_hit(node, session) else run_tags(node))):
+        future = stage_run.submit(run_name(node), Work(node, session), wait_for=waits)  # type: ignore[call-overload]
+    # a fault of the orchestrator's: what hangs on the node would wait for ever
+    future.add_done_callback(lambda _: session.abandon([node], "its task run ended before it"))
+    return future
 
 
 def run_name(node: Node) -> str:
@@ -195,12 +230,13 @@ def verdict(futures: Sequence[PrefectFuture[Any]], session: Session, nodes: Sequ
     return Completed(message=f"{len(nodes)} stages, {cached} of them cached")
 
 
-def unfinished(task_runs: Sequence[UUID]) -> int:
-    """How many of these Prefect's database does not hold in a final state yet."""
-    left = len(task_runs)
+def unfinished(task_runs: Sequence[UUID]) -> list[UUID]:
+    """Which of these Prefect's database does not hold in a final state yet."""
+    left = dict.fromkeys(task_runs)
     with get_client(sync_client=True) as client:
         for start in range(0, len(task_runs), PAGE):
             page = TaskRunFilter(id=TaskRunFilterId(any_=list(task_runs[start : start + PAGE])))
-            found = client.read_task_runs(task_run_filter=page, limit=PAGE)
-            left -= sum(run.state is not None and run.state.is_final() for run in found)
-    return left
+            for run in client.read_task_runs(task_run_filter=page, limit=PAGE):
+                if run.state is not None and run.state.is_final():
+                    left.pop(run.id, None)
+    return list(left)

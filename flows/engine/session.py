@@ -29,10 +29,12 @@ from tasks.contract import (
     AUTO,
     NUMERICS,
     NUMERICS_FILE,
+    Axes,
     File,
     Node,
     Numerics,
     Resources,
+    Stage,
     canonical,
     digest_of,
     identity,
@@ -91,9 +93,17 @@ class Session:
         self.nodes, self.store, self.runner, self.board, self.options = nodes, store, runner, board, options
         self.forced = forced  # labels of what is made even if its output is there
         self._outcomes: dict[Node, Outcome] = {}
-        self._changed = threading.Condition()
-        self._gathered: set[Node] = set()
-        self._earlier: dict[str, list[Manifest]] = {}
+        self._lock = threading.RLock()
+        self._then: dict[
+            Node, list[Callable[[], None]]
+        ] = {}  # what waits for an outcome; nothing looks through all nodes for one
+        self._apart: dict[tuple[Stage, Axes], set[Node]] = {}  # of those made together, which are not there yet
+        for node in nodes:
+            if node.together is not None:
+                self._apart.setdefault((node.stage, node.together), set()).add(node)
+        self._gathered = {together: threading.Event() for together in self._apart}
+        self._earlier: dict[str, dict[str, list[Manifest]]] = {}
+        self._reading = threading.Lock()
         self._groups: dict[tuple[str, str | None], Group] = {}
         # here, in one thread: parsing in several at once raised `SystemError: AST constructor recursion depth mismatch` (Python 3.11)
         self._code = {node.stage: code_digest(node.stage) for node in nodes}
@@ -108,17 +118,32 @@ class Session:
     # ---- outcomes (thread-safe) ------------------------------------------------------------------------------------
 
     def settle(self, node: Node, outcome: Outcome) -> None:
-        with self._changed:
+        with self._lock:
             self._outcomes[node] = outcome
-            self._changed.notify_all()
+            waiting = self._then.pop(node, [])
+        self._arrive(node)
+        for act in waiting:
+            act()
 
     def outcome(self, node: Node) -> Outcome | None:
-        with self._changed:
+        with self._lock:
             return self._outcomes.get(node)
 
+    def then(self, node: Node, act: Callable[[], None]) -> None:
+        """Do `act` as soon as a node has an outcome: at once where it has, else in the thread that settles it."""
+        with self._lock:
+            if node not in self._outcomes:
+                self._then.setdefault(node, []).append(act)
+                return
+        act()
+
     def wait_for(self, nodes: list[Node]) -> list[Outcome]:
-        with self._changed:
-            self._changed.wait_for(lambda: all(node in self._outcomes for node in nodes))
+        settled = threading.Semaphore(0)
+        for node in nodes:
+            self.then(node, settled.release)
+        for _ in nodes:
+            settled.acquire()
+        with self._lock:
             return [self._outcomes[node] for node in nodes]
 
     def failures(self) -> list[StageFailed]:
@@ -126,38 +151,40 @@ class Session:
 
     def stop(self) -> None:
         """End what runs and let nothing more start: every node that has no outcome yet fails as interrupted."""
-        with self._changed:
-            self.stopped = True
-            for node in self.nodes:
-                if node not in self._outcomes:
-                    self._outcomes[node] = interrupted(node.label)
-                    self.board.update(node.label, state="failed", why="interrupted")
-            self._changed.notify_all()
+        self.stopped = True
+        self._settle_rest(self.nodes, INTERRUPTED)
         self.runner.stop()
 
     def abandon(self, nodes: Iterable[Node], why: str) -> None:
         """Settle what nobody will run any more, so that nothing waits for it."""
-        with self._changed:
-            for node in nodes:
-                if node not in self._outcomes:
-                    self._outcomes[node] = StageFailed(node.label, Crash("deterministic", why), attempts_help=False)
-                    self.board.update(node.label, state="failed", why=why)
-            self._changed.notify_all()
+        self._settle_rest(nodes, Crash("deterministic", why))
+
+    def _settle_rest(self, nodes: Iterable[Node], crash: Crash) -> None:
+        for node in nodes:
+            with self._lock:
+                if node in self._outcomes:
+                    continue
+                self.board.update(node.label, state="failed", why=crash.message)
+                self.settle(node, StageFailed(node.label, crash, attempts_help=False))
 
     def group(self, node: Node) -> Group:
         """The nodes of one stage and one size share processes, and with them a base model in memory."""
-        with self._changed:
+        with self._lock:
             return self._groups.setdefault((node.stage.body, node.axes.model or node.axes.name), Group(self))
 
     def gather(self, node: Node) -> None:
         """Wait until every node that this one is made together with is at this point too, or has an outcome."""
-        if node.together is None:
-            return
-        others = [other for other in self.nodes if other.stage == node.stage and other.together == node.together]
-        with self._changed:
-            self._gathered.add(node)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: all(other in self._gathered or other in self._outcomes for other in others))
+        if node.together is not None:
+            self._arrive(node)
+            self._gathered[node.stage, node.together].wait()
+
+    def _arrive(self, node: Node) -> None:
+        if node.together is not None:
+            with self._lock:
+                apart = self._apart[node.stage, node.together]
+                apart.discard(node)
+                if not apart:
+                    self._gathered[node.stage, node.together].set()
 
     # ---- keys ------------------------------------------------------------------------------------------------------
 
@@ -246,13 +273,17 @@ class Session:
             self._note_preregistration(order, found.document.get("preregistration"))
             return found, []
         self._note_preregistration(order, order.preregistration)
-        return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self._earlier_of(order.stage))
+        return None, explain.reasons(order, found if isinstance(found, Damaged) else None, self._earlier_of(order))
 
-    def _earlier_of(self, stage: str) -> list[Manifest]:
-        """What the store held of a stage when it was first asked: for explanations, of which there is one a node."""
-        if stage not in self._earlier:
-            self._earlier[stage] = list(self.store.manifests(stage))
-        return self._earlier[stage]
+    def _earlier_of(self, order: Order) -> list[Manifest]:
+        """What the store held of an order's stage and place when it was first asked for that stage: for explanations, of which there is one a
+        node."""
+        with self._reading:  # or all that are to be made in one moment would read it
+            if order.stage not in self._earlier:
+                found = self._earlier[order.stage] = {}
+                for manifest in self.store.manifests(order.stage):
+                    found.setdefault(manifest.label, []).append(manifest)
+            return self._earlier[order.stage].get(order.label, [])
 
 
 def most(needs: Iterable[Resources]) -> Resources:

@@ -95,10 +95,13 @@ def await_records(run: Run) -> None:
     """
     from flows.engine.prefect_tasks import unfinished
 
-    deadline = time.monotonic() + RECORDED_LIMIT_S
-    while left := unfinished(run.session.task_runs):
-        if time.monotonic() > deadline:
+    left, recorded = run.session.task_runs, time.monotonic()
+    while left:
+        before, left = left, unfinished(left)
+        if len(left) < len(before):
+            recorded = time.monotonic()
+        elif time.monotonic() > recorded + RECORDED_LIMIT_S:
             raise ServerFailed(
-                f"the Prefect server did not record {left} task runs within {RECORDED_LIMIT_S:g} s; results are in the store"
+                f"the Prefect server recorded none of {len(left)} task runs within {RECORDED_LIMIT_S:g} s; results are in the store"
             )
         time.sleep(0.2)
