@@ -1,13 +1,13 @@
 """What a sweep of thousands of tiny stages costs, and how that grows: prints each point, and exponents between the first and the last.
 
-    python -m benchmarks.many_stages [300 1000 3000] [--task-runs stage|size|none] [--there]
+    python -m benchmarks.many_stages [300 1000 3000] [--task-runs stage|size|none] [--there] [--bookkeeping]
 
 Stages write a number and read one or three; twenty make a size (one, three that read it, fifteen that read one of those, and one that reads
 three of these), share its processes, and hang on nothing of another. A point runs in a process of its own, with a home and a Prefect server of
 its own: the sweep, then the same again from what is there, then what the dashboard asks. Memory is this process's, of the sweep alone; a
 database's bytes are its file's and its log's. `--task-runs size` gives twenty stages one task run between them, `none` uses no Prefect: what is
-left is the project's. With `--there` every output is taken to be there from the start: task runs alone, no store and no processes. Each point
-has a TMPDIR of its own, so that no slot of the machine is waited for.
+left is the project's. With `--there` every output is taken to be there from the start: task runs alone, no store and no processes.
+`--bookkeeping` is the session and its board alone. Each point has a TMPDIR of its own, so that no slot is waited for.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from flows.engine.home import Home
 from flows.engine.processes import warm_up
 from flows.engine.runners.local import Local
 from flows.engine.servers import ask
-from flows.engine.session import Options, Session
+from flows.engine.session import Blocked, Options, Session
 from flows.engine.stores.folder import Store
 from flows.engine.stores.manifest import Manifest
 from flows.prepared import _planned
@@ -177,6 +177,28 @@ def point(count: int, by: str, folder: Path, *, there: bool) -> dict[str, float]
     return told
 
 
+def bookkeeping(count: int, folder: Path) -> float:
+    """Seconds of a core for what a session keeps of nodes that nobody makes: a thread each waits for what its node reads, and settles it."""
+    nodes = sweep_of(count)
+    session = session_of(folder, nodes)
+
+    def settle(node: Node) -> None:
+        session.wait_for(list(node.upstream.values()))
+        session.board.update(node.label, state="running")
+        session.board.update(node.label, state="done")
+        session.settle(node, Blocked(node.label, ""))
+
+    threading.stack_size(256 * 1024)
+    threads = [threading.Thread(target=settle, args=(node,)) for node in reversed(nodes)]
+    began = time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    session.board.write()  # what it would write later
+    return time.process_time() - began
+
+
 def recorded(session: Session) -> float:
     """Seconds until the server has written down every task run."""
     if not session.task_runs:
@@ -224,11 +246,17 @@ def main() -> None:
     parser.add_argument("counts", type=int, nargs="*", default=[300, 1000, 3000])
     parser.add_argument("--task-runs", choices=["stage", "size", "none"], default="stage")
     parser.add_argument("--there", action="store_true")
+    parser.add_argument("--bookkeeping", action="store_true")
     parser.add_argument("--point", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.point:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(point(given.point, given.task_runs, Path(folder), there=given.there)))
+        return
+    if given.bookkeeping:
+        for count in given.counts:
+            with tempfile.TemporaryDirectory() as folder:
+                print(f"{count:8,} nodes: {bookkeeping(count, Path(folder)):.2f} s of a core", flush=True)
         return
     points = [_apart(count, given.task_runs, given.there) for count in given.counts]
     for name in points[0]:
