@@ -326,7 +326,7 @@ def test_a_thousand_starts_from_several_threads_give_no_false_failure(tmp_path: 
     """Starting a process in one thread must not lose the exit code of another thread's child."""
     store = toy.session(tmp_path, []).store
     failures: list[object] = []
-    nothing = Assignment(toy.LIGHT.body, (), store.root, tmp_path / "log.txt", Resources())
+    nothing = Assignment(toy.LIGHT.body, (), store.address, tmp_path / "log.txt", Resources())
 
     def starts(count: int) -> None:
         for _ in range(count):
