@@ -227,6 +227,7 @@ def test_a_file_that_a_node_does_not_see_is_told_before_anything_runs(cluster: c
 @pytest.mark.parametrize("engine", PACKAGES)
 def test_stages_whose_head_is_gone_fail_in_seconds_and_the_program_lives(engine: str, tmp_path: Path) -> None:
     """In a program of its own, which Ray, once it is imported, would end."""
+    pytest.importorskip(PACKAGES[engine])
     (noted := tmp_path / "noted").mkdir()
     with clusters.cluster(engine) as one:
         one.join()

@@ -126,11 +126,13 @@ def test_what_is_cached_keeps_the_seconds_and_tries_of_the_run_that_made_it(tmp_
         first.update("toy/a", state="waiting")
     first.update("toy/a", state="running")
     first.update("toy/a", state="done")
+    first.write()  # as a run does that ends
     made = first.entry("toy/a")
     for _ in range(2):  # also of a run after that, in which it was cached already
         again = Board(path, ["toy/a", "toy/b"])
         again.update("toy/a", state="cached", key="k")
         again.update("toy/b", state="cached", key="other")
+        again.write()
         assert (again.entry("toy/a").seconds, again.entry("toy/a").attempt) == (made.seconds, 3)
         assert (again.entry("toy/b").seconds, again.entry("toy/b").attempt) == (None, 0)
     path.write_text("{")
