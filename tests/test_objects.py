@@ -17,6 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from configs.problems import BadInput
+from flows.commands import doctor
 from flows.engine import ownership
 from flows.engine.processes import classify
 from flows.engine.stores import objects, open_store, records
@@ -325,3 +326,16 @@ def test_a_put_that_met_another_asks_again(tmp_path: Path) -> None:
     Busy.conflicts = 100
     with pytest.raises(BadInput, match=r"does not answer \(OSError: .*ConditionalRequestConflict"):
         bucket.create("b", b"{}")
+
+
+def test_doctor_counts_what_is_stored_and_finds_what_is_damaged(
+    address: str, tmp_path: Path, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PALMS_HOME", str(tmp_path / "home"))
+    made(store(address, tmp_path / "one"), order)
+    assert doctor.objects(address, verify=True).what.startswith(f"{address}: 1 stored, ")
+    (file,) = (name for name in names(address) if name.endswith("value.txt"))
+    fsspec.filesystem("memory").pipe_file(f"{address.removeprefix('memory:/')}/{file}", b"9\n")
+    assert doctor.objects(address, verify=False).ok == "ok"
+    found = doctor.objects(address, verify=True)
+    assert (found.ok, found.what) == ("error", f"{address}: 1 damaged: toy/a: value.txt has changed")
