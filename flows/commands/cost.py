@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.table import Table
 
 from configs.problems import BadInput
-from flows.commands.fit import alike
 from flows.commands.words import duration, out, plain, plural, show, volume
-from flows.cost.bill import Line, lines, tasks
+from flows.cost.bill import Line, alike, lines, tasks
 from flows.cost.devices import Device, named, own
 from flows.cost.schedule import critical_path, makespans
 from flows.engine import machine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from flows.cost.bill import Line, lines
+from flows.cost.bill import Line, alike, lines
 from flows.cost.devices import HERE, named, own
 from flows.engine import machine
 from flows.prepared import Run
@@ -44,14 +44,6 @@ def needs(run: Run, nodes: Sequence[Node]) -> list[Need]:
         held = [line.memory for line in lines(run, nodes, named(HERE, numerics.threads))]
         found = [replace(line, memory=memory) for line, memory in zip(found, held, strict=True)]
     return [_need(group) for group in alike(found)]
-
-
-def alike(told: Sequence[Line]) -> list[list[Line]]:
-    """Lines of one stage, size and method together."""
-    groups: dict[tuple[str, str, str], list[Line]] = {}
-    for line in told:
-        groups.setdefault(line.kind, []).append(line)
-    return list(groups.values())
 
 
 def unfitting(found: Sequence[Need], limit_gib: float) -> Iterator[str]:

@@ -94,19 +94,7 @@ def plan(
     Examples:  palms plan my.yaml --explain   |   palms plan gpt2 --power --difference 0.05 --level 0.1   |   palms plan gpt2 --fit
     palms plan opt --cost --device h200 --price 3.50
     """
-    asked = [name for name, given in (("--fit", fit), ("--cost", cost), ("--power", power)) if given]
-    if len(asked) > 1:
-        raise BadInput(f"{', '.join(asked)}: each is told instead of the plan; one of them is accepted")
-    if (device is not None or price is not None) and not cost:
-        raise BadInput(f"{'--price' if device is None else '--device'} is what --cost is asked for; give both")
-    if price is not None and not 0 < price < math.inf:
-        raise BadInput(f"--price {price:g}: a number above 0 is accepted")
-    if difference is not None and not power:
-        raise BadInput("--difference is what --power is asked for; give both")
-    if level is not None and not (power and 0 < level < 1):
-        raise BadInput(f"--level {level:g}: a number between 0 and 1 is accepted, with --power")
-    if difference == 0:
-        raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
+    _require_together({"--fit": fit, "--cost": cost, "--power": power}, device, price, difference, level)
     home = Home.named()
     home.settle_environment()  # where the hub's cache lies for a sweep
     prepared = prepare_run(home, request(config, sets or [], verify=verify, strict_code=strict_code))
@@ -257,6 +245,25 @@ def _takes(prepared: Run, unmade: Sequence[Node], costs: Sequence[Cost]) -> Iter
         cache = Path(constants.HF_HUB_CACHE)
         params = prepared.inputs.params
         yield from (f"to be fetched: {what}" for what in fetched(unmade, params, cache))
+
+
+def _require_together(
+    instead: Mapping[str, bool], device: str | None, price: float | None, difference: float | None, level: float | None
+) -> None:
+    """Raises BadInput: options that do not go together, or numbers that are none of theirs. `instead`: what is told in the plan's place."""
+    asked = [name for name, given in instead.items() if given]
+    if len(asked) > 1:
+        raise BadInput(f"{', '.join(asked)}: each is told instead of the plan; one of them is accepted")
+    if (device is not None or price is not None) and not instead["--cost"]:
+        raise BadInput(f"{'--price' if device is None else '--device'} is what --cost is asked for; give both")
+    if price is not None and not 0 < price < math.inf:
+        raise BadInput(f"--price {price:g}: a number above 0 is accepted")
+    if difference is not None and not instead["--power"]:
+        raise BadInput("--difference is what --power is asked for; give both")
+    if level is not None and not (instead["--power"] and 0 < level < 1):
+        raise BadInput(f"--level {level:g}: a number between 0 and 1 is accepted, with --power")
+    if difference == 0:
+        raise BadInput("--difference 0: no number of prompts shows a difference of nothing; any other number is accepted")
 
 
 def _readings(prepared: Run) -> Iterator[tuple[str, str]]:

@@ -78,6 +78,14 @@ def lines(run: Run, nodes: Sequence[Node], device: Device) -> list[Line]:
     return found
 
 
+def alike(told: Sequence[Line]) -> list[list[Line]]:
+    """Lines of one stage, size and method together."""
+    groups: dict[tuple[str, str, str], list[Line]] = {}
+    for line in told:
+        groups.setdefault(line.kind, []).append(line)
+    return list(groups.values())
+
+
 def tasks(told: Sequence[Line]) -> list[Task]:
     """For a schedule; what is not among these is taken to be done, and what is not known to take no time."""
     among = {line.node for line in told}

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from configs.problems import BadInput
+from model_registry.scoring.folder import one_line
 
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 # of a server that is not there it is told in seconds: botocore's own patience is a minute a try, five times
@@ -69,6 +70,10 @@ class Bucket:
             raise BadInput(f"{self.address}: {error}; such as s3://BUCKET/PREFIX is accepted") from None
         return found
 
+    @property
+    def _files(self) -> Any:
+        return self._at[0]
+
     def _name(self, name: str) -> str:
         return f"{self._at[1]}/{name}"
 
@@ -90,11 +95,10 @@ class Bucket:
     def create(self, name: str, content: bytes) -> bool:
         """Whether it was made with this content, which should be no other writer's: not if another was there. Of writers that come at once one
         makes it."""
-        file_system, _ = self._at
         for left in reversed(range(TRIES)):
             try:
                 with self._in_words():
-                    file_system.pipe_file(self._name(name), content, mode="create")
+                    self._files.pipe_file(self._name(name), content, mode="create")
                 return True
             except FileExistsError:
                 return self.read([name]) == [content]  # a put whose answer was lost is sent again, and finds itself there
@@ -107,16 +111,14 @@ class Bucket:
 
     def write(self, name: str, content: bytes) -> None:
         """For an object that one writer alone has."""
-        file_system, _ = self._at
         with self._in_words():
-            file_system.pipe_file(self._name(name), content)
+            self._files.pipe_file(self._name(name), content)
 
     def read(self, names: Sequence[str]) -> list[bytes | None]:
         """The content of each, all asked for at once; None where there is none."""
-        file_system, _ = self._at
         places = [self._name(name) for name in names]
         with self._in_words():
-            found = file_system.cat(places, on_error="return")
+            found = self._files.cat(places, on_error="return")
             for place in places:
                 if isinstance(found[place], Exception) and not isinstance(found[place], FileNotFoundError):
                     raise found[place]
@@ -125,24 +127,21 @@ class Bucket:
     # ---- files -----------------------------------------------------------------------------------------------------
 
     def send(self, files: Mapping[str, Path]) -> None:
-        file_system, _ = self._at
         if files:
             with self._in_words():
-                file_system.put([str(path) for path in files.values()], [self._name(name) for name in files])
+                self._files.put([str(path) for path in files.values()], [self._name(name) for name in files])
 
     def fetch(self, files: Mapping[str, Path]) -> None:
         """Raises FileNotFoundError: one of them is not there."""
-        file_system, _ = self._at
         if files:
             with self._in_words():
-                file_system.get([self._name(name) for name in files], [str(path) for path in files.values()])
+                self._files.get([self._name(name) for name in files], [str(path) for path in files.values()])
 
     def sha256(self, name: str) -> str | None:
         """Of its content, read through; None where there is none."""
-        file_system, _ = self._at
         digest = hashlib.sha256()
         try:
-            with self._in_words(), file_system.open(self._name(name), "rb") as stream:
+            with self._in_words(), self._files.open(self._name(name), "rb") as stream:
                 while chunk := stream.read(CHUNK):
                     digest.update(chunk)
         except FileNotFoundError:
@@ -153,18 +152,16 @@ class Bucket:
 
     def folders(self, name: str) -> list[str]:
         """The names right below that have something below them; what came just now may lack."""
-        file_system, _ = self._at
         try:
             with self._in_words():
-                found = file_system.ls(self._name(name), detail=True, refresh=True)
+                found = self._files.ls(self._name(name), detail=True, refresh=True)
         except FileNotFoundError:
             return []
         return sorted(Path(one["name"]).name for one in found if one["type"] == "directory")
 
     def remove(self, folder: str) -> None:
-        file_system, _ = self._at
         with suppress(FileNotFoundError), self._in_words():
-            file_system.rm(self._name(folder), recursive=True)
+            self._files.rm(self._name(folder), recursive=True)
 
     # ---- faults ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +172,7 @@ class Bucket:
         except (FileNotFoundError, FileExistsError, BadInput):
             raise
         except Exception as error:  # each file system has its own
-            said = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
+            said = f"{type(error).__name__}: {one_line(error)}"
             if _is_refusal(error):
                 raise Refused(f"{self.address}: refuses ({said}); {NEEDED}") from error
             raise Unreachable(f"{self.address}: does not answer ({said})") from error

@@ -185,14 +185,12 @@ class Objects(Store):
         claim = Record(number, {"files": number})
         written = read_json(work / MANIFEST)
         self._bucket.send({_file(place, claim, name): work / name for name in written["files"]})
-        if not self._records.add(place, number + 1, {"manifest": written, "files": number}):
+        record = self._records.add(place, number + 1, {"manifest": written, "files": number})
+        if record is None:
             return self._superseded(place, number, work)
-        self._forget(place, (record for record in self._records.of(place) if record.is_claim and record.number != number))
+        self._forget(place, (one for one in self._records.known(place) if one.is_claim and one.number != number))
         with self._alone(place):
-            super()._put(stage, key, document)
-        made = self.find(stage, key)
-        assert isinstance(made, Manifest)  # it was sealed here
-        return made
+            return self._manifest(place, record, super()._put(stage, key, document).document)
 
     def _superseded(self, place: str, number: int, work: Path) -> Manifest:
         """The output of the holder that took the key over, if it has made one. Raises LeaseLost: it is still at it."""

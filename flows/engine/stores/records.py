@@ -65,12 +65,12 @@ class Records:
     def of_all(self, places: Sequence[str]) -> dict[str, list[Record]]:
         left = list(dict.fromkeys(places))
         while left:
-            asked = [(place, len(self._known.get(place, ())) + more) for place in left for more in range(1, AT_ONCE + 1)]
+            asked = [(place, len(self.known(place)) + more) for place in left for more in range(1, AT_ONCE + 1)]
             contents = self._bucket.read([_name(place, number) for place, number in asked])
             answers = dict(zip(asked, contents, strict=True))
             went_on = []
             for place in left:
-                known = list(self._known.get(place, ()))
+                known = list(self.known(place))
                 before = len(known)
                 while (content := answers.get((place, len(known) + 1))) is not None:
                     known.append(Record(len(known) + 1, json.loads(content)))
@@ -80,15 +80,19 @@ class Records:
             left = went_on
         return {place: self._known[place] for place in places}
 
-    def add(self, place: str, number: int, document: Mapping[str, Any]) -> bool:
-        """Whether the record of this number is this one: False where there is another."""
+    def known(self, place: str) -> list[Record]:
+        """Those of a key that were read or made here; the bucket is not asked."""
+        return self._known.get(place, [])
+
+    def add(self, place: str, number: int, document: Mapping[str, Any]) -> Record | None:
+        """The record of this number, if it is this one: None where there is another."""
         written = {**document, "nonce": uuid4().hex}
         if not self._bucket.create(_name(place, number), canonical(written).encode()):
-            return False
-        known = self._known.get(place, [])
+            return None
+        made, known = Record(number, json.loads(canonical(written))), self.known(place)
         if len(known) == number - 1:
-            self._known[place] = [*known, Record(number, json.loads(canonical(written)))]
-        return True
+            self._known[place] = [*known, made]
+        return made
 
     # ---- claims ----------------------------------------------------------------------------------------------------
 
@@ -107,7 +111,7 @@ class Records:
         finally:
             ended.set()
             beats.join()
-            if self._known[place][-1].number == number:  # or what came of it is told
+            if self.known(place)[-1].number == number:  # or what came of it is told
                 self._free(place, number)
 
     def _claim(self, place: str, wait: bool) -> int | None:
